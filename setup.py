@@ -1,0 +1,41 @@
+"""Packaging of tfbn: `pip install -e .` or `pip install -e ".[test]"`."""
+
+import pathlib
+import re
+
+import setuptools
+
+_ROOT = pathlib.Path(__file__).parent
+_VERSION = re.search(
+    r'__version__ = "(.+)"', (_ROOT / "tfbn" / "version.py").read_text(encoding="utf-8")
+).group(1)
+
+setuptools.setup(
+    name="tfbn",
+    version=_VERSION,
+    description="Batch normalisation for Keras 3 on TensorFlow, and why it works",
+    long_description=(_ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=setuptools.find_packages(include=["tfbn", "tfbn.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "absl-py>=2.1",
+        "keras>=3.14",
+        "matplotlib>=3.8",
+        "tensorflow>=2.18",
+        "tensorflow-datasets>=4.9.7",
+    ],
+    extras_require={
+        # tf_keras: the original renorm, which BatchRenorm is compared with.
+        # tensorboard: reads the event files back.
+        "test": ["pytest>=8", "tensorboard>=2.18", "tf_keras>=2.18", "ruff", "build"],
+        "tensorboard": ["tensorboard>=2.18"],
+    },
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,247 @@
+"""Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167)."""
+
+import keras
+
+from tfbn import ops
+from tfbn import validation
+
+
+@keras.saving.register_keras_serializable(package="tfbn")
+class BatchNorm(keras.layers.BatchNormalization):
+    """Batch normalisation, a drop-in for `keras.layers.BatchNormalization`.
+
+    In training each channel is normalised with the statistics of the batch, in
+    inference with their moving averages:
+
+    ```
+    y = gamma * (x - mean) / sqrt(variance + epsilon) + beta
+    moving_mean     <- momentum * moving_mean     + (1 - momentum) * mean
+    moving_variance <- momentum * moving_variance + (1 - momentum) * variance
+    ```
+
+    `variance` is the biased one (divided by the number of elements), as in Keras.
+    Use it wherever you use Keras's layer: it is a subclass, with the same weights in
+    the same order. It differs in this: results keep their digits on data whose mean
+    is large against its standard deviation, and a batch that is empty or has a
+    non-finite activation leaves the moving averages as they were. Where batches are
+    small or not i.i.d., use `BatchRenorm`.
+
+    Args:
+        axis: int, the channel axis. Default -1.
+        momentum: float in [0, 1], of the moving averages. Default 0.99 (Keras).
+        epsilon: float > 0, added to the variance. Default 1e-3 (Keras).
+        center: bool, whether there is a beta. Default True.
+        scale: bool, whether there is a gamma. Default True.
+        synchronized: bool, take the statistics over the global batch of a
+            `tf.distribute` strategy instead of each replica's. Default False.
+        **kwargs: the initializers (`beta_initializer`, `gamma_initializer`,
+            `moving_mean_initializer`, `moving_variance_initializer`), regularizers
+            (`beta_regularizer`, `gamma_regularizer`) and constraints
+            (`beta_constraint`, `gamma_constraint`) of Keras's layer, and `name`,
+            `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: float tensor of rank 2 or more.
+        training: bool, use the batch's statistics and update the moving averages.
+            With `layer.trainable = False` it counts as False, as in Keras.
+        mask: bool tensor or None. It covers the axes of `inputs` other than `axis`,
+            from the first on; elements where it is False take no part in the
+            statistics.
+
+    Input shape: any, with a known number of channels.
+    Output shape: the same, in the layer's compute dtype. Statistics and weights are
+    in float32 when that is a half precision.
+
+    State:
+        moving_mean, moving_variance: `[channels]`; change in each training call.
+
+    Raises:
+        ValueError: for an argument outside its range, or an axis the input lacks.
+
+    Example:
+
+    >>> layer = tfbn.BatchNorm(momentum=0.0)
+    >>> y = layer([[1.0], [3.0]], training=True)
+    >>> [float(v) for v in layer.moving_mean], [float(v) for v in layer.moving_variance]
+    ([2.0], [1.0])
+    """
+
+    def __init__(
+        self,
+        axis=-1,
+        momentum=0.99,
+        epsilon=1e-3,
+        center=True,
+        scale=True,
+        synchronized=False,
+        **kwargs,
+    ):
+        _drop_keras_renorm(type(self).__name__, kwargs)
+        super().__init__(
+            axis=checked_axis(axis),
+            momentum=validation.number("momentum", momentum, minimum=0.0, maximum=1.0),
+            epsilon=validation.number("epsilon", epsilon, above=0.0),
+            center=validation.boolean("center", center),
+            scale=validation.boolean("scale", scale),
+            synchronized=validation.boolean("synchronized", synchronized),
+            **kwargs,
+        )
+
+    def build(self, input_shape):
+        self._channel_axis = channel_axis(self.axis, input_shape)
+        channels = (input_shape[self._channel_axis],)
+        if self.scale:
+            self.gamma = self._add_affine_weight("gamma", channels)
+        if self.center:
+            self.beta = self._add_affine_weight("beta", channels)
+        self.moving_mean = self._add_average(
+            "moving_mean", channels, self.moving_mean_initializer
+        )
+        self._build_averages(channels)
+        self.input_spec = keras.layers.InputSpec(
+            ndim=len(input_shape), axes={self._channel_axis: channels[0]}
+        )
+
+    def call(self, inputs, training=None, mask=None):
+        x = ops.upcast(inputs)
+        if training and self.trainable:
+            y, statistics = self._normalize_batch(
+                x,
+                self.gamma,
+                self.beta,
+                axis=self._channel_axis,
+                epsilon=self.epsilon,
+                mask=None if mask is None else self._checked_mask(mask, x),
+                synchronized=self.synchronized,
+            )
+            self._update_averages(statistics)
+        else:
+            y = ops.normalize(
+                x,
+                self.moving_mean,
+                self._inference_scale(),
+                self.gamma,
+                self.beta,
+                axis=self._channel_axis,
+            )
+        return keras.ops.cast(y, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        channel_axis(self.axis, input_shape)
+        return input_shape
+
+    def get_config(self):
+        config = super().get_config()
+        for name in _KERAS_RENORM:
+            del config[name]
+        return config
+
+    # What a variant overrides: its statistics, its averages, and their use.
+
+    def _build_averages(self, channels):
+        """Makes the averages beside `moving_mean`."""
+        self.moving_variance = self._add_average(
+            "moving_variance", channels, self.moving_variance_initializer
+        )
+
+    def _normalize_batch(self, x, gamma, beta, **options):
+        """Normalises with the batch's statistics: `(y, ops.Statistics)`."""
+        return ops.batch_norm(x, gamma, beta, **options)
+
+    def _update_averages(self, statistics):
+        """Takes the batch's statistics into the moving averages."""
+        self._average(self.moving_mean, statistics.mean, statistics)
+        self._average(self.moving_variance, statistics.spread, statistics)
+
+    def _inference_scale(self):
+        """What inference divides by, `[channels]`."""
+        return ops.stddev_of_variance(self.moving_variance, self.epsilon)
+
+    def _average(self, variable, value, statistics, momentum=None):
+        momentum = self.momentum if momentum is None else momentum
+        variable.assign(ops.moving_average(variable, value, momentum, statistics.valid))
+
+    def _add_affine_weight(self, name, channels):
+        return self.add_weight(
+            name=name,
+            shape=channels,
+            dtype=self._statistics_dtype(),
+            initializer=getattr(self, f"{name}_initializer"),
+            regularizer=getattr(self, f"{name}_regularizer"),
+            constraint=getattr(self, f"{name}_constraint"),
+            autocast=False,
+        )
+
+    def _add_average(self, name, channels, initializer):
+        return self.add_weight(
+            name=name,
+            shape=channels,
+            dtype=self._statistics_dtype(),
+            initializer=initializer,
+            trainable=False,
+            autocast=False,
+            aggregation="mean",
+        )
+
+    def _statistics_dtype(self):
+        """float32 at least: an average in half precision stops moving."""
+        return keras.backend.result_type(self.variable_dtype, "float32")
+
+    def _checked_mask(self, mask, x):
+        if not 1 <= len(mask.shape) < len(x.shape):
+            raise ValueError(
+                "mask must have at least one dimension and fewer than the inputs. "
+                f"Received: mask.shape={mask.shape}, inputs.shape={x.shape}."
+            )
+        return ops.channel_mask(mask, x, self._channel_axis)
+
+
+_KERAS_RENORM = ("renorm", "renorm_clipping", "renorm_momentum")
+
+
+def _drop_keras_renorm(layer, kwargs):
+    """Lets the config of a Keras layer without renorm make one of ours."""
+    if kwargs.pop("renorm", False):
+        raise ValueError(
+            f"{layer} takes no renorm argument. Received: renorm=True. "
+            "Use tfbn.BatchRenorm(rmax=..., dmax=...)."
+        )
+    if kwargs.pop("renorm_clipping", None):
+        raise ValueError(
+            f"{layer} takes no renorm_clipping argument. "
+            "Use tfbn.BatchRenorm(rmax=..., dmax=...)."
+        )
+    kwargs.pop("renorm_momentum", None)
+
+
+def checked_axis(axis):
+    """`axis` as an int, or a ValueError."""
+    if isinstance(axis, (list, tuple)) and len(axis) == 1:
+        axis = axis[0]  # tf_keras's config holds a list
+    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+        raise ValueError(
+            f"axis must be one integer. Received: axis={axis!r} of type "
+            f"{type(axis).__name__}."
+        )
+    return int(axis)
+
+
+def channel_axis(axis, input_shape):
+    """`axis` counted from the front; checks it against the input's shape."""
+    rank = len(input_shape)
+    if rank < 2:
+        raise ValueError(
+            "inputs must have a batch axis and a channel axis. "
+            f"Received: input shape {tuple(input_shape)}."
+        )
+    if not -rank <= axis < rank:
+        raise ValueError(
+            f"axis must be in [{-rank}, {rank}) for inputs of rank {rank}. "
+            f"Received: axis={axis}, input shape {tuple(input_shape)}."
+        )
+    if input_shape[axis] is None:
+        raise ValueError(
+            "The number of channels must be known. Received: input shape "
+            f"{tuple(input_shape)} with axis={axis}. Give the input a fixed size there."
+        )
+    return axis % rank

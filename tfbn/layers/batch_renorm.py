@@ -1,0 +1,215 @@
+"""Batch Renormalization (Ioffe 2017, arXiv 1702.03275)."""
+
+import keras
+import numpy as np
+
+from tfbn import ops
+from tfbn import schedules
+from tfbn import validation
+from tfbn.layers import batch_norm
+
+
+@keras.saving.register_keras_serializable(package="tfbn")
+class BatchRenorm(batch_norm.BatchNorm):
+    """Batch Renormalization: batch normalisation that trains as it will infer.
+
+    For small or non-i.i.d. batches, whose statistics differ from the population's, and
+    for fine-tuning. Training corrects the batch's statistics towards the moving
+    averages by r and d (Algorithm 1), through which no gradient flows:
+
+    ```
+    sigma_B = sqrt(variance + epsilon)
+    sigma   = max(moving_stddev, sqrt(epsilon))            before this call's update
+    r = clip(sigma_B / sigma, 1 / rmax, rmax)
+    d = clip((mean - moving_mean) / sigma, -dmax, dmax)
+    y = gamma * ((x - mean) / sigma_B * r + d) + beta
+    moving_mean   <- momentum * moving_mean   + (1 - momentum) * mean
+    moving_stddev <- momentum * moving_stddev + (1 - momentum) * sigma_B
+    ```
+
+    Inference divides by `sqrt(moving_variance + epsilon)`, with `moving_variance`
+    derived as `max(moving_stddev^2 - epsilon, 0)`: the paper's `sigma`. With rmax = 1
+    and dmax = 0, training is that of `BatchNorm`. Equal to Keras's
+    `BatchNormalization(renorm=True)` with the same fixed bounds (rmin = 1 / rmax).
+
+    Args:
+        rmax: float >= 1 or a schedule, the bound of r. Default None: the paper's, 1
+            for 5,000 training calls, then a ramp to 3 at 40,000. For shorter runs see
+            `tfbn.schedules.ioffe_2017(total_steps=...)`. `float("inf")`: no bound.
+        dmax: float >= 0 or a schedule, the bound of d. Default None: the paper's, 0
+            for 5,000 training calls, then a ramp to 5 at 25,000.
+        renorm_momentum: float in [0, 1] or None. None (default, the paper): one set of
+            averages for r, d and inference. A value that differs from `momentum` makes
+            a second set for r and d, `renorm_mean` and `renorm_stddev`, as in Keras.
+        **kwargs: the arguments of `BatchNorm`.
+
+    A schedule is any `keras.optimizers.schedules.LearningRateSchedule`, evaluated in
+    the graph at the number of training calls made before this one. Where it goes
+    below 1 (rmax) or 0 (dmax), that is used.
+
+    Call arguments, shapes: those of `BatchNorm`.
+
+    State:
+        moving_mean, moving_stddev, moving_variance: `[channels]`; change in each
+            training call.
+        renorm_mean, renorm_stddev: likewise, if `renorm_momentum` differs.
+        step: int64 scalar; each training call adds 1, nothing else changes it.
+
+    `set_weights` and weight files take the weights of Keras's
+    `BatchNormalization(renorm=True)` and of a plain `BatchNormalization` too; `step`
+    then stays as it is.
+
+    Raises:
+        ValueError: for an argument outside its range; from `set_weights` for weights
+            with two different sets of averages when this layer holds one.
+
+    Example:
+
+    >>> layer = tfbn.BatchRenorm(rmax=3.0, dmax=5.0)
+    >>> rmax, dmax = tfbn.schedules.ioffe_2017(total_steps=10_000)
+    >>> layer = tfbn.BatchRenorm(rmax=rmax, dmax=dmax)
+    """
+
+    def __init__(
+        self,
+        axis=-1,
+        momentum=0.99,
+        epsilon=1e-3,
+        center=True,
+        scale=True,
+        rmax=None,
+        dmax=None,
+        renorm_momentum=None,
+        **kwargs,
+    ):
+        if renorm_momentum is not None:
+            renorm_momentum = validation.number(
+                "renorm_momentum", renorm_momentum, minimum=0.0, maximum=1.0
+            )
+        paper_rmax, paper_dmax = schedules.ioffe_2017()
+        rmax = schedules.get("rmax", paper_rmax if rmax is None else rmax, 1.0)
+        dmax = schedules.get("dmax", paper_dmax if dmax is None else dmax, 0.0)
+        super().__init__(axis, momentum, epsilon, center, scale, **kwargs)
+        self.rmax, self.dmax = rmax, dmax
+        self.renorm_momentum = renorm_momentum
+
+    def bounds(self, step=None):
+        """The clipping bounds `(rmax, dmax)`, float32 scalars.
+
+        Args:
+            step: int or int64 tensor, a number of training calls. Default None: that
+                of this layer so far, so the bounds of its next training call.
+        """
+        step = self.step if step is None else step
+        return schedules.evaluate(self.rmax, step), schedules.evaluate(self.dmax, step)
+
+    def set_weights(self, weights):
+        super().set_weights(self._own_weights(weights))
+
+    def load_own_variables(self, store):
+        weights = [store[str(i)] for i in range(len(store.keys()))]
+        weights = self._own_weights(weights)
+        super().load_own_variables({str(i): w for i, w in enumerate(weights)})
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "rmax": schedules.serialize(self.rmax),
+            "dmax": schedules.serialize(self.dmax),
+            "renorm_momentum": self.renorm_momentum,
+        }
+
+    @property
+    def _two_sets(self):
+        return self.renorm_momentum not in (None, self.momentum)
+
+    def _build_averages(self, channels):
+        super()._build_averages(channels)
+        self.moving_stddev = self._add_average(
+            "moving_stddev", channels, self._stddev_initializer
+        )
+        self.renorm_mean, self.renorm_stddev = self.moving_mean, self.moving_stddev
+        if self._two_sets:
+            self.renorm_mean = self._add_average(
+                "renorm_mean", channels, self.moving_mean_initializer
+            )
+            self.renorm_stddev = self._add_average(
+                "renorm_stddev", channels, self._stddev_initializer
+            )
+        self.step = self.add_weight(
+            name="step",
+            shape=(),
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+
+    def _stddev_initializer(self, shape, dtype=None):
+        # Without epsilon, as Keras has it.
+        variance = self.moving_variance_initializer
+        return keras.ops.sqrt(variance.clone()(shape, dtype=dtype))
+
+    def _normalize_batch(self, x, gamma, beta, **options):
+        rmax, dmax = self.bounds()
+
+        def correction(statistics):
+            return ops.renorm_correction(
+                statistics,
+                self.renorm_mean,
+                self.renorm_stddev,
+                rmax=rmax,
+                dmax=dmax,
+                stddev_floor=self.epsilon**0.5,
+            )
+
+        return ops.batch_norm(x, gamma, beta, correction=correction, **options)
+
+    def _update_averages(self, statistics):
+        self._average(self.moving_mean, statistics.mean, statistics)
+        self._average(self.moving_stddev, statistics.scale, statistics)
+        if self._two_sets:
+            momentum = self.renorm_momentum
+            self._average(self.renorm_mean, statistics.mean, statistics, momentum)
+            self._average(self.renorm_stddev, statistics.scale, statistics, momentum)
+        self.moving_variance.assign(
+            ops.variance_of_stddev(self.moving_stddev, self.epsilon)
+        )
+        self.step.assign(self.step + 1)
+
+    def _own_weights(self, weights):
+        """Weights of this layer from its own, Keras's renorm or plain BN weights."""
+        affine = int(self.scale) + int(self.center)
+        affine, averages = list(weights[:affine]), list(weights[affine:])
+        step = keras.ops.convert_to_numpy(self.step)
+        if len(averages) == len(_KERAS_BATCH_NORM):
+            mean, variance = averages
+            stddev = (variance + self.epsilon) ** 0.5
+            averages = [mean, variance, stddev, mean, stddev]
+        if len(averages) == len(_KERAS_RENORM):
+            if not self._two_sets:
+                averages = _merge_sets(averages, self.name)
+            averages.append(step)
+        return [*affine, *averages]
+
+
+# The averages that Keras's layer holds, in its order.
+_KERAS_BATCH_NORM = ("moving_mean", "moving_variance")
+_KERAS_RENORM = (
+    *_KERAS_BATCH_NORM,
+    "moving_stddev",
+    "renorm_mean",
+    "renorm_stddev",
+)
+
+
+def _merge_sets(averages, name):
+    """The first three of `_KERAS_RENORM`, if the others say the same."""
+    mean, variance, stddev, renorm_mean, renorm_stddev = averages
+    if not np.array_equal([mean, stddev], [renorm_mean, renorm_stddev]):
+        raise ValueError(
+            f"The weights for {name} hold renorm averages that differ from the moving "
+            "averages, and this layer keeps one set. Give it the renorm_momentum that "
+            "the weights were trained with."
+        )
+    return [mean, variance, stddev]

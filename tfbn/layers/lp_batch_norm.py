@@ -1,0 +1,105 @@
+"""Normalisation by an l_p norm (Santurkar et al. 2018, arXiv 1805.11604, sec. 3.3)."""
+
+import keras
+
+from tfbn import ops
+from tfbn import validation
+from tfbn.layers import batch_norm
+
+
+@keras.saving.register_keras_serializable(package="tfbn")
+class LpBatchNorm(batch_norm.BatchNorm):
+    """Batch normalisation that divides by an l_p norm of the activations.
+
+    Built to ask whether it matters for optimisation that batch normalisation controls
+    the second moment. In training, with the norm taken over each channel's m elements:
+
+    ```
+    norm = mean(|x|)  |  sqrt(mean(x^2))  |  max(|x|)         order = 1 | 2 | "inf"
+    y = gamma * (x - mean(x)) / (norm + epsilon) + beta
+    moving_mean <- momentum * moving_mean + (1 - momentum) * mean(x)
+    moving_norm <- momentum * moving_norm + (1 - momentum) * norm
+    ```
+
+    and the moving averages in their place in inference. The paper says that the
+    "average l_p-norm" is taken before the mean shift and gives no formula; that the
+    average is the power mean, and that epsilon is added to the norm, is inferred.
+
+    Args:
+        order: 1, 2 or "inf", the p of the norm. Default 1.
+        centered: bool. True takes the norm of `x - mean(x)`; with order 2 and a
+            vanishing epsilon that is `BatchNorm`. Default False (the paper's words).
+        literal: bool. True divides the l_p norm of the m elements by m, the literal
+            reading of "average"; the outputs of order 2 then grow like sqrt(m), of
+            "inf" like m. Default False.
+        **kwargs: the arguments of `BatchNorm`, without `moving_variance_initializer`.
+
+    Call arguments, shapes: those of `BatchNorm`.
+
+    State:
+        moving_mean, moving_norm: `[channels]`; change in each training call. There is
+            no moving_variance: nothing that folds one into other weights can do so.
+
+    Raises:
+        ValueError: for an order other than 1, 2 and "inf", and as `BatchNorm`.
+    """
+
+    def __init__(
+        self,
+        order=1,
+        axis=-1,
+        momentum=0.99,
+        epsilon=1e-3,
+        center=True,
+        scale=True,
+        centered=False,
+        literal=False,
+        **kwargs,
+    ):
+        if isinstance(order, bool) or order == float("inf"):
+            order = str(order)
+        if "moving_variance_initializer" in kwargs:
+            raise ValueError(
+                "LpBatchNorm has no moving variance. Received: "
+                "moving_variance_initializer. Leave it out."
+            )
+        order = validation.choice("order", order, (1, 2, "inf"))
+        centered = validation.boolean("centered", centered)
+        literal = validation.boolean("literal", literal)
+        super().__init__(axis, momentum, epsilon, center, scale, **kwargs)
+        self.order = order
+        self.centered = centered
+        self.literal = literal
+
+    def get_config(self):
+        config = super().get_config()
+        del config["moving_variance_initializer"]
+        options = {
+            "order": self.order,
+            "centered": self.centered,
+            "literal": self.literal,
+        }
+        return {**config, **options}
+
+    def _build_averages(self, channels):
+        self.moving_norm = self._add_average(
+            "moving_norm", channels, keras.initializers.Ones()
+        )
+
+    def _normalize_batch(self, x, gamma, beta, **options):
+        return ops.lp_batch_norm(
+            x,
+            gamma,
+            beta,
+            order=self.order,
+            centered=self.centered,
+            literal=self.literal,
+            **options,
+        )
+
+    def _update_averages(self, statistics):
+        self._average(self.moving_mean, statistics.mean, statistics)
+        self._average(self.moving_norm, statistics.spread, statistics)
+
+    def _inference_scale(self):
+        return self.moving_norm + self.epsilon

@@ -1,0 +1,159 @@
+"""Noise on activations (Santurkar et al. 2018, arXiv 1805.11604, Algorithm 1)."""
+
+import keras
+
+from tfbn import ops
+from tfbn import validation
+from tfbn.layers import batch_norm
+
+
+class _Noise:
+    """What the two layers share: the noise's parameters and its seed generator."""
+
+    def _set_noise(self, mean_range, stddev_max, mean_jitter, stddev_jitter, seed):
+        self.mean_range = validation.number("mean_range", mean_range, minimum=0.0)
+        self.stddev_max = validation.number("stddev_max", stddev_max, minimum=1.0)
+        self.mean_jitter = validation.number("mean_jitter", mean_jitter, minimum=0.0)
+        self.stddev_jitter = validation.number(
+            "stddev_jitter", stddev_jitter, minimum=0.0
+        )
+        if seed is not None:
+            seed = validation.integer("seed", seed, minimum=0)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def _noise_config(self):
+        return {**self._noise_parameters(), "seed": self.seed}
+
+    def _noise_parameters(self):
+        return {
+            "mean_range": self.mean_range,
+            "stddev_max": self.stddev_max,
+            "mean_jitter": self.mean_jitter,
+            "stddev_jitter": self.stddev_jitter,
+        }
+
+    def _add_noise(self, x):
+        return ops.perturb(
+            x,
+            self.seed_generator.next(),
+            axis=self._channel_axis,
+            **self._noise_parameters(),
+        )
+
+
+@keras.saving.register_keras_serializable(package="tfbn")
+class NoisyBatchNorm(_Noise, batch_norm.BatchNorm):
+    """Batch normalisation followed by noise of changing mean and variance.
+
+    The noise undoes the stability of distributions that batch normalisation gives to
+    its outputs: if training is as fast as with `BatchNorm`, that stability is not why
+    batch normalisation works. In training, after `BatchNorm`'s y, for each channel j
+    and each element i of it (batch and spatial positions):
+
+    ```
+    mean_j ~ U(-mean_range, mean_range)       stddev_j ~ U(1, stddev_max)
+    m_ij   ~ U(mean_j - mean_jitter, mean_j + mean_jitter)
+    s_ij   ~ N(stddev_j, stddev_jitter^2)
+    out_ij = s_ij * y_ij + m_ij
+    ```
+
+    all drawn anew in each training call. No noise in inference (the paper does not
+    say). That it comes after gamma and beta is inferred; for noise before them, use
+    `center=False, scale=False` and a scaling layer of your own behind.
+
+    Args:
+        mean_range: float >= 0, n_mu. Default 0.5 (the paper).
+        stddev_max: float >= 1, n_sigma. Default 1.25 (the paper).
+        mean_jitter: float >= 0, r_mu. Default 0.1 (the paper).
+        stddev_jitter: float >= 0, r_sigma, the standard deviation of the elements'
+            scales. Default 0.1 (the paper, which does not say whether it is a standard
+            deviation or a variance).
+        seed: int or None, of the noise. Default None: a random one.
+        **kwargs: the arguments of `BatchNorm`.
+
+    State:
+        moving_mean, moving_variance: as in `BatchNorm`; the noise does not enter them.
+        seed_generator: its state advances by one in each training call.
+
+    Raises:
+        ValueError: for an argument outside its range.
+    """
+
+    def __init__(
+        self,
+        axis=-1,
+        momentum=0.99,
+        epsilon=1e-3,
+        center=True,
+        scale=True,
+        mean_range=0.5,
+        stddev_max=1.25,
+        mean_jitter=0.1,
+        stddev_jitter=0.1,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(axis, momentum, epsilon, center, scale, **kwargs)
+        self._set_noise(mean_range, stddev_max, mean_jitter, stddev_jitter, seed)
+
+    def call(self, inputs, training=None, mask=None):
+        y = super().call(inputs, training=training, mask=mask)
+        return self._add_noise(y) if training and self.trainable else y
+
+    def get_config(self):
+        return {**super().get_config(), **self._noise_config()}
+
+
+@keras.saving.register_keras_serializable(package="tfbn")
+class ActivationNoise(_Noise, keras.layers.Layer):
+    """The noise of `NoisyBatchNorm` without normalisation.
+
+    The control of the experiment: a network that batch normalisation would have
+    helped stops training under this noise.
+
+    Args:
+        axis: int, the channel axis. Default -1.
+        mean_range, stddev_max, mean_jitter, stddev_jitter, seed: as in
+            `NoisyBatchNorm`.
+        **kwargs: `name`, `dtype`.
+
+    Call arguments:
+        inputs: float tensor of rank 2 or more.
+        training: bool; without it the layer returns its input.
+
+    Input shape, output shape: any, the same.
+
+    State:
+        seed_generator: its state advances by one in each training call.
+
+    Raises:
+        ValueError: for an argument outside its range, or an axis the input lacks.
+    """
+
+    def __init__(
+        self,
+        axis=-1,
+        mean_range=0.5,
+        stddev_max=1.25,
+        mean_jitter=0.1,
+        stddev_jitter=0.1,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.axis = batch_norm.checked_axis(axis)
+        self.supports_masking = True
+        self._set_noise(mean_range, stddev_max, mean_jitter, stddev_jitter, seed)
+
+    def build(self, input_shape):
+        self._channel_axis = batch_norm.channel_axis(self.axis, input_shape)
+
+    def call(self, inputs, training=None):
+        return self._add_noise(inputs) if training else inputs
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "axis": self.axis, **self._noise_config()}

@@ -1,0 +1,157 @@
+"""Schedules of a training step, for the clipping bounds of Batch Renormalization.
+
+A schedule is a `keras.optimizers.schedules.LearningRateSchedule`: a serializable
+object that maps a step to a scalar *in the graph*, so that one traced
+`tf.function` sees it move. Keras's own schedules work wherever tfbn takes one, and
+tfbn's work as learning-rate schedules of a Keras optimizer.
+"""
+
+import keras
+from keras import ops
+
+from tfbn import validation
+
+# The i.i.d. experiments of Ioffe 2017 (sec. 4.1) report their accuracy at 130k steps.
+IOFFE_2017_STEPS = 130_000
+
+Schedule = keras.optimizers.schedules.LearningRateSchedule
+
+
+@keras.saving.register_keras_serializable(package="tfbn")
+class LinearRamp(Schedule):
+    """A constant, a linear ramp, and another constant.
+
+    ```
+    value(step) = initial_value                                 step <= begin_step
+                = initial_value + (final_value - initial_value)
+                  * (step - begin_step) / (end_step - begin_step)      in between
+                = final_value                                   step >= end_step
+    ```
+
+    Args:
+        initial_value: float, the value up to and at `begin_step`.
+        final_value: float, the value from `end_step` on.
+        begin_step: int >= 0, in training steps.
+        end_step: int > `begin_step`. One more than `begin_step` makes a switch.
+
+    Raises:
+        ValueError: if a value is not finite, a step is not an integer, or the ramp
+            ends before it begins.
+
+    Example:
+
+    >>> ramp = tfbn.schedules.LinearRamp(1.0, 3.0, begin_step=10, end_step=20)
+    >>> [float(ramp(step)) for step in (0, 10, 15, 20, 1000)]
+    [1.0, 1.0, 2.0, 3.0, 3.0]
+    """
+
+    def __init__(self, initial_value, final_value, begin_step, end_step):
+        self.initial_value = validation.number("initial_value", initial_value)
+        self.final_value = validation.number("final_value", final_value)
+        self.begin_step = validation.integer("begin_step", begin_step, minimum=0)
+        self.end_step = validation.integer("end_step", end_step, minimum=0)
+        if self.end_step <= self.begin_step:
+            raise ValueError(
+                "end_step must be greater than begin_step. Received: "
+                f"begin_step={begin_step}, end_step={end_step}. For a switch from one "
+                "value to the other, set end_step to begin_step + 1."
+            )
+
+    def __call__(self, step):
+        """The value at `step`, a float32 scalar; `step` is an integer or a tensor."""
+        # Subtracted as integers: float32 cannot tell steps apart beyond 2**24.
+        elapsed = ops.cast(step, "int64") - self.begin_step
+        duration = self.end_step - self.begin_step
+        progress = ops.clip(ops.cast(elapsed, "float32") / float(duration), 0.0, 1.0)
+        return self.initial_value * (1.0 - progress) + self.final_value * progress
+
+    def get_config(self):
+        return {
+            "initial_value": self.initial_value,
+            "final_value": self.final_value,
+            "begin_step": self.begin_step,
+            "end_step": self.end_step,
+        }
+
+
+def ioffe_2017(total_steps=None, *, reference_steps=IOFFE_2017_STEPS):
+    """The schedules of Batch Renormalization's paper (arXiv 1702.03275, sec. 4).
+
+    rmax stays 1 and dmax stays 0 (plain batch normalisation) for 5,000 steps; rmax
+    then grows to 3 at 40,000 steps and dmax to 5 at 25,000. The paper says
+    "gradually relaxed"; that the ramp is linear is the usual reading, not its word.
+
+    Args:
+        total_steps: int, the length of your run in steps. The same shape is scaled to
+            it. Default None: the steps of the paper, whatever the length of the run.
+        reference_steps: int, the length of the paper's run that `total_steps`
+            corresponds to. The default of 130,000 is inferred: the step at which
+            sec. 4.1 reports its accuracies. 40,000 makes the ramp of rmax end with
+            the run.
+
+    Returns:
+        A pair `(rmax, dmax)` of `LinearRamp`, as `BatchRenorm` takes them.
+
+    Raises:
+        ValueError: if `total_steps` or `reference_steps` is not a positive integer.
+
+    Example:
+
+    >>> rmax, dmax = tfbn.schedules.ioffe_2017(total_steps=1300)
+    >>> rmax.begin_step, rmax.end_step, dmax.end_step
+    (50, 400, 250)
+    """
+    scale = 1.0
+    if total_steps is not None:
+        validation.integer("total_steps", total_steps, minimum=1)
+        validation.integer("reference_steps", reference_steps, minimum=1)
+        scale = total_steps / reference_steps
+    begin = round(5_000 * scale)
+
+    def ramp(initial_value, final_value, end_step):
+        end = max(round(end_step * scale), begin + 1)  # a ramp of at least one step
+        return LinearRamp(initial_value, final_value, begin, end)
+
+    return ramp(1.0, 3.0, 40_000), ramp(0.0, 5.0, 25_000)
+
+
+def get(name, value, minimum):
+    """What a layer's argument `name` stands for: a float or a schedule.
+
+    Args:
+        name: str, the argument's name, for the error message.
+        value: a number, a schedule, or the config of a serialized schedule.
+        minimum: float, the smallest allowed number.
+
+    Returns:
+        A float (it may be infinite) or a `LearningRateSchedule`.
+
+    Raises:
+        ValueError: if `value` is none of these, NaN, or below `minimum`.
+    """
+    if isinstance(value, dict):
+        value = keras.saving.deserialize_keras_object(value)
+    if isinstance(value, LinearRamp):
+        for field in ("initial_value", "final_value"):
+            validation.number(f"{name}.{field}", getattr(value, field), minimum=minimum)
+    if isinstance(value, Schedule):
+        return value
+    return validation.number(
+        name,
+        value,
+        minimum=minimum,
+        finite=False,
+        alternative="a LearningRateSchedule such as tfbn.schedules.LinearRamp",
+    )
+
+
+def serialize(value):
+    """The opposite of `get`: a float stays one, a schedule becomes its config."""
+    if isinstance(value, float):
+        return value
+    return keras.saving.serialize_keras_object(value)
+
+
+def evaluate(value, step):
+    """The float32 scalar that `value`, a float or a schedule, has at `step`."""
+    return ops.cast(value(step) if isinstance(value, Schedule) else value, "float32")
