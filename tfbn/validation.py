@@ -29,15 +29,16 @@ def number(
     minimum=-math.inf,
     maximum=math.inf,
     above=-math.inf,
+    below=math.inf,
     finite=True,
     alternative=None,
 ):
-    """`value` as a float in `[minimum, maximum]` and greater than `above`.
+    """`value` as a float in `[minimum, maximum]`, above `above` and below `below`.
 
     Args:
         name: str, the argument's name.
         value: what was received.
-        minimum, maximum, above: floats.
+        minimum, maximum, above, below: floats.
         finite: bool, refuse infinities. NaN is always refused.
         alternative: str or None, what else the argument takes, for the message.
     """
@@ -49,13 +50,14 @@ def number(
         )
     if math.isnan(value) or (finite and math.isinf(value)):
         raise ValueError(f"{name} must be finite. Received: {name}={value}.")
-    if not minimum <= value <= maximum or value < above or value == above != -math.inf:
-        rules = [
-            f"at least {minimum:g}" if minimum > -math.inf else "",
-            f"greater than {above:g}" if above > -math.inf else "",
-            f"at most {maximum:g}" if maximum < math.inf else "",
-        ]
-        rule = " and ".join(r for r in rules if r)
+    rules = {
+        f"at least {minimum:g}": value >= minimum,
+        f"at most {maximum:g}": value <= maximum,
+        f"greater than {above:g}": value > above or above == -math.inf,
+        f"less than {below:g}": value < below or below == math.inf,
+    }
+    if not all(rules.values()):
+        rule = " and ".join(r for r in rules if not r.endswith("inf"))
         raise ValueError(f"{name} must be {rule}. Received: {name}={value}.")
     return float(value)
 

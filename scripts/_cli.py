@@ -1,0 +1,100 @@
+"""What all scripts share: one-line errors and exit statuses.
+
+A script imports this module before tfbn, and ends with
+
+    if __name__ == "__main__":
+        _cli.run(main)
+"""
+
+import functools
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from collections.abc import Sequence
+
+from absl import app
+from absl import flags
+from absl import logging
+
+# From a clone without `pip install -e .`, only scripts/ is on the path.
+if importlib.util.find_spec("tfbn") is None:
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def run(
+    main: Callable[[list[str]], int | None],
+    argv: Sequence[str] | None = None,
+    *,
+    prepare: Callable[[Sequence[str]], Sequence[str]] | None = None,
+):
+    """Parses the flags, calls `main` with the arguments left over, and exits.
+
+    Exit status: what `main` returns (None is 0); 0 after `--help`; 2 with one line
+    `<script>: error: <message>` on stderr after a wrong flag, an OSError, or a
+    ValueError that tfbn or a script raised itself: so they report wrong input; 130
+    after Ctrl-C. Any other exception is an error of the program and keeps its
+    traceback, a ValueError from inside a library too.
+    `--verbosity=1` shows the traceback behind a one-line error as well.
+
+    Args:
+        main: takes the script's name followed by the arguments that are no flags.
+        argv: what to parse instead of `sys.argv`, with the script's name first.
+        prepare: a function from argv to what is parsed instead; a ValueError or
+            OSError that it raises is reported like one out of `main`.
+    """
+    parse = functools.partial(_parse, prepare)
+    app.run(functools.partial(_call, main), argv=argv, flags_parser=parse)
+
+
+def _parse(prepare, argv):
+    try:
+        return flags.FLAGS(argv if prepare is None else prepare(argv))
+    except (flags.Error, ValueError, OSError) as error:
+        _exit_with_line(error)
+    except SystemExit as request:
+        # Only the help flags exit here. absl gives them status 1, but asking for help
+        # is no failure.
+        raise SystemExit(0) from request
+
+
+def _call(main, argv):
+    try:
+        return main(argv)
+    except (ValueError, OSError, app.UsageError) as error:
+        if isinstance(error, ValueError) and not _raised_by_us(error):
+            raise
+        logging.debug("Traceback of the error:", exc_info=True)
+        _exit_with_line(error)
+    except KeyboardInterrupt:
+        print(f"{_script()}: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _raised_by_us(error) -> bool:
+    frame = error.__traceback__
+    while frame.tb_next is not None:
+        frame = frame.tb_next
+    code = frame.tb_frame
+    folder = os.path.dirname(os.path.abspath(code.f_code.co_filename))
+    module = code.f_globals.get("__name__", "")
+    return folder == _SCRIPTS or module.partition(".")[0] == "tfbn"
+
+
+_SCRIPTS = os.path.dirname(os.path.abspath(sys.argv[0]))
+
+
+def _exit_with_line(error):
+    print(f"{_script()}: error: {_one_line(error)}", file=sys.stderr)
+    raise SystemExit(2) from error
+
+
+def _one_line(error) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.strerror}: {error.filename}"
+    message = " ".join(str(error).split()).removeprefix("ERROR:: ")
+    return message or type(error).__name__
+
+
+def _script() -> str:
+    return os.path.basename(sys.argv[0])

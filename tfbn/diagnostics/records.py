@@ -1,0 +1,279 @@
+"""Records: what a run measured, one JSON object a line, in `records.jsonl`.
+
+Every record holds the int `step` (optimizer steps completed when it was measured)
+and the string `kind`; the other values depend on the kind:
+
+* `train`: `loss`, `learning_rate` and, where they exist, `accuracy`, `rmax` and
+  `dmax`: means over the steps since the previous record of this kind.
+* `eval`: `loss` and, where it exists, `accuracy`: test split, inference mode.
+* `ics`: `layers`, a list of objects in forward order, each with `name`, `distance`
+  (|G - G'|_2), `cosine` (of G and G'), `norm` (|G|_2) and `norm_after` (|G'|_2).
+
+JSON has no number for NaN or infinity, so those are written as the strings "NaN",
+"Infinity" and "-Infinity": each line is strict JSON, and reading gives floats back.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import numpy as np
+from absl import logging
+
+FILE_NAME = "records.jsonl"
+
+_NON_FINITE = {
+    "NaN": math.nan,
+    "Infinity": math.inf,
+    "-Infinity": -math.inf,
+}
+
+
+class RecordWriter:
+    """Appends records to a file, each flushed as soon as it is written.
+
+    A file that is there already is continued, as a resumed run needs it; the half
+    line that a killed run may have left at its end is removed first. Nothing is
+    created before the first `write`.
+
+    Args:
+        path: a file whose name ends in `.jsonl`, or a run directory, whose
+            `records.jsonl` is meant. Missing folders are made.
+
+    Example:
+        >>> import tempfile
+        >>> run_dir = tempfile.mkdtemp()
+        >>> with RecordWriter(run_dir) as writer:
+        ...     writer.write("eval", 100, loss=1.7, accuracy=0.4)
+        >>> read_records(run_dir)
+        [{'step': 100, 'kind': 'eval', 'loss': 1.7, 'accuracy': 0.4}]
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = _records_path(path)
+        self._file = None
+
+    def __enter__(self) -> "RecordWriter":
+        return self
+
+    def __exit__(self, *unused_exception) -> None:
+        self.close()
+
+    def write(self, kind: str, step: int, **values) -> None:
+        """Writes one record.
+
+        Args:
+            kind: what was measured, such as "train".
+            step: int >= 0, optimizer steps completed when it was measured.
+            **values: numbers, strings, booleans, None, NumPy scalars and arrays,
+                and lists, tuples and dicts of these.
+
+        Raises:
+            ValueError: if `kind` is empty or no string, `step` is no integer >= 0,
+                or a value is of another type.
+            OSError: if the file cannot be written.
+        """
+        step = _plain(step)
+        if not isinstance(kind, str) or not kind:
+            raise ValueError(
+                f"`kind` must be a non-empty string. Received: kind={kind!r}."
+            )
+        if not _is_step(step):
+            raise ValueError(f"`step` must be an integer >= 0. Received: step={step}.")
+        record = {"step": step, "kind": kind, **_plain(values)}
+        line = json.dumps(record, allow_nan=False)
+        if self._file is None:
+            self._file = _open_to_append(self.path)
+        self._file.write(line + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file; a later `write` opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def read_records(path: str | os.PathLike, kind: str | None = None) -> list[dict]:
+    """Returns the records of a run, in the order in which they were written.
+
+    A resumed run repeats the steps since its checkpoint: of two records of the same
+    kind and step only the later one is returned. A last line that is not complete
+    (the run was killed, or is writing right now) is left out with a logged warning.
+
+    Args:
+        path: a run directory, or a file whose name ends in `.jsonl`.
+        kind: the only kind to return; all kinds by default.
+
+    Raises:
+        ValueError: if there is no such file, or a line other than the last one is
+            no record; the message names the file and the line.
+    """
+    path = _records_path(path)
+    if not os.path.isfile(path):
+        raise ValueError(
+            f"{os.path.dirname(path) or '.'} holds no {os.path.basename(path)}; "
+            "pass a run directory made by scripts/train.py."
+        )
+    with open(path, "rb") as file:
+        lines = file.read().split(b"\n")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    latest = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = _parse(line)
+        except ValueError as error:
+            if number < len(lines):
+                raise ValueError(
+                    f"{path}, line {number}: {error}; remove the line to read the rest."
+                ) from error
+            logging.warning("%s: line %d is not complete, left out.", path, number)
+            continue
+        key = (record["kind"], record["step"])
+        latest.pop(key, None)  # so that the later one also takes the later place
+        latest[key] = record
+    return [r for r in latest.values() if kind is None or r["kind"] == kind]
+
+
+def read_runs(paths: Iterable[str | os.PathLike]) -> dict[str, list[dict]]:
+    """Returns the records of several runs under the names of their directories.
+
+    Runs in directories of the same name are told apart by as many of the folders
+    above as that takes ("a/run", "b/run"); a run given twice is read once.
+
+    Args:
+        paths: run directories, or files whose names end in `.jsonl`.
+
+    Returns:
+        A dict from label to `read_records(path)`, in the order given.
+    """
+    paths = list(dict.fromkeys(os.path.abspath(_records_path(p)) for p in paths))
+    parts = [path.removesuffix(os.sep + FILE_NAME).split(os.sep) for path in paths]
+    return {
+        _label(own, [other for other in parts if other is not own]): read_records(path)
+        for own, path in zip(parts, paths, strict=True)
+    }
+
+
+def select(records: Iterable[Mapping], kind: str) -> list[Mapping]:
+    """Returns the records of one kind, in their order."""
+    return [record for record in records if record["kind"] == kind]
+
+
+def column(records: Iterable[Mapping], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns one value of records of one kind against the step.
+
+    Args:
+        records: records of one kind, as `select` and `read_records` return them.
+        name: the value; records that do not have it, or have None, are left out.
+
+    Returns:
+        (steps, values): int64 and float64 arrays of one dimension and equal length,
+        sorted by step. Values may be NaN or infinite.
+    """
+    rows = [(r["step"], r[name]) for r in records if r.get(name) is not None]
+    rows.sort(key=lambda row: row[0])
+    steps = np.array([step for step, _ in rows], dtype=np.int64)
+    values = np.array([value for _, value in rows], dtype=np.float64)
+    return steps, values
+
+
+def by_layer(records: Iterable[Mapping]) -> dict[str, list[dict]]:
+    """Returns the entries of `ics` records layer by layer, in forward order.
+
+    Args:
+        records: records of any kinds; only those of kind "ics" are used.
+
+    Returns:
+        A dict from layer name to a list of flat records (`step`, `distance`,
+        `cosine`, `norm`, `norm_after`), which `column` takes.
+    """
+    layers = {}
+    for record in select(records, "ics"):
+        for layer in record["layers"]:
+            entry = {"step": record["step"], **layer}
+            layers.setdefault(layer["name"], []).append(entry)
+    return layers
+
+
+def _records_path(path) -> str:
+    path = os.fspath(path)
+    return path if path.endswith(".jsonl") else os.path.join(path, FILE_NAME)
+
+
+def _open_to_append(path):
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    if os.path.exists(path):
+        _mend_end(path)
+    return open(path, "a", encoding="utf-8")
+
+
+def _mend_end(path) -> None:
+    """Makes the file end with a whole line, or the next record would be glued on."""
+    with open(path, "r+b") as file:
+        content = file.read()
+        kept, last = content.rpartition(b"\n")[::2]
+        if not last:
+            return
+        try:
+            _parse(last)
+        except ValueError:
+            logging.warning("%s: removed the incomplete last line.", path)
+            file.truncate(len(kept) + 1 if kept else 0)
+        else:
+            file.write(b"\n")
+
+
+def _parse(line: bytes) -> dict:
+    record = json.loads(line.decode("utf-8"))
+    valid = (
+        isinstance(record, dict)
+        and _is_step(record.get("step"))
+        and isinstance(record.get("kind"), str)
+    )
+    if not valid:
+        raise ValueError("a record must hold an int `step` >= 0 and a string `kind`")
+    return _with_floats(record)
+
+
+def _is_step(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _plain(value):
+    """Returns `value` as types that strict JSON has."""
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ValueError(
+        "A recorded value must be a number, a string, a boolean, None, or a list, "
+        f"dict or NumPy array of these. Received: {value!r} (type "
+        f"{type(value).__name__})."
+    )
+
+
+def _with_floats(value):
+    """Undoes the spelling of the non-finite floats."""
+    if isinstance(value, dict):
+        return {key: _with_floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_floats(item) for item in value]
+    return _NON_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def _label(own: Sequence[str], others: Sequence[Sequence[str]]) -> str:
+    for count in range(1, len(own)):
+        if all(other[-count:] != own[-count:] for other in others):
+            return "/".join(own[-count:])
+    return "/".join(own)

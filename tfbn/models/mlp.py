@@ -1,0 +1,53 @@
+"""The MLP of the batch-normalisation paper (Ioffe & Szegedy 2015, sec. 4.1)."""
+
+import functools
+
+import keras
+
+from tfbn import validation
+from tfbn.models import blocks
+
+
+def mlp(
+    *,
+    hidden_units=(100, 100, 100),
+    activation="sigmoid",
+    norm=None,
+    num_classes=10,
+    input_shape=(28, 28, 1),
+    kernel_initializer="glorot_uniform",
+    l2_penalty=0.0,
+    name=None,
+):
+    """Dense layers, each with a normalisation layer before its activation.
+
+    Args:
+        hidden_units: tuple of int, sizes of the hidden layers. Default three of 100.
+        activation: str, their nonlinearity. Default sigmoid (the paper).
+        norm: callable that makes a normalisation layer, or None. A dense layer whose
+            norm has a beta has no bias.
+        num_classes: int, the number of logits.
+        input_shape: tuple of int; inputs are flattened. Default MNIST's.
+        kernel_initializer: str or initializer. The paper says "small random Gaussian
+            values" without a scale; the default is Keras's.
+        l2_penalty: float >= 0, weight of the sum of squared kernels in the loss.
+        name: str or None.
+
+    Returns:
+        A built `keras.Model` from `[n, *input_shape]` to float32 logits
+        `[n, num_classes]`. Layers are called dense1, dense2, ..., logits.
+
+    Raises:
+        ValueError: for an argument outside its range.
+    """
+    hidden_units = blocks.hidden_sizes("hidden_units", hidden_units)
+    num_classes = validation.integer("num_classes", num_classes, minimum=1)
+    kernel = functools.partial(blocks.kernel_options, kernel_initializer, l2_penalty)
+    inputs = keras.Input(input_shape)
+    x = keras.layers.Flatten()(inputs)
+    for i, units in enumerate(hidden_units, start=1):
+        x = blocks.normalized(
+            keras.layers.Dense, x, norm, name=f"dense{i}", units=units, **kernel()
+        )
+        x = keras.layers.Activation(activation)(x)
+    return keras.Model(inputs, blocks.logits(x, num_classes, **kernel()), name=name)

@@ -1,0 +1,129 @@
+"""VGG networks for small images (Simonyan & Zisserman 2015, arXiv 1409.1556)."""
+
+import functools
+
+import keras
+
+from tfbn import validation
+from tfbn.models import blocks
+
+# Convolutions in each of the five stages: Table 1 of the paper. C's last convolutions
+# of stages 3 to 5 have 1x1 kernels.
+_STAGES = {
+    "A": (1, 1, 2, 2, 2),
+    "B": (2, 2, 2, 2, 2),
+    "C": (2, 2, 3, 3, 3),
+    "D": (2, 2, 3, 3, 3),
+    "E": (2, 2, 4, 4, 4),
+}
+_CHANNELS = (64, 128, 256, 512, 512)
+
+
+def vgg(
+    depth="A",
+    *,
+    width=1.0,
+    norm=None,
+    norm_after=None,
+    num_classes=10,
+    input_shape=(32, 32, 3),
+    hidden_units=(),
+    dropout=0.0,
+    kernel_initializer="glorot_uniform",
+    l2_penalty=0.0,
+    name=None,
+):
+    """A VGG network: 3x3 convolutions in five stages, each followed by a max pooling.
+
+    A normalisation layer stands between a convolution and its ReLU. For 32x32 inputs
+    the last pooling leaves 1x1; the classifier is one dense layer by default. Santurkar
+    et al. 2018 call theirs "VGG-like" and do not state its depth or classifier.
+
+    Args:
+        depth: str, the paper's configuration "A" (8 convolutions), "B" (10), "C", "D"
+            (13) or "E" (16).
+        width: float > 0, multiplies the numbers of channels and hidden units.
+        norm: callable that makes a normalisation layer, or None. A convolution whose
+            norm has a beta has no bias.
+        norm_after: iterable of int or None, the convolutions (from 1 on) that `norm`
+            follows. Default None: all. `(4,)` is the public replication's network.
+        num_classes: int, the number of logits.
+        input_shape: `(height, width, channels)`, both sizes at least 32.
+        hidden_units: tuple of int, sizes of dense ReLU layers before the logits, not
+            normalised. Default none; `(4096, 4096)` in the paper.
+        dropout: float in [0, 1), after each of those. Default 0; 0.5 in the paper.
+        kernel_initializer: str or initializer. Default Glorot (Santurkar, App. A.1).
+        l2_penalty: float >= 0, weight of the sum of squared kernels in the loss.
+        name: str or None.
+
+    Returns:
+        A built `keras.Model` from images `[n, height, width, channels]` to float32
+        logits `[n, num_classes]`. Layers are called conv1, conv2, ..., dense1, ...,
+        logits.
+
+    Raises:
+        ValueError: for an argument outside its range.
+    """
+    depth = validation.choice("depth", depth, tuple(_STAGES))
+    width = validation.number("width", width, above=0.0)
+    num_classes = validation.integer("num_classes", num_classes, minimum=1)
+    _check_input_shape(input_shape)
+    hidden_units = blocks.hidden_sizes("hidden_units", hidden_units)
+    dropout = validation.number("dropout", dropout, minimum=0.0, below=1.0)
+    norms = _norm_of_each(norm, norm_after, sum(_STAGES[depth]))
+    kernel = functools.partial(blocks.kernel_options, kernel_initializer, l2_penalty)
+
+    inputs = x = keras.Input(input_shape)
+    x = _features(x, depth, width, norms, kernel)
+    x = keras.layers.Flatten()(x)
+    for i, units in enumerate(hidden_units, start=1):
+        units = blocks.scaled(units, width)
+        x = keras.layers.Dense(units, "relu", name=f"dense{i}", **kernel())(x)
+        x = keras.layers.Dropout(dropout)(x)
+    return keras.Model(inputs, blocks.logits(x, num_classes, **kernel()), name=name)
+
+
+def _features(x, depth, width, norms, kernel):
+    norms = enumerate(norms, start=1)
+    for stage, (layers, channels) in enumerate(
+        zip(_STAGES[depth], _CHANNELS, strict=True)
+    ):
+        for layer in range(layers):
+            pointwise = depth == "C" and stage >= 2 and layer == layers - 1
+            i, norm = next(norms)
+            x = blocks.normalized(
+                keras.layers.Conv2D,
+                x,
+                norm,
+                name=f"conv{i}",
+                filters=blocks.scaled(channels, width),
+                kernel_size=1 if pointwise else 3,
+                padding="same",
+                **kernel(),
+            )
+            x = keras.layers.ReLU()(x)
+        x = keras.layers.MaxPooling2D()(x)
+    return x
+
+
+def _norm_of_each(norm, norm_after, num_layers):
+    """`norm` or None for each convolution."""
+    if norm_after is None:
+        return [norm] * num_layers
+    chosen = set(norm_after)
+    for i in chosen:
+        if validation.integer("norm_after", i, minimum=1) > num_layers:
+            raise ValueError(
+                f"norm_after must name convolutions from 1 to {num_layers}. "
+                f"Received: {i} in norm_after={sorted(chosen)}."
+            )
+    return [norm if i in chosen else None for i in range(1, num_layers + 1)]
+
+
+def _check_input_shape(input_shape):
+    shape = tuple(input_shape)
+    if len(shape) != 3 or None in shape or min(shape[:2]) < 32 or shape[2] < 1:
+        raise ValueError(
+            "input_shape must be (height, width, channels) with height and width of at "
+            f"least 32: five poolings halve them. Received: input_shape={shape}."
+        )
