@@ -16,6 +16,7 @@ each power of ten between the mean and the standard deviation.
 from typing import NamedTuple
 
 import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
 
 
 class Statistics(NamedTuple):
@@ -23,6 +24,8 @@ class Statistics(NamedTuple):
 
     Attributes:
         mean: `[channels]`.
+        remainder: `[channels]`, what `mean` lost in rounding: `mean + remainder` is
+            exact to some ulp of the spread even where the mean is much larger.
         spread: `[channels]`, the biased variance or the l_p norm.
         scale: `[channels]`, what the centred input is divided by: `sqrt(variance +
             epsilon)` or `norm + epsilon`.
@@ -31,6 +34,7 @@ class Statistics(NamedTuple):
     """
 
     mean: tf.Tensor
+    remainder: tf.Tensor
     spread: tf.Tensor
     scale: tf.Tensor
     valid: tf.Tensor
@@ -65,10 +69,12 @@ def batch_norm(
     Returns:
         `(y, statistics)`; `statistics.spread` is the variance.
     """
+    if mask is None and not synchronized and _can_fuse(x, axis):
+        return _fused_batch_norm(x, gamma, beta, epsilon, correction)
     reducer = _Reducer(x, axis, mask, synchronized)
-    mean, centred = _centre(x, reducer)
+    *mean, centred = _centre(x, reducer)
     variance = reducer.mean(tf.square(centred))
-    statistics = _statistics(mean, variance, tf.sqrt(variance + epsilon), reducer)
+    statistics = _statistics(*mean, variance, tf.sqrt(variance + epsilon), reducer)
     r, d = (1.0, 0.0) if correction is None else correction(statistics)
     return _affine(centred, r / statistics.scale, d, gamma, beta, axis), statistics
 
@@ -101,11 +107,11 @@ def lp_batch_norm(
         `(y, statistics)`; `statistics.spread` is the norm.
     """
     reducer = _Reducer(x, axis, mask, synchronized)
-    mean, centred = _centre(x, reducer)
+    *mean, centred = _centre(x, reducer)
     norm = _power_mean(centred if centered else x, order, reducer)
     if literal:
         norm *= tf.cast(reducer.count, x.dtype) ** {1: 0.0, 2: -0.5, "inf": -1.0}[order]
-    statistics = _statistics(mean, norm, norm + epsilon, reducer)
+    statistics = _statistics(*mean, norm, norm + epsilon, reducer)
     return _affine(centred, 1.0 / statistics.scale, 0.0, gamma, beta, axis), statistics
 
 
@@ -136,8 +142,9 @@ def renorm_correction(
     dmax = tf.maximum(tf.cast(dmax, dtype), 0.0)
     sigma = tf.maximum(tf.cast(moving_stddev, dtype), stddev_floor)
     r = tf.clip_by_value(statistics.scale / sigma, 1.0 / rmax, rmax)
-    d = (statistics.mean - tf.cast(moving_mean, dtype)) / sigma
-    return tf.stop_gradient(r), tf.stop_gradient(tf.clip_by_value(d, -dmax, dmax))
+    drift = statistics.mean - tf.cast(moving_mean, dtype) + statistics.remainder
+    d = tf.clip_by_value(drift / sigma, -dmax, dmax)
+    return tf.stop_gradient(r), tf.stop_gradient(d)
 
 
 def moving_average(average, value, momentum, valid):
@@ -195,7 +202,7 @@ def perturb(x, seed, *, axis, mean_range, stddev_max, mean_jitter, stddev_jitter
 
 
 def _uniform(shape, seed, low, high):
-    """float32 samples of U(low, high), of 24 random bits each."""
+    """float32 samples of U(low, high), of 23 random bits each."""
     return low + (high - low) * _unit_interval(shape, seed)
 
 
@@ -221,6 +228,91 @@ def _unit_interval(shape, seed):
 _PHILOX = "philox"
 
 
+def _can_fuse(x, axis):
+    """Whether TensorFlow's fused kernel serves `x`: float32, channels last, no XLA.
+
+    XLA expands the fused operation into E[x^2] - E[x]^2 and fuses plain ones itself.
+    """
+    compiled = (
+        not tf.executing_eagerly()
+        and control_flow_util.GraphOrParentsInXlaContext(
+            tf.compat.v1.get_default_graph()
+        )
+    )
+    return x.dtype == tf.float32 and axis == len(x.shape) - 1 and not compiled
+
+
+def _fused_batch_norm(x, gamma, beta, epsilon, correction):
+    """`batch_norm` by `FusedBatchNormV3`, for what `_can_fuse`."""
+    channels = x.shape[-1]
+    rows = tf.reshape(x, [-1, 1, 1, channels])
+    # The kernel is exact only where the mean is not large against the spread. One row
+    # of the batch is near enough; the sum makes zeros of no row at all.
+    shift = tf.stop_gradient(tf.reduce_sum(rows[:1], axis=0, keepdims=True))
+    gamma = tf.ones([channels]) if gamma is None else tf.cast(gamma, x.dtype)
+    beta = tf.zeros([channels]) if beta is None else tf.cast(beta, x.dtype)
+    fused = _fused_plain if correction is None else _fused_renorm(correction)
+    y, statistics = fused(rows - shift, gamma, beta, epsilon, tf.reshape(shift, [-1]))
+    return tf.reshape(y, tf.shape(x)), statistics
+
+
+def _fused_plain(rows, gamma, beta, epsilon, shift):
+    y, *moments = _fused_kernel(rows, gamma, beta, epsilon)[:3]
+    return y, _fused_statistics(rows, *moments, epsilon, shift)
+
+
+def _fused_renorm(correction):
+    """The fused normalisation with r and d, in no more passes than without."""
+
+    def fused(rows, gamma, beta, epsilon, shift):
+        ones, zeros = tf.ones_like(gamma), tf.zeros_like(gamma)
+        forward = [
+            tf.stop_gradient(t) for t in _fused_kernel(rows, ones, zeros, epsilon)
+        ]
+        normalized, mean, variance, *reserved = forward
+        statistics = _fused_statistics(rows, mean, variance, epsilon, shift)
+        r, d = correction(statistics)
+
+        @tf.custom_gradient
+        def affine(rows, gamma, beta):
+            def gradient(dy):
+                # With scale gamma * r, the kernel's dscale is the sum of dy * x_hat.
+                dx, dscale, doffset, _, _ = tf.raw_ops.FusedBatchNormGradV3(
+                    y_backprop=dy,
+                    x=rows,
+                    scale=gamma * r,
+                    reserve_space_1=reserved[0],
+                    reserve_space_2=reserved[1],
+                    reserve_space_3=reserved[2],
+                    epsilon=epsilon,
+                )
+                return dx, r * dscale + d * doffset, doffset
+
+            return normalized * (gamma * r) + (gamma * d + beta), gradient
+
+        return affine(rows, gamma, beta), statistics
+
+    return fused
+
+
+def _fused_kernel(rows, scale, offset, epsilon):
+    """`(y, mean, Bessel's variance, ...)` of rows `[n, 1, 1, channels]`."""
+    return tf.raw_ops.FusedBatchNormV3(
+        x=rows, scale=scale, offset=offset, mean=[], variance=[], epsilon=epsilon
+    )
+
+
+def _fused_statistics(rows, mean, variance, epsilon, shift):
+    size = tf.cast(tf.shape(rows)[0], rows.dtype)
+    variance *= (size - 1.0) / size  # the kernel divides by size - 1
+    total = shift + mean
+    remainder = mean - (total - shift)
+    valid = tf.reduce_all(tf.math.is_finite(total) & tf.math.is_finite(variance))
+    return Statistics(
+        total, remainder, variance, tf.sqrt(variance + epsilon), valid & (size > 0.0)
+    )
+
+
 class _Reducer:
     """Sums over the batch: masked, and across replicas if asked.
 
@@ -242,7 +334,7 @@ class _Reducer:
     def mean(self, x):
         """The mean over the batch; 0 if there is nothing in it."""
         if self._plain:
-            return tf.reduce_mean(x, self.axes, keepdims=True)
+            return self._in_stages(tf.reduce_mean, x)
         total = self._all_reduce(self._sum(self._masked(x)), "SUM")
         return total / tf.maximum(self.count, 1.0)
 
@@ -262,7 +354,14 @@ class _Reducer:
         return x if self.mask is None else tf.where(self.mask, x, tf.zeros_like(x))
 
     def _sum(self, x):
-        return tf.reduce_sum(x, self.axes, keepdims=True)
+        return self._in_stages(tf.reduce_sum, x)
+
+    def _in_stages(self, reduce, x):
+        # Each example by itself, then all: float32 sums that a device takes one element
+        # after the other lose digits with their length.
+        for axes in (self.axes[1:], self.axes[:1]):
+            x = reduce(x, axes, keepdims=True) if axes else x
+        return x
 
     def _all_reduce(self, x, operation):
         if self._replicas is None:
@@ -282,7 +381,7 @@ def _replica_context():
 
 
 def _centre(x, reducer):
-    """`(mean, x - mean)`, with the digits of the centred data kept.
+    """`(mean, remainder, x - mean)`, with the digits of the centred data kept.
 
     A float32 mean of data with a large offset is off by many ulp of the spread, so
     what it leaves over is subtracted as well. The first mean is a constant for the
@@ -291,7 +390,8 @@ def _centre(x, reducer):
     shift = tf.stop_gradient(reducer.mean(x))
     x = x - shift
     rest = reducer.mean(x)
-    return shift + rest, x - rest
+    mean = shift + rest
+    return mean, rest - (mean - shift), x - rest
 
 
 def _power_mean(x, order, reducer):
@@ -305,10 +405,10 @@ def _power_mean(x, order, reducer):
     return tf.where(positive, tf.sqrt(tf.where(positive, square, 1.0)), 0.0)
 
 
-def _statistics(mean, spread, scale, reducer):
+def _statistics(mean, remainder, spread, scale, reducer):
     """`Statistics` from those that still have the batch axes, with length 1."""
-    mean, spread, scale = (tf.reshape(s, [-1]) for s in (mean, spread, scale))
-    return Statistics(mean, spread, scale, reducer.valid(mean, spread))
+    vectors = [tf.reshape(s, [-1]) for s in (mean, remainder, spread, scale)]
+    return Statistics(*vectors, reducer.valid(mean, spread))
 
 
 def _affine(centred, scale, offset, gamma, beta, axis):

@@ -61,9 +61,9 @@ class BatchNorm(keras.layers.BatchNormalization):
     Example:
 
     >>> layer = tfbn.BatchNorm(momentum=0.0)
-    >>> y = layer([[1.0], [3.0]], training=True)
-    >>> [float(v) for v in layer.moving_mean], [float(v) for v in layer.moving_variance]
-    ([2.0], [1.0])
+    >>> y = layer(keras.ops.array([[1.0], [3.0]]), training=True)
+    >>> layer.moving_mean.numpy(), layer.moving_variance.numpy()
+    (array([2.], dtype=float32), array([1.], dtype=float32))
     """
 
     def __init__(

@@ -1,0 +1,114 @@
+"""Flags made from `TrainConfig`, and flagfiles found in scripts/configs/."""
+
+import os
+
+import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
+from absl import flags
+
+from tfbn.training import TrainConfig
+from tfbn.training import config as config_lib
+
+CONFIGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs")
+
+
+def define():
+    """Defines one flag for each field of `TrainConfig`, as flags of the script."""
+    flags.disclaim_key_flags()  # --help lists them under the script that calls this
+    for field in config_lib.fields():
+        _DEFINE[field.type](field)
+
+
+def from_flags():
+    """The `TrainConfig` that the parsed flags describe."""
+    values = {
+        field.name: flags.FLAGS[field.name].value for field in config_lib.fields()
+    }
+    for field in config_lib.fields():
+        if field.type == tuple[int, ...]:
+            values[field.name] = _integers(field.name, values[field.name])
+    return TrainConfig(**values)
+
+
+def expand_flagfiles(argv):
+    """`argv` with each `--flagfile=NAME` replaced by the flags in that file.
+
+    absl looks a flagfile up in the current folder alone, and so the flagfiles that it
+    includes. Here a name that is not there is looked up beside the file that includes
+    it, and in scripts/configs/.
+
+    Raises:
+        ValueError: if there is no such file, or it includes itself.
+    """
+    return _expand(list(argv), including=())
+
+
+def _expand(arguments, including):
+    expanded, arguments = [], iter(arguments)
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name not in ("-flagfile", "--flagfile"):
+            expanded.append(argument)
+            continue
+        path = _find(value if equals else next(arguments, ""), including)
+        expanded += _expand(_lines(path), (*including, path))
+    return expanded
+
+
+def _find(name, including):
+    folders = ["", *(os.path.dirname(path) for path in including[-1:]), CONFIGS]
+    for folder in folders:
+        path = os.path.join(folder, name)
+        if os.path.isfile(path) and path in including:
+            raise ValueError(f"flagfile {path} includes itself.")
+        if os.path.isfile(path):
+            return path
+    known = sorted(f for f in os.listdir(CONFIGS) if not f.startswith("_"))
+    raise ValueError(
+        f"flagfile must name a file, in the current folder or one of scripts/configs/: "
+        f"{', '.join(known)}. Received: flagfile={name!r}."
+    )
+
+
+def _lines(path):
+    with open(path, encoding="utf-8") as file:
+        lines = [line.strip() for line in file]
+    for number, line in enumerate(lines, start=1):
+        if line and not line.startswith(("-", "#", "//")):
+            raise ValueError(
+                f"{path}, line {number} must be a flag such as --norm=batch_norm or a "
+                f"comment that begins with #. Received: {line!r}."
+            )
+    return [line for line in lines if line.startswith("-")]
+
+
+def _integers(name, values):
+    try:
+        return tuple(int(value) for value in values)
+    except ValueError:
+        raise ValueError(
+            f"{name} must be integers separated by commas. Received: "
+            f"{name}={','.join(values)!r}."
+        ) from None
+
+
+def _help(field):
+    return config_lib.help_of(field.name)
+
+
+def _define_text(field):
+    choices = field.metadata.get("choices")
+    if choices:
+        flags.DEFINE_enum(field.name, field.default, choices, _help(field))
+    else:
+        flags.DEFINE_string(field.name, field.default, _help(field))
+
+
+_DEFINE = {
+    str: _define_text,
+    bool: lambda field: flags.DEFINE_bool(field.name, field.default, _help(field)),
+    int: lambda field: flags.DEFINE_integer(field.name, field.default, _help(field)),
+    float: lambda field: flags.DEFINE_float(field.name, field.default, _help(field)),
+    tuple[int, ...]: lambda field: flags.DEFINE_list(
+        field.name, list(field.default), _help(field)
+    ),
+}

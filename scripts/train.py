@@ -1,0 +1,42 @@
+"""Trains a network with the normalisation of your choice, and draws its curves.
+
+Usage: python scripts/train.py --flagfile=NAME.cfg [flags]
+
+A flagfile that is not in the current folder is looked up in scripts/configs/: see there
+for quickstart.cfg, vgg_renorm.cfg and the others. Flags behind it change its values.
+The run directory then holds flags.cfg (which repeats the run), records.jsonl,
+TensorBoard events, model.keras and figures/.
+
+Example: python scripts/train.py --flagfile=vgg_renorm.cfg --train_steps=2000
+"""
+
+import os
+
+import _cli
+import _flags
+
+from tfbn import plots
+from tfbn.diagnostics import records
+from tfbn.training import Trainer
+
+
+def main(argv):
+    """Trains, draws, and prints where the results are."""
+    if len(argv) > 1:
+        raise ValueError(
+            f"{argv[1]!r} is no flag. Flags are written --name=value; see --help."
+        )
+    trainer = Trainer(_flags.from_flags())
+    print(f"Run directory: {os.path.abspath(trainer.run_dir)}", flush=True)
+    evaluation = trainer.train()
+    results = ", ".join(f"{name} {value:.4g}" for name, value in evaluation.items())
+    print(f"Test split after {trainer.step} steps: {results}")
+    runs = records.read_runs([trainer.run_dir])
+    figures = os.path.join(trainer.run_dir, "figures")
+    for path in plots.save(plots.figures(runs), figures):
+        print(path)
+
+
+if __name__ == "__main__":
+    _flags.define()
+    _cli.run(main, prepare=_flags.expand_flagfiles)

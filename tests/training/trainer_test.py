@@ -1,0 +1,255 @@
+"""Tests of tfbn.training.trainer: whole runs of small networks."""
+
+import glob
+import os
+import tempfile
+from unittest import mock
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+import tfbn
+from tfbn import data
+from tfbn.diagnostics import records
+from tfbn.training import TrainConfig
+from tfbn.training import Trainer
+from tfbn.training import builders
+
+# float32 steps in another order of sums.
+RTOL = 1e-4
+
+
+class TrainerTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        # The images are drawn once: what is tested is the loop.
+        self._shapes = data.shapes(num_train=256, num_test=90)
+
+        def dataset(config):
+            return self._shapes if config.dataset == "shapes" else data.gaussian()
+
+        patch = mock.patch.object(builders, "build_dataset", dataset)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def test_gradient_descent_is_that_of_numpy(self):
+        trainer = self._trainer(_linear(train_steps=5, learning_rate=1e-5))
+        weights = [w.astype("float64") for w in trainer.model.get_weights()]
+        gaussian = data.gaussian()
+        x, y = gaussian.train.inputs, gaussian.train.targets
+        losses = []
+        for _ in range(5):
+            a, b = weights
+            error = x @ a @ b - y
+            losses.append(0.5 * np.sum(error**2))
+            weights = [a - 1e-5 * x.T @ error @ b.T, b - 1e-5 * (x @ a).T @ error]
+        trainer.train()
+        for variable, expected in zip(
+            trainer.model.get_weights(), weights, strict=True
+        ):
+            self.assertAllClose(variable, expected, rtol=RTOL, atol=1e-6)
+        _, recorded = records.column(self._records(trainer, "train"), "loss")
+        self.assertAllClose(recorded, losses, rtol=RTOL)
+
+    def test_classifier_learns(self):
+        trainer = self._trainer(_mlp(train_steps=60, learning_rate=0.01))
+        evaluation = trainer.train()
+        _, losses = records.column(self._records(trainer, "train"), "loss")
+        self.assertLess(losses[-1], 0.6 * losses[0])
+        self.assertEqual(set(evaluation), {"loss", "accuracy"})
+
+    def test_evaluation_is_that_of_the_whole_split_in_inference_mode(self):
+        # 90 examples in batches of 40: the last one is smaller.
+        trainer = self._trainer(_mlp(train_steps=3, eval_batch_size=40))
+        evaluation = trainer.train()
+        x = self._shapes.standardize(self._shapes.test.inputs)
+        logits = np.asarray(trainer.model(x, training=False), "float64")
+        labels = self._shapes.test.targets
+        log_sum = np.log(np.sum(np.exp(logits), axis=1))
+        loss = np.mean(log_sum - logits[np.arange(90), labels])
+        self.assertAllClose(evaluation["loss"], loss, rtol=RTOL)
+        accuracy = np.mean(np.argmax(logits, axis=1) == labels)
+        self.assertAllClose(evaluation["accuracy"], accuracy, rtol=1e-6)
+        (record,) = self._records(trainer, "eval")
+        self.assertEqual(record, {"step": 3, "kind": "eval", **evaluation})
+
+    @parameterized.parameters("batch_renorm", "noisy_batch_norm")
+    def test_watching_changes_nothing(self, norm):
+        plain = self._trainer(_mlp(norm=norm, train_steps=6))
+        watched = self._trainer(_mlp(norm=norm, train_steps=6, ics_every=2))
+        plain.train()
+        watched.train()
+        self.assertLen(self._records(watched, "ics"), 3)
+        self._assert_same_state(plain, watched)
+
+    def test_covariate_shift_is_that_of_the_optimizers_update(self):
+        trainer = self._trainer(
+            _linear(train_steps=1, ics_every=1, optimizer="adam", learning_rate=0.01)
+        )
+        a, b = (w.astype("float64") for w in trainer.model.get_weights())
+        trainer.train()
+        a_after = trainer.model.get_weights()[0].astype("float64")
+        gaussian = data.gaussian()
+        x, y = gaussian.train.inputs, gaussian.train.targets
+        before = (x @ a).T @ (x @ a @ b - y)
+        after = (x @ a_after).T @ (x @ a_after @ b - y)
+        (record,) = self._records(trainer, "ics")
+        self.assertEqual(record["step"], 0)
+        first, second = record["layers"]
+        self.assertEqual(first["distance"], 0.0)
+        distance = np.linalg.norm(before - after)
+        self.assertAllClose(second["distance"], distance, rtol=RTOL)
+        self.assertAllClose(second["norm"], np.linalg.norm(before), rtol=RTOL)
+
+    def test_steps_per_execution_makes_no_difference(self):
+        one = self._trainer(_mlp(train_steps=7, steps_per_execution=1))
+        many = self._trainer(_mlp(train_steps=7, steps_per_execution=5))
+        one.train()
+        many.train()
+        self._assert_same_state(one, many)
+        # Calls of 5 and of 2 steps, one trace.
+        self.assertEqual(many._steps._run.experimental_get_tracing_count(), 1)
+
+    def test_records_come_at_their_steps(self):
+        trainer = self._trainer(
+            _mlp(train_steps=25, log_every=10, eval_every=8, ics_every=12)
+        )
+        trainer.train()
+        steps = {
+            kind: [r["step"] for r in self._records(trainer, kind)]
+            for kind in ("train", "eval", "ics")
+        }
+        self.assertEqual(
+            steps, {"train": [10, 20, 25], "eval": [8, 16, 24, 25], "ics": [0, 12, 24]}
+        )
+
+    def test_recorded_bounds_follow_the_schedule(self):
+        config = _mlp(
+            norm="batch_renorm", train_steps=26, log_every=13, renorm_schedule="scaled"
+        )
+        trainer = self._trainer(config)
+        trainer.train()
+        # The paper's shape over 130 steps has its ramps end at 25 and 40; over 26: at
+        # 5 and 8, from 1 on.
+        for record in self._records(trainer, "train"):
+            self.assertAllClose((record["rmax"], record["dmax"]), (3.0, 5.0))
+        layer = next(
+            la for la in trainer.model.layers if isinstance(la, tfbn.BatchRenorm)
+        )
+        self.assertEqual(int(layer.step), 26)
+
+    def test_summaries_can_be_read_back(self):
+        trainer = self._trainer(_mlp(train_steps=4, log_every=2, ics_every=2))
+        trainer.train()
+        (path,) = glob.glob(os.path.join(trainer.run_dir, "events.out.tfevents.*"))
+        tags = {
+            value.tag
+            for event in tf.compat.v1.train.summary_iterator(path)
+            for value in event.summary.value
+        }
+        for tag in (
+            "train/loss",
+            "train/accuracy",
+            "train/learning_rate",
+            "eval/accuracy",
+            "diagnostics/ics_distance/dense2",
+            "diagnostics/ics_cosine/logits",
+        ):
+            self.assertIn(tag, tags)
+
+    def test_saved_model_is_the_trained_one(self):
+        trainer = self._trainer(_mlp(norm="batch_renorm", train_steps=2))
+        trainer.train()
+        loaded = keras.models.load_model(os.path.join(trainer.run_dir, "model.keras"))
+        for a, b in zip(loaded.variables, trainer.model.variables, strict=True):
+            self.assertAllEqual(a.numpy(), b.numpy())
+
+    @parameterized.parameters(
+        ("mixed_bfloat16", "bfloat16"),
+        ("mixed_float16", "float16"),
+        ("float64", "float64"),
+    )
+    def test_dtype_policies(self, policy, compute_dtype):
+        before = keras.config.dtype_policy()
+        trainer = self._trainer(_mlp(train_steps=4, dtype_policy=policy, ics_every=3))
+        evaluation = trainer.train()
+        self.assertTrue(np.isfinite(evaluation["loss"]))
+        layer = trainer.model.get_layer("dense1")
+        self.assertEqual(layer.compute_dtype, compute_dtype)
+        self.assertEqual(keras.config.dtype_policy(), before)
+
+    def test_compiled_by_xla_it_is_the_same_run(self):
+        plain = self._trainer(_mlp(train_steps=3, jit_compile="off"))
+        compiled = self._trainer(_mlp(train_steps=3, jit_compile="on"))
+        plain.train()
+        compiled.train()
+        for a, b in zip(plain.model.variables, compiled.model.variables, strict=True):
+            self.assertAllClose(a.numpy(), b.numpy(), rtol=1e-3, atol=1e-4)
+
+    @parameterized.parameters(
+        {"sampling": "class_biased", "images_per_label": 4},
+        {"sampling": "domain_biased", "steps_per_domain": 1},
+    )
+    def test_biased_batches_reach_the_network(self, **options):
+        trainer = self._trainer(_mlp(train_steps=2, **options))
+        with mock.patch.object(trainer._steps, "run", wraps=trainer._steps.run) as run:
+            trainer.train()
+        indices = np.concatenate([call.args[0] for call in run.call_args_list])
+        if options["sampling"] == "domain_biased":
+            domains = self._shapes.train.domains[indices]
+            self.assertEqual([set(row) for row in domains], [{0}, {1}])
+        else:
+            labels = self._shapes.train.targets[indices].reshape(2, -1, 4)
+            self.assertAllEqual(labels, np.broadcast_to(labels[..., :1], labels.shape))
+
+    def test_bad_batch_size_leaves_no_folder(self):
+        config = _mlp(train_steps=2, batch_size=1000)
+        with self.assertRaisesRegex(ValueError, "batch_size=1000"):
+            self._trainer(config)
+        self.assertEqual(os.listdir(self._folder), [])
+
+    def _trainer(self, options):
+        self._folder = tempfile.mkdtemp(dir=self.get_temp_dir())
+        run_dir = os.path.join(self._folder, "run")
+        return Trainer(TrainConfig(run_dir=run_dir, progress=False, **options))
+
+    def _records(self, trainer, kind):
+        return records.read_records(trainer.run_dir, kind)
+
+    def _assert_same_state(self, a, b):
+        for one, other in zip(
+            a.model.variables + a._optimizer.variables,
+            b.model.variables + b._optimizer.variables,
+            strict=True,
+        ):
+            self.assertAllEqual(one.numpy(), other.numpy())
+
+
+def _linear(**options):
+    return {
+        "model": "deep_linear",
+        "dataset": "gaussian",
+        "norm": "none",
+        "linear_depth": 2,
+        "batch_size": 1000,
+        "log_every": 1,
+        **options,
+    }
+
+
+def _mlp(**options):
+    return {
+        "model": "mlp",
+        "dataset": "shapes",
+        "norm": "batch_norm",
+        "batch_size": 32,
+        "optimizer": "adam",
+        "learning_rate": 0.01,
+        **options,
+    }
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,241 @@
+"""The one list of a run's options: flags are made from it, and runs read it."""
+
+import dataclasses
+
+from tfbn import data
+from tfbn import validation
+
+MODELS = ("vgg", "deep_linear", "mlp")
+NORMS = (
+    "none",
+    "batch_norm",
+    "batch_renorm",
+    "noisy_batch_norm",
+    "noise_only",
+    "l1",
+    "l2",
+    "linf",
+)
+
+
+def _option(default, help_text, **rule):
+    """A field with its help and its rule: `choices`, `minimum`, `above`, `below`."""
+    return dataclasses.field(default=default, metadata={"help": help_text, **rule})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The options of a training run. `help_of(name)` describes a field.
+
+    Raises:
+        ValueError: for a value outside its rule, or options that contradict.
+    """
+
+    # Network.
+    model: str = _option("vgg", "Network to train.", choices=MODELS)
+    vgg_depth: str = _option(
+        "A", "VGG's configuration.", choices=("A", "B", "C", "D", "E")
+    )
+    width: float = _option(
+        1.0, "Multiplies VGG's channels and hidden units.", above=0.0
+    )
+    hidden_units: tuple[int, ...] = _option(
+        (), "Sizes of VGG's dense layers before the logits; empty: none.", minimum=1
+    )
+    dropout: float = _option(
+        0.0, "Dropout after each of those.", minimum=0.0, below=1.0
+    )
+    linear_depth: int = _option(25, "Layers of the deep linear network.", minimum=1)
+    kernel_initializer: str = _option(
+        "glorot_uniform", "Keras initializer of the kernels."
+    )
+    l2_penalty: float = _option(
+        0.0, "Weight of the sum of squared kernels in the loss.", minimum=0.0
+    )
+
+    # Normalisation.
+    norm: str = _option(
+        "batch_renorm",
+        "What follows each layer before its nonlinearity.",
+        choices=NORMS,
+    )
+    norm_after: tuple[int, ...] = _option(
+        (), "VGG: the convolutions it follows, from 1 on; empty: all.", minimum=1
+    )
+    norm_momentum: float = _option(
+        0.99, "Momentum of the moving averages.", minimum=0.0, maximum=1.0
+    )
+    norm_epsilon: float = _option(1e-3, "Epsilon of the normalisation.", above=0.0)
+    rmax: float = _option(3.0, "Renorm: the final bound of r.", minimum=1.0)
+    dmax: float = _option(5.0, "Renorm: the final bound of d.", minimum=0.0)
+    renorm_schedule: str = _option(
+        "scaled",
+        "Renorm: the paper's ramps of rmax and dmax in its own steps, scaled to "
+        "--train_steps, or constant bounds from the first step on.",
+        choices=("paper", "scaled", "constant"),
+    )
+
+    # Data.
+    dataset: str = _option("cifar10", "Data set.", choices=data.DATASETS)
+    data_dir: str = _option(
+        "", "Folder of TFDS's prepared data sets; empty: TFDS's own, with download."
+    )
+    data_seed: int = _option(
+        0, "Seed of the generated data sets, shapes and gaussian.", minimum=0
+    )
+    sampling: str = _option(
+        "iid",
+        "How batches are drawn: shuffled epochs; --images_per_label of each of some "
+        "labels; or one domain for --steps_per_domain steps, then the other.",
+        choices=data.KINDS,
+    )
+    images_per_label: int = _option(
+        2, "Images of each label in a class-biased batch.", minimum=1
+    )
+    steps_per_domain: int = _option(
+        1000, "Steps before a domain-biased run changes domain.", minimum=1
+    )
+    batch_size: int = _option(128, "Examples in a training batch.", minimum=1)
+
+    # Optimisation.
+    train_steps: int = _option(15_000, "Optimizer steps.", minimum=1)
+    optimizer: str = _option(
+        "sgd", "Optimizer.", choices=("sgd", "momentum", "adam", "rmsprop")
+    )
+    optimizer_momentum: float = _option(
+        0.9, "Momentum of --optimizer=momentum.", minimum=0.0, below=1.0
+    )
+    learning_rate: float = _option(0.1, "Initial learning rate.", above=0.0)
+    learning_rate_schedule: str = _option(
+        "constant",
+        "Learning rate over the run: constant, to 0 along a cosine, or a tenth from "
+        "each of --learning_rate_boundaries on.",
+        choices=("constant", "cosine", "step"),
+    )
+    learning_rate_boundaries: tuple[int, ...] = _option(
+        (), "Steps at which --learning_rate_schedule=step divides by 10.", minimum=1
+    )
+
+    # Execution.
+    dtype_policy: str = _option(
+        "float32",
+        "Keras dtype policy.",
+        choices=("float32", "mixed_bfloat16", "mixed_float16", "float64"),
+    )
+    jit_compile: str = _option(
+        "auto",
+        "Compile the step with XLA; auto: on accelerators only.",
+        choices=("auto", "on", "off"),
+    )
+    steps_per_execution: int = _option(
+        10, "Steps in one call of the compiled loop.", minimum=1
+    )
+    seed: int = _option(0, "Seed of weights, batches and noise.", minimum=0)
+    deterministic: bool = _option(
+        False, "Use deterministic kernels only: the same flags give the same bits."
+    )
+
+    # Watching.
+    run_dir: str = _option("", "Folder for the results; empty: a new one under runs/.")
+    log_every: int = _option(10, "Steps between training records.", minimum=1)
+    eval_every: int = _option(
+        1000, "Steps between evaluations; 0: only at the end.", minimum=0
+    )
+    eval_batch_size: int = _option(1000, "Examples in an evaluation batch.", minimum=1)
+    ics_every: int = _option(
+        0,
+        "Steps between measurements of internal covariate shift (G and G' of every "
+        "layer; one costs about as much as one step a layer); 0: never.",
+        minimum=0,
+    )
+    progress: bool = _option(True, "Show a progress bar.")
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = _checked(field, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+        _check_combination(self)
+
+
+def fields():
+    """The fields of `TrainConfig`, in order."""
+    return dataclasses.fields(TrainConfig)
+
+
+def help_of(name):
+    """The help text of a field."""
+    return TrainConfig.__dataclass_fields__[name].metadata["help"]
+
+
+def to_flags(config, *, without=()):
+    """The flags that give `config`: a list of `--name=value`.
+
+    Args:
+        config: a `TrainConfig`.
+        without: names of fields to leave out.
+    """
+    return [
+        f"--{field.name}={_flag_value(getattr(config, field.name))}"
+        for field in fields()
+        if field.name not in without
+    ]
+
+
+def _flag_value(value):
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return value
+
+
+def _checked(field, value):
+    rule = {k: v for k, v in field.metadata.items() if k != "help"}
+    if field.type is bool:
+        return validation.boolean(field.name, value)
+    if field.type is int:
+        return validation.integer(field.name, value, **rule)
+    if field.type is float:
+        return validation.number(field.name, value, **rule)
+    if field.type is str:
+        return _checked_text(field.name, value, **rule)
+    return tuple(validation.integer(field.name, v, **rule) for v in value)
+
+
+def _checked_text(name, value, choices=None):
+    if choices is not None:
+        return validation.choice(name, value, choices)
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a string. Received: {name}={value!r}.")
+    return value
+
+
+def _check_combination(config):
+    """Refuses options of which one would be ignored or could not be met."""
+    if (config.model == "deep_linear") != (config.dataset == "gaussian"):
+        raise ValueError(
+            "model=deep_linear goes with dataset=gaussian, and only with it. Received: "
+            f"model={config.model}, dataset={config.dataset}."
+        )
+    if config.model == "vgg" and config.dataset == "mnist":
+        raise ValueError(
+            "model=vgg needs images of 32x32 or more. Received: dataset=mnist (28x28). "
+            "Use model=mlp."
+        )
+    if config.sampling == "domain_biased" and config.dataset != "shapes":
+        raise ValueError(
+            "sampling=domain_biased needs a data set with domains: dataset=shapes. "
+            f"Received: dataset={config.dataset}."
+        )
+    if config.sampling == "class_biased" and config.dataset == "gaussian":
+        raise ValueError(
+            "sampling=class_biased needs labels. Received: dataset=gaussian."
+        )
+    if (config.learning_rate_schedule == "step") != bool(
+        config.learning_rate_boundaries
+    ):
+        raise ValueError(
+            "learning_rate_boundaries goes with learning_rate_schedule=step. Received: "
+            f"learning_rate_schedule={config.learning_rate_schedule}, "
+            f"learning_rate_boundaries={list(config.learning_rate_boundaries)}."
+        )

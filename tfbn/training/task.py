@@ -1,0 +1,52 @@
+"""What a network is trained for: its loss and how well it does."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+
+class Task(NamedTuple):
+    """A loss and an optional accuracy.
+
+    Attributes:
+        loss: function `(y_true, y_pred)` -> scalar.
+        accuracy: function `(y_true, y_pred)` -> scalar, or None.
+        loss_is_sum: bool, whether the loss of a set is the sum of its batches' losses
+            (True) or their mean (False).
+    """
+
+    loss: Callable
+    accuracy: Callable | None
+    loss_is_sum: bool
+
+
+def task_of(dataset):
+    """Classification with cross-entropy, or regression with half the squared error."""
+    if dataset.num_classes is None:
+        return Task(half_squared_error, None, loss_is_sum=True)
+    return Task(mean_cross_entropy, accuracy, loss_is_sum=False)
+
+
+def mean_cross_entropy(y_true, y_pred):
+    """The mean cross-entropy of logits `[n, classes]` with labels `[n]`."""
+    losses = keras.losses.sparse_categorical_crossentropy(
+        y_true, y_pred, from_logits=True
+    )
+    return tf.reduce_mean(losses)
+
+
+def half_squared_error(y_true, y_pred):
+    """Half the squared error, summed over batch and units.
+
+    The paper (Santurkar, App. A.1) does not say whether it sums; the loss at which its
+    figure begins fits this.
+    """
+    return 0.5 * tf.reduce_sum(tf.square(y_pred - tf.cast(y_true, y_pred.dtype)))
+
+
+def accuracy(y_true, y_pred):
+    """The share of logits `[n, classes]` whose largest is that of the label `[n]`."""
+    right = tf.equal(tf.argmax(y_pred, axis=-1), tf.cast(y_true, tf.int64))
+    return tf.reduce_mean(tf.cast(right, tf.float32))
