@@ -22,6 +22,8 @@ setuptools.setup(
     python_requires=">=3.11",
     install_requires=[
         "absl-py>=2.1",
+        # Imported by tensorflow-datasets when it downloads, and not among its own.
+        "importlib_resources",
         "keras>=3.14",
         "matplotlib>=3.8",
         "tensorflow>=2.18",
@@ -30,7 +32,14 @@ setuptools.setup(
     extras_require={
         # tf_keras: the original renorm, which BatchRenorm is compared with.
         # tensorboard: reads the event files back.
-        "test": ["pytest>=8", "tensorboard>=2.18", "tf_keras>=2.18", "ruff", "build"],
+        # ruff is held to one minor version: another one formats otherwise.
+        "test": [
+            "build",
+            "pytest>=8",
+            "ruff>=0.17,<0.18",
+            "tensorboard>=2.18",
+            "tf_keras>=2.18",
+        ],
         "tensorboard": ["tensorboard>=2.18"],
     },
     classifiers=[

@@ -77,11 +77,11 @@ def _raised_by_us(error) -> bool:
         frame = frame.tb_next
     code = frame.tb_frame
     folder = os.path.dirname(os.path.abspath(code.f_code.co_filename))
-    module = code.f_globals.get("__name__", "")
-    return folder == _SCRIPTS or module.partition(".")[0] == "tfbn"
+    package = code.f_globals.get("__name__", "").partition(".")[0]
+    return package in ("__main__", "tfbn") or folder == _SCRIPTS
 
 
-_SCRIPTS = os.path.dirname(os.path.abspath(sys.argv[0]))
+_SCRIPTS = os.path.dirname(os.path.abspath(__file__))
 
 
 def _exit_with_line(error):

@@ -9,7 +9,11 @@ if keras.backend.backend() != "tensorflow":
         "KERAS_BACKEND=tensorflow."
     )
 
+from tfbn import data
+from tfbn import diagnostics
+from tfbn import models
 from tfbn import schedules
+from tfbn import training
 from tfbn.layers import ActivationNoise
 from tfbn.layers import BatchNorm
 from tfbn.layers import BatchRenorm
@@ -24,5 +28,9 @@ __all__ = [
     "LpBatchNorm",
     "NoisyBatchNorm",
     "__version__",
+    "data",
+    "diagnostics",
+    "models",
     "schedules",
+    "training",
 ]

@@ -141,39 +141,6 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
             )
 
 
-class LayerGroupsTest(tf.test.TestCase):
-    def test_gamma_and_beta_belong_to_the_layer_before(self):
-        model = models.mlp(hidden_units=(3, 2), norm=tfbn.BatchNorm, input_shape=(4,))
-        groups = diagnostics.layer_groups(model)
-        self.assertEqual([g.name for g in groups], ["dense1", "dense2", "logits"])
-        self.assertEqual(
-            [[model.trainable_variables[i].name for i in g.indices] for g in groups],
-            [
-                ["kernel", "gamma", "beta"],
-                ["kernel", "gamma", "beta"],
-                ["kernel", "bias"],
-            ],
-        )
-
-    def test_groups_of_ones_own(self):
-        model = models.deep_linear(depth=3, units=2)
-        groups = {"ends": ["linear1", "linear3"], "middle": ["linear2"]}
-        ends, middle = diagnostics.layer_groups(model, groups)
-        self.assertEqual((ends.name, ends.indices), ("ends", [0, 2]))
-        self.assertEqual((middle.name, middle.indices), ("middle", [1]))
-
-    def test_unknown_layer_is_named(self):
-        model = models.deep_linear(depth=2, units=2)
-        with self.assertRaisesRegex(ValueError, "'linear9' in group 'a'"):
-            diagnostics.layer_groups(model, {"a": ["linear9"]})
-
-    def test_model_without_trainable_weights_is_refused(self):
-        model = models.deep_linear(depth=2, units=2, name="frozen")
-        model.trainable = False
-        with self.assertRaisesRegex(ValueError, "frozen with none"):
-            diagnostics.layer_groups(model)
-
-
 def _classification_batch():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(16, 8)).astype("float32")

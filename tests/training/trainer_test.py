@@ -54,10 +54,10 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(recorded, losses, rtol=RTOL)
 
     def test_classifier_learns(self):
-        trainer = self._trainer(_mlp(train_steps=60, learning_rate=0.01))
+        trainer = self._trainer(_mlp(train_steps=200, learning_rate=0.01))
         evaluation = trainer.train()
         _, losses = records.column(self._records(trainer, "train"), "loss")
-        self.assertLess(losses[-1], 0.6 * losses[0])
+        self.assertLess(losses[-1], 0.3 * losses[0])
         self.assertEqual(set(evaluation), {"loss", "accuracy"})
 
     def test_evaluation_is_that_of_the_whole_split_in_inference_mode(self):

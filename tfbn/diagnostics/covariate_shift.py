@@ -133,7 +133,7 @@ def internal_covariate_shift(model, loss, x, y, *, learning_rate, groups=None):
 def _compare(before, after):
     """`[distance, cosine, |G|, |G'|]` of two lists of tensors."""
     differences = [a - b for a, b in zip(after, before, strict=True)]
-    products = [tf.reduce_sum(a * b) for a, b in zip(after, before, strict=True)]
+    products = [_sum(a * b) for a, b in zip(after, before, strict=True)]
     norm, norm_after = _norm(before), _norm(after)
     cosine = tf.add_n(products) / (norm * norm_after)
     return tf.stack(
@@ -142,7 +142,12 @@ def _compare(before, after):
 
 
 def _squares(tensors):
-    return [tf.reduce_sum(tf.square(t)) for t in tensors]
+    return [_sum(tf.square(t)) for t in tensors]
+
+
+def _sum(x):
+    # Parameters may differ in dtype; the scalars cost nothing in float64.
+    return tf.cast(tf.reduce_sum(x), tf.float64)
 
 
 def _norm(tensors):

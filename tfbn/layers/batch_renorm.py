@@ -55,9 +55,10 @@ class BatchRenorm(batch_norm.BatchNorm):
         renorm_mean, renorm_stddev: likewise, if `renorm_momentum` differs.
         step: int64 scalar; each training call adds 1, nothing else changes it.
 
-    `set_weights` and weight files take the weights of Keras's
-    `BatchNormalization(renorm=True)` and of a plain `BatchNormalization` too; `step`
-    then stays as it is.
+    `set_weights` takes the weights of Keras's `BatchNormalization(renorm=True)` and of
+    a plain `BatchNormalization` too, and so does the loading of a weights file where
+    Keras pairs the layers; `step` then stays as it is. (Keras pairs layers by name and
+    class: from a model with other layer classes, pass weights on by `set_weights`.)
 
     Raises:
         ValueError: for an argument outside its range; from `set_weights` for weights

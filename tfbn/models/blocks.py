@@ -72,6 +72,12 @@ def kernel_options(initializer, l2_penalty):
 
 
 def logits(x, num_classes, **kernel):
-    """The output layer, in float32 also under mixed precision."""
-    layer = keras.layers.Dense(num_classes, dtype="float32", name="logits", **kernel)
-    return layer(x)
+    """The output layer, in full precision also under a mixed policy."""
+    return keras.layers.Dense(
+        num_classes, dtype=full_precision(), name="logits", **kernel
+    )(x)
+
+
+def full_precision():
+    """The dtype of the present policy's weights: float32, or float64."""
+    return keras.config.dtype_policy().variable_dtype

@@ -49,6 +49,8 @@ def deep_linear(
         )(x)
         norm_layer = blocks.make_norm(norm if i < depth or norm_last else None)
         x = x if norm_layer is None else norm_layer(x)
-    # An identity in float32: under mixed precision, losses want full precision.
-    outputs = keras.layers.Activation("linear", dtype="float32", name="outputs")(x)
+    # An identity: under mixed precision, losses want full precision.
+    outputs = keras.layers.Activation(
+        "linear", dtype=blocks.full_precision(), name="outputs"
+    )(x)
     return keras.Model(inputs, outputs, name=name)

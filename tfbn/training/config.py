@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import keras
+
 from tfbn import data
 from tfbn import validation
 
@@ -154,6 +156,7 @@ class TrainConfig:
         for field in dataclasses.fields(self):
             value = _checked(field, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
+        _check_initializer(self.kernel_initializer)
         _check_combination(self)
 
 
@@ -208,6 +211,16 @@ def _checked_text(name, value, choices=None):
     if not isinstance(value, str):
         raise ValueError(f"{name} must be a string. Received: {name}={value!r}.")
     return value
+
+
+def _check_initializer(name):
+    try:
+        keras.initializers.get(name)
+    except ValueError:
+        raise ValueError(
+            "kernel_initializer must be the name of a Keras initializer, such as "
+            f"glorot_uniform or he_normal. Received: kernel_initializer={name!r}."
+        ) from None
 
 
 def _check_combination(config):

@@ -1,0 +1,69 @@
+"""Tests of what `import tfbn` gives, and of what it refuses."""
+
+import doctest
+import os
+import subprocess
+import sys
+
+import keras
+import tensorflow as tf
+
+import tfbn
+from tests import testing_utils  # noqa: F401  (before TensorFlow starts)
+
+
+class ImportTest(tf.test.TestCase):
+    def test_everything_in_all_is_there(self):
+        for name in tfbn.__all__:
+            self.assertTrue(hasattr(tfbn, name), name)
+
+    def test_every_layer_is_at_top_level(self):
+        for name in tfbn.layers.__all__:
+            self.assertIs(getattr(tfbn, name), getattr(tfbn.layers, name))
+            self.assertIn(name, tfbn.__all__)
+
+    def test_version_is_a_version(self):
+        self.assertRegex(tfbn.__version__, r"^\d+\.\d+\.\d+")
+
+    def test_layers_are_registered_under_the_package_name(self):
+        for name in tfbn.layers.__all__:
+            layer = getattr(tfbn.layers, name)
+            self.assertEqual(
+                keras.saving.get_registered_name(layer),
+                f"tfbn>{name}",
+            )
+
+    def test_examples_in_docstrings(self):
+        for name in sorted(sys.modules):
+            if not name.startswith(("tfbn.layers", "tfbn.schedules", "tfbn.ops")):
+                continue
+            module = sys.modules[name]
+            results = doctest.testmod(module, extraglobs={"tfbn": tfbn, "keras": keras})
+            self.assertEqual(results.failed, 0, name)
+
+    def test_another_backend_is_refused_in_one_sentence(self):
+        result = subprocess.run(
+            [sys.executable, "-c", _IMPORT_ON_ANOTHER_BACKEND],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.assertEqual(result.returncode, 1)
+        last = result.stderr.strip().splitlines()[-1]
+        self.assertRegex(last, "ImportError: .*TensorFlow backend.*backend='jax'")
+        self.assertIn("KERAS_BACKEND=tensorflow", last)
+
+
+# With a stand-in for Keras: the other backends need packages that may be missing.
+_IMPORT_ON_ANOTHER_BACKEND = """
+import sys, types
+keras = types.ModuleType("keras")
+keras.backend = types.SimpleNamespace(backend=lambda: "jax")
+sys.modules["keras"] = keras
+import tfbn
+"""
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,620 @@
+"""Tests of BatchRenorm against NumPy (Ioffe 2017), Keras's renorm and tf_keras's."""
+
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from absl.testing import parameterized
+
+import tfbn
+from tests import testing_utils
+
+# float32 against float64: the exactness that tfbn promises.
+EXACT = 2e-6
+# Against other float32 layers over 200 steps; max|a - b| / max|b| of each array.
+KERAS = 1e-5
+
+EPSILON = 1e-3
+CLIPPING = {"rmax": 1.4, "rmin": 1.0 / 1.4, "dmax": 0.3}
+# Names of the weights of Keras's layer, in its order.
+KERAS_WEIGHTS = (
+    "gamma",
+    "beta",
+    "moving_mean",
+    "moving_variance",
+    "moving_stddev",
+    "renorm_mean",
+    "renorm_stddev",
+)
+
+
+def renorm_with(reference, before, rmax, dmax):
+    """A NumPy reference corrected by the averages in the state `before`."""
+    prefix = "renorm" if "renorm_mean" in before else "moving"
+    mean = before[f"{prefix}_mean"].astype("float64")
+    stddev = before[f"{prefix}_stddev"].astype("float64")
+    return reference.correct(mean, stddev, rmax, dmax)
+
+
+class AgainstNumPyTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.product(
+        shape_axis=(((12, 4), -1), ((4, 3, 5), 1), ((3, 4, 5, 4), -1)),
+        bounds=((1.3, 0.4), (1.0, 0.0), (float("inf"), float("inf"))),
+        renorm_momentum=(None, 0.4),
+    )
+    def test_output_gradients_and_averages(self, shape_axis, bounds, renorm_momentum):
+        shape, axis = shape_axis
+        rmax, dmax = bounds
+        rng = np.random.default_rng(0)
+        layer = tfbn.BatchRenorm(
+            axis=axis,
+            momentum=0.7,
+            epsilon=EPSILON,
+            rmax=rmax,
+            dmax=dmax,
+            renorm_momentum=renorm_momentum,
+        )
+        layer.build(shape)
+        testing_utils.set_random_state(layer, rng)
+        before = testing_utils.state(layer)
+        x = testing_utils.random_batch(rng, shape, axis)
+        upstream = rng.normal(size=shape).astype("float32")
+        reference = testing_utils.Renorm(
+            testing_utils.channels_last(x, axis),
+            EPSILON,
+            before["gamma"].astype("float64"),
+            before["beta"].astype("float64"),
+        )
+        renorm_with(reference, before, rmax, dmax)
+        y, gradients = testing_utils.train_call(layer, x, upstream)
+        dx, *rest = reference.gradients(testing_utils.channels_last(upstream, axis))
+        expected = (
+            testing_utils.like(reference.output, shape, axis),
+            testing_utils.like(dx, shape, axis),
+            *rest,
+        )
+        for value, wanted in zip((y, *gradients), expected, strict=True):
+            self.assertLess(testing_utils.relative_error(value, wanted), EXACT)
+        self.assert_averages(layer, before, reference)
+
+    def assert_averages(self, layer, before, reference):
+        momenta = {"moving": layer.momentum, "renorm": layer.renorm_momentum}
+        after = testing_utils.state(layer)
+        for name in after:
+            kind, _, what = name.partition("_")
+            if what in ("mean", "stddev"):
+                m = momenta[kind]
+                batch = reference.mean if what == "mean" else reference.sigma
+                wanted = m * before[name].astype("float64") + (1.0 - m) * batch
+                error = testing_utils.relative_error(after[name], wanted)
+                self.assertLess(error, EXACT, name)
+        variance = after["moving_stddev"].astype("float64") ** 2 - EPSILON
+        self.assertAllClose(after["moving_variance"], variance, rtol=EXACT)
+        self.assertEqual(after["step"], before["step"] + 1)
+
+    def test_the_cases_above_do_clip(self):
+        """Both bounds of r and of d are met by some channel, and some by none."""
+        rng = np.random.default_rng(0)
+        layer = tfbn.BatchRenorm(rmax=1.3, dmax=0.4)
+        layer.build((12, 4))
+        testing_utils.set_random_state(layer, rng)
+        x = testing_utils.random_batch(rng, (12, 4))
+        reference = testing_utils.Renorm(testing_utils.channels_last(x), EPSILON)
+        renorm_with(reference, testing_utils.state(layer), 1.3, 0.4)
+        self.assertIn(1.3, reference.r)
+        self.assertIn(1.0 / 1.3, reference.r)
+        self.assertIn(-0.4, reference.d)
+        self.assertIn(0.4, reference.d)
+
+    def test_inference_is_the_papers(self):
+        """gamma (x - mu) / sigma + beta, with the moving *stddev*, no further eps."""
+        rng = np.random.default_rng(1)
+        layer = tfbn.BatchRenorm(momentum=0.5, epsilon=0.1)
+        for _ in range(3):
+            layer(testing_utils.random_batch(rng, (9, 3)), training=True)
+        x = testing_utils.random_batch(rng, (9, 3))
+        expected = (x.astype("float64") - layer.moving_mean) / layer.moving_stddev
+        self.assertLess(testing_utils.relative_error(layer(x), expected), EXACT)
+
+    def test_with_a_mask(self):
+        rng = np.random.default_rng(2)
+        x = testing_utils.random_batch(rng, (6, 5, 3))
+        mask = rng.uniform(size=(6, 5)) < 0.6
+        upstream = rng.normal(size=x.shape).astype("float32")
+        layer = tfbn.BatchRenorm(rmax=1.3, dmax=0.4)
+        layer.build(x.shape)
+        testing_utils.set_random_state(layer, rng)
+        before = testing_utils.state(layer)
+        reference = testing_utils.Renorm(
+            testing_utils.channels_last(x),
+            EPSILON,
+            before["gamma"].astype("float64"),
+            before["beta"].astype("float64"),
+            keep=mask.reshape(-1),
+        )
+        renorm_with(reference, before, 1.3, 0.4)
+        y, (dx, *_) = testing_utils.train_call(layer, x, upstream, mask)
+        expected = reference.gradients(testing_utils.channels_last(upstream))[0]
+        y, dx = testing_utils.channels_last(y), testing_utils.channels_last(dx)
+        self.assertLess(testing_utils.relative_error(y, reference.output), EXACT)
+        self.assertLess(testing_utils.relative_error(dx, expected), EXACT)
+
+
+class ByHandTest(tf.test.TestCase, parameterized.TestCase):
+    """Batches of two numbers, mean +- s: sigma_B^2 = s^2 + 0.19, with s = 0.9 for 1.
+
+    The averages stay as they are (momentum 1): mu = 2, sigma = 1.
+    """
+
+    @parameterized.named_parameters(
+        # mean, sigma_B, r, d with rmax = 2 and dmax = 1.5
+        ("inside", 2.5, 1.0, 1.0, 0.5),
+        ("r_below", 2.0, 0.45, 0.5, 0.0),
+        ("r_at_lower", 2.0, 0.5, 0.5, 0.0),
+        ("r_at_upper", 2.0, 2.0, 2.0, 0.0),
+        ("r_above", 2.0, 7.0, 2.0, 0.0),
+        ("d_below", -3.0, 1.0, 1.0, -1.5),
+        ("d_at_lower", 0.5, 1.0, 1.0, -1.5),
+        ("d_at_upper", 3.5, 1.0, 1.0, 1.5),
+        ("d_above", 9.0, 1.0, 1.0, 1.5),
+        ("both", 9.0, 0.45, 0.5, 1.5),
+    )
+    def test_clipping(self, mean, sigma, r, d):
+        spread = np.sqrt(sigma**2 - 0.19)
+        layer = tfbn.BatchRenorm(momentum=1.0, epsilon=0.19, rmax=2.0, dmax=1.5)
+        layer.build((2, 1))
+        layer.moving_mean.assign([2.0])
+        x = tf.constant([[mean + spread], [mean - spread]], "float32")
+        expected = np.array([[1.0], [-1.0]]) * spread / sigma * r + d
+        self.assertAllClose(layer(x, training=True), expected, rtol=EXACT, atol=EXACT)
+
+    def test_r_and_d_come_from_the_averages_before_the_update(self):
+        layer = tfbn.BatchRenorm(
+            momentum=0.5, epsilon=0.19, rmax=float("inf"), dmax=float("inf")
+        )
+        # mean 4, sigma_B 1, from mu = 0, sigma = 1: d is 4, and 2 after the update.
+        y = layer(tf.constant([[4.9], [3.1]]), training=True)
+        self.assertAllClose(y, [[4.9], [3.1]], rtol=EXACT)
+        self.assertAllClose(layer.moving_mean, [2.0], rtol=EXACT)
+
+    def test_the_average_is_of_the_stddev_with_epsilon(self):
+        layer = tfbn.BatchRenorm(momentum=0.5, epsilon=0.19)
+        layer(tf.constant([[0.9], [-0.9]]), training=True)  # sigma_B = 1
+        self.assertAllClose(layer.moving_stddev, [1.0], rtol=EXACT)
+        spread = np.sqrt(9.0 - 0.19)  # sigma_B = 3
+        layer(tf.constant([[spread], [-spread]], "float32"), training=True)
+        self.assertAllClose(layer.moving_stddev, [2.0], rtol=EXACT)
+        self.assertAllClose(layer.moving_variance, [3.81], rtol=EXACT)
+
+    def test_gradients_do_not_flow_through_r_and_d(self):
+        """With r and d free, y is x: its gradient would be all of upstream."""
+        layer = tfbn.BatchRenorm(rmax=float("inf"), dmax=float("inf"))
+        x = testing_utils.random_batch(np.random.default_rng(0), (6, 3))
+        y, (dx, *_) = testing_utils.train_call(layer, x, np.ones_like(x))
+        self.assertAllClose(y, x, rtol=EXACT, atol=EXACT)
+        self.assertAllClose(dx, np.zeros_like(x), atol=EXACT)
+
+
+def renorm_layers(clipping, momentum, renorm_momentum):
+    """`(ours, keras's, tf_keras's)` with the same options, built and in one state."""
+    options = {"momentum": momentum, "epsilon": EPSILON}
+    theirs = {
+        **options,
+        "renorm": True,
+        "renorm_clipping": clipping,
+        "renorm_momentum": renorm_momentum,
+    }
+    ours = tfbn.BatchRenorm(
+        **options,
+        rmax=(clipping or {}).get("rmax", float("inf")),
+        dmax=(clipping or {}).get("dmax", float("inf")),
+        renorm_momentum=renorm_momentum,
+    )
+    layers = (
+        ours,
+        keras.layers.BatchNormalization(**theirs),
+        tf_keras.layers.BatchNormalization(**theirs),
+    )
+    for layer in layers:
+        layer.build((None, 4))
+    gamma, beta = np.random.default_rng(3).uniform(0.5, 2.0, size=(2, 4))
+    for layer in layers:
+        layer.gamma.assign(gamma.astype("float32"))
+        layer.beta.assign(beta.astype("float32"))
+    return layers
+
+
+def tf_keras_trainer(layer):
+    @tf.function
+    def call(x, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=True)
+            loss = tf.reduce_sum(upstream * y)
+        return y, tape.gradient(loss, [x, layer.gamma, layer.beta])
+
+    return call
+
+
+class AgainstKerasTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.named_parameters(
+        ("clipped", CLIPPING, 0.9, 0.9),
+        ("slow", CLIPPING, 0.99, 0.99),
+        ("unclipped", None, 0.9, 0.9),
+        ("two_sets", CLIPPING, 0.9, 0.7),
+    )
+    def test_200_steps_of_shifting_data(self, clipping, momentum, renorm_momentum):
+        layers = renorm_layers(clipping, momentum, renorm_momentum)
+        ours, *theirs = layers
+        calls = [testing_utils.trainer(layer) for layer in layers[:2]]
+        calls.append(tf_keras_trainer(layers[2]))
+        rng = np.random.default_rng(0)
+        for step in range(200):
+            x = testing_utils.random_batch(rng, (8, 4))
+            x = x * (1.0 + 0.5 * np.sin(0.1 * step)) + 0.02 * step
+            upstream = rng.normal(size=x.shape)
+            args = [tf.constant(a, "float32") for a in (x, upstream)]
+            result, *others = (tf.nest.flatten(call(*args)) for call in calls)
+            for other in others:
+                self.assert_close(result, other)
+            for layer in theirs:
+                self.assert_close(*zip(*self.averages(ours, layer), strict=True))
+        for layer in theirs:
+            self.assert_close([ours(args[0])], [layer(args[0])])
+
+    def assert_close(self, ours, theirs):
+        for a, b in zip(ours, theirs, strict=True):
+            self.assertLess(testing_utils.relative_error(a, b), KERAS)
+
+    def averages(self, ours, theirs):
+        for name in KERAS_WEIGHTS[2:]:
+            yield getattr(ours, name), getattr(theirs, name)
+
+    def test_the_order_of_the_weights(self):
+        ours, theirs, _ = renorm_layers(CLIPPING, 0.9, 0.7)
+        self.assertEqual([w.name for w in theirs.weights], list(KERAS_WEIGHTS))
+        self.assertEqual([w.name for w in ours.weights], [*KERAS_WEIGHTS, "step"])
+
+    def test_is_a_batch_normalization(self):
+        self.assertIsInstance(tfbn.BatchRenorm(), keras.layers.BatchNormalization)
+        self.assertIsInstance(tfbn.BatchRenorm(), tfbn.BatchNorm)
+
+
+class _Model(keras.Model):
+    """A weight file knows a layer by the attribute that holds it, if that comes before
+    "layers" in the alphabet; otherwise, and in a functional model, by its class.
+    """
+
+    def __init__(self, norm):
+        super().__init__()
+        self.bn = norm
+
+    def call(self, inputs, training=None):
+        return self.bn(inputs, training=training)
+
+
+class WeightsOfOthersTest(tf.test.TestCase, parameterized.TestCase):
+    def trained(self, renorm_momentum=0.9, momentum=0.9, **options):
+        """Keras's layer after some training."""
+        layer = keras.layers.BatchNormalization(
+            momentum=momentum, renorm_momentum=renorm_momentum, **options
+        )
+        rng = np.random.default_rng(0)
+        for _ in range(3):
+            layer(testing_utils.random_batch(rng, (8, 4)), training=True)
+        return layer
+
+    def transfer(self, theirs, ours, way):
+        if way == "set_weights":
+            if not ours.built:
+                ours.build((None, 4))
+            ours.set_weights(theirs.get_weights())
+            return
+        path = os.path.join(self.get_temp_dir(), "model.weights.h5")
+        models = [_Model(layer) for layer in (theirs, ours)]
+        for model in models:
+            model(np.zeros((1, 4), "float32"))
+        models[0].save_weights(path)
+        models[1].load_weights(path)
+
+    def assert_same_inference(self, ours, theirs):
+        x = testing_utils.random_batch(np.random.default_rng(1), (8, 4))
+        self.assertLess(testing_utils.relative_error(ours(x), theirs(x)), KERAS)
+
+    @parameterized.product(
+        way=("set_weights", "file"), renorm_momentum=(0.9, 0.7), scale=(True, False)
+    )
+    def test_of_keras_renorm(self, way, renorm_momentum, scale):
+        theirs = self.trained(renorm_momentum, renorm=True, scale=scale)
+        ours = tfbn.BatchRenorm(
+            momentum=0.9, renorm_momentum=renorm_momentum, scale=scale
+        )
+        self.transfer(theirs, ours, way)
+        for name in KERAS_WEIGHTS[0 if scale else 1 :]:
+            value = getattr(ours, name), getattr(theirs, name)
+            self.assertAllEqual(*value, name)
+        self.assert_same_inference(ours, theirs)
+
+    @parameterized.product(way=("set_weights", "file"), renorm_momentum=(None, 0.7))
+    def test_of_plain_batch_norm(self, way, renorm_momentum):
+        theirs = self.trained()
+        ours = tfbn.BatchRenorm(renorm_momentum=renorm_momentum)
+        self.transfer(theirs, ours, way)
+        stddev = np.sqrt(theirs.moving_variance.numpy() + EPSILON)
+        for prefix in ("moving", "renorm"):
+            mean = getattr(ours, f"{prefix}_mean")
+            self.assertAllEqual(mean, theirs.moving_mean)
+            self.assertAllClose(getattr(ours, f"{prefix}_stddev"), stddev, rtol=EXACT)
+        self.assertAllEqual(ours.moving_variance, theirs.moving_variance)
+        self.assert_same_inference(ours, theirs)
+
+    @parameterized.parameters("set_weights", "file")
+    def test_step_stays(self, way):
+        ours = tfbn.BatchRenorm()
+        ours.build((None, 4))
+        ours.step.assign(7)
+        self.transfer(self.trained(renorm=True), ours, way)
+        self.assertEqual(int(ours.step), 7)
+
+    @parameterized.parameters(None, 0.7)
+    def test_its_own(self, renorm_momentum):
+        layers = [tfbn.BatchRenorm(renorm_momentum=renorm_momentum) for _ in range(2)]
+        for i, layer in enumerate(layers):
+            layer.build((None, 4))
+            testing_utils.set_random_state(layer, np.random.default_rng(i))
+            layer.step.assign(10 * i)
+        layers[0].set_weights(layers[1].get_weights())
+        testing_utils.assert_same_state(*map(testing_utils.state, layers))
+
+    @parameterized.parameters("set_weights", "file")
+    def test_two_sets_do_not_fit_into_one(self, way):
+        theirs = self.trained(0.7, renorm=True)
+        ours = tfbn.BatchRenorm(momentum=0.9, name="narrow")
+        # Of a file, Keras may report its own later attempt to load it instead.
+        message = "narrow" if way == "file" else "narrow.*renorm_momentum"
+        with self.assertRaisesRegex(ValueError, message):
+            self.transfer(theirs, ours, way)
+
+    def test_a_wrong_number_of_weights(self):
+        layer = tfbn.BatchRenorm()
+        layer.build((None, 4))
+        with self.assertRaisesRegex(ValueError, "3"):
+            layer.set_weights([np.ones(4, "float32")] * 3)
+
+
+class IdentitiesTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(*testing_utils.MODES)
+    def test_without_room_training_is_that_of_batch_norm(self, mode):
+        rng = np.random.default_rng(0)
+        layers = tfbn.BatchRenorm(rmax=1.0, dmax=0.0), tfbn.BatchNorm()
+        calls = [testing_utils.trainer(layer, mode=mode) for layer in layers]
+        for layer in layers:
+            layer.build((8, 3))
+            testing_utils.set_random_state(layer, np.random.default_rng(1))
+        for _ in range(3):
+            x = tf.constant(testing_utils.random_batch(rng, (8, 3)))
+            upstream = tf.constant(rng.normal(size=(8, 3)), "float32")
+            results = (tf.nest.flatten(call(x, upstream)) for call in calls)
+            for a, b in zip(*results, strict=True):
+                self.assertLess(testing_utils.relative_error(a, b), EXACT)
+            self.assertAllClose(*(layer.moving_mean for layer in layers), rtol=EXACT)
+
+    @parameterized.parameters(0.01, 1e-7)
+    def test_settled_training_and_inference_agree(self, epsilon):
+        layer = tfbn.BatchRenorm(momentum=0.5, epsilon=epsilon, rmax=3.0, dmax=5.0)
+        x = tf.constant(testing_utils.random_batch(np.random.default_rng(0), (8, 3)))
+        step = tf.function(lambda: layer(x, training=True))
+        for _ in range(40):
+            y = step()
+        self.assertLess(testing_utils.relative_error(layer(x), y), 2 * EXACT)
+
+    def test_the_first_unclipped_step_is_the_identity(self):
+        layer = tfbn.BatchRenorm(rmax=float("inf"), dmax=float("inf"))
+        x = testing_utils.random_batch(np.random.default_rng(0), (8, 3))
+        y = layer(x, training=True)
+        self.assertLess(testing_utils.relative_error(y, x), EXACT)
+
+
+RAMP = {
+    "rmax": tfbn.schedules.LinearRamp(1.0, 3.0, 1, 5),
+    "dmax": tfbn.schedules.LinearRamp(0.0, 5.0, 2, 4),
+}
+RAMP_BOUNDS = (
+    (1.0, 0.0),
+    (1.0, 0.0),
+    (1.5, 0.0),
+    (2.0, 2.5),
+    (2.5, 5.0),
+    (3.0, 5.0),
+    (3.0, 5.0),
+)
+KERAS_SCHEDULES = {
+    "rmax": keras.optimizers.schedules.PolynomialDecay(1.0, 4, 3.0),
+    "dmax": keras.optimizers.schedules.PiecewiseConstantDecay([1, 3], [0.0, 1.0, 4.0]),
+}
+KERAS_BOUNDS = ((1.0, 0.0), (1.5, 0.0), (2.0, 1.0), (2.5, 1.0), (3.0, 4.0), (3.0, 4.0))
+
+
+def step_under_bounds(layer):
+    """A training call that shows the bounds in force: `call() -> (rmax, dmax)` twice.
+
+    The averages stay at mean 0 and stddev 1 (build with momentum 1). The first channel
+    is 100 +- 10, beyond the upper bounds: its output is dmax +- rmax. The second is
+    -100 +- 0.01, beyond the lower ones: -dmax +- 1 / rmax.
+    """
+    x = tf.constant([[110.0, -99.99], [90.0, -100.01]], "float64")
+
+    def call():
+        y = layer(x, training=True)
+        middle, spread = (y[0] + y[1]) / 2.0, (y[0] - y[1]) / 2.0
+        return (spread[0], middle[0]), (1.0 / spread[1], -middle[1])
+
+    return call
+
+
+def fixed_average_layer(**bounds):
+    """In float64 and with a tiny epsilon, so that nothing blurs the bounds."""
+    return tfbn.BatchRenorm(momentum=1.0, epsilon=1e-16, dtype="float64", **bounds)
+
+
+class ScheduleTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.product(
+        mode=testing_utils.MODES,
+        case=((RAMP, RAMP_BOUNDS), (KERAS_SCHEDULES, KERAS_BOUNDS)),
+    )
+    def test_the_bounds_move_in_one_trace(self, mode, case):
+        bounds, expected = case
+        layer = fixed_average_layer(**bounds)
+        layer.build((2, 2))
+        call, traces = step_under_bounds(layer), []
+        if mode != "eager":
+            call, traces = testing_utils.count_traces(call, jit_compile=mode == "xla")
+        for step, wanted in enumerate(expected):
+            self.assertEqual(int(layer.step), step)
+            self.assertAllClose(layer.bounds(), wanted, rtol=1e-6)
+            for received in call():
+                self.assertAllClose(received, wanted, rtol=1e-6, atol=1e-6)
+        self.assertLessEqual(len(traces), 1)
+
+    @parameterized.product(jit_compile=(True, False))
+    def test_the_bounds_move_under_fit(self, jit_compile):
+        layer = fixed_average_layer(**RAMP, center=False, scale=False)
+        model = testing_utils.one_layer_model(layer, (2,), dtype="float64")
+        model.compile(
+            loss=lambda y_true, y_pred: keras.ops.max(y_pred),
+            optimizer="sgd",
+            jit_compile=jit_compile,
+        )
+        x = np.array([[110.0, -99.99], [90.0, -100.01]])
+        history = model.fit(
+            x, x, batch_size=2, epochs=len(RAMP_BOUNDS), shuffle=False, verbose=0
+        )
+        expected = [sum(bounds) for bounds in RAMP_BOUNDS]
+        self.assertAllClose(history.history["loss"], expected, rtol=1e-5)
+        self.assertEqual(int(layer.step), len(RAMP_BOUNDS))
+
+    def test_the_default_is_the_papers(self):
+        layer = tfbn.BatchRenorm()
+        for step in (0, 5_000, 15_000, 40_000, 10**6):
+            wanted = [float(s(step)) for s in tfbn.schedules.ioffe_2017()]
+            self.assertAllEqual([float(b) for b in layer.bounds(step)], wanted)
+
+    def test_bounds_that_sink_too_low_count_as_none(self):
+        sinking = keras.optimizers.schedules.PolynomialDecay(0.5, 4, -3.0)
+        layer = fixed_average_layer(rmax=sinking, dmax=sinking)
+        call = step_under_bounds(layer)
+        for _ in range(2):
+            call()
+        for received in call():  # at step 2: -1.25
+            self.assertAllClose(received, (1.0, 0.0), atol=1e-6)
+
+    def test_keras_file_keeps_schedule_and_step(self):
+        layer = tfbn.BatchRenorm(**RAMP)
+        model = testing_utils.one_layer_model(layer, (3,))
+        x = testing_utils.random_batch(np.random.default_rng(0), (8, 3))
+        for _ in range(3):
+            model(x, training=True)
+        path = os.path.join(self.get_temp_dir(), "model.keras")
+        model.save(path)
+        loaded = keras.saving.load_model(path)
+        copy = loaded.layers[-1]
+        self.assertEqual(copy.rmax.get_config(), layer.rmax.get_config())
+        self.assertEqual(copy.dmax.get_config(), layer.dmax.get_config())
+        self.assertEqual(int(copy.step), 3)
+        self.assertAllEqual(loaded(x, training=True), model(x, training=True))
+
+    @parameterized.parameters(2**24, 2**31, 2**40)
+    def test_step_counts_on_beyond(self, start):
+        """float32 stops at 2**24, int32 at 2**31."""
+        layer = tfbn.BatchRenorm(
+            rmax=tfbn.schedules.LinearRamp(1.0, 3.0, start, start + 4), dmax=0.0
+        )
+        x = tf.constant(testing_utils.random_batch(np.random.default_rng(0), (4, 2)))
+        layer.build(x.shape)
+        layer.step.assign(start)
+        call = tf.function(lambda: layer(x, training=True))
+        for i in range(1, 4):
+            call()
+            self.assertEqual(int(layer.step), start + i)
+            self.assertAllClose(layer.bounds()[0], 1.0 + 0.5 * i)
+
+
+class StepTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.layer = tfbn.BatchRenorm()
+        self.x = testing_utils.random_batch(np.random.default_rng(0), (4, 3))
+        self.layer.build(self.x.shape)
+
+    def test_is_an_int64_weight(self):
+        self.assertEqual(self.layer.step.dtype, "int64")
+        self.assertEqual(self.layer.step.shape, ())
+        self.assertIs(self.layer.non_trainable_weights[-1], self.layer.step)
+
+    def test_counts_training_calls(self):
+        call = tf.function(lambda x: self.layer(x, training=True))
+        for _ in range(2):
+            self.layer(self.x, training=True)
+            call(self.x)
+        self.assertEqual(int(self.layer.step), 4)
+
+    def test_counts_a_batch_that_the_averages_leave_out(self):
+        for bad in (np.full((4, 3), np.nan), np.zeros((0, 3))):
+            self.layer(bad.astype("float32"), training=True)
+        self.assertEqual(int(self.layer.step), 2)
+
+    @parameterized.parameters({"training": False}, {"training": None}, {})
+    def test_inference_does_not_count(self, **options):
+        self.layer(self.x, **options)
+        self.assertEqual(int(self.layer.step), 0)
+
+    def test_a_frozen_layer_does_not_count(self):
+        self.layer.trainable = False
+        self.layer(self.x, training=True)
+        self.assertEqual(int(self.layer.step), 0)
+
+    def test_stateless_call_gives_the_next_step_and_keeps_its_own(self):
+        before = testing_utils.state(self.layer)
+        _, after = self.layer.stateless_call(
+            self.layer.trainable_variables,
+            self.layer.non_trainable_variables,
+            self.x,
+            training=True,
+        )
+        self.assertEqual(int(after[-1]), 1)
+        testing_utils.assert_same_state(testing_utils.state(self.layer), before)
+
+
+class BadArgumentsTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(
+        ({"rmax": 0.99}, r"rmax must be at least 1\. Received: rmax=0\.99"),
+        ({"rmax": float("nan")}, r"rmax.*Received: rmax=nan"),
+        ({"rmax": "3"}, r"rmax must be a number or a LearningRateSchedule.*rmax='3'"),
+        ({"rmax": lambda step: 3.0}, r"rmax.*of type function"),
+        ({"dmax": -0.5}, r"dmax must be at least 0\. Received: dmax=-0\.5"),
+        ({"dmax": float("nan")}, r"dmax.*Received: dmax=nan"),
+        (
+            {"rmax": tfbn.schedules.LinearRamp(0.5, 3.0, 0, 9)},
+            r"rmax\.initial_value=0\.5",
+        ),
+        (
+            {"dmax": tfbn.schedules.LinearRamp(0.0, -1.0, 0, 9)},
+            r"dmax\.final_value=-1\.0",
+        ),
+        ({"renorm_momentum": 1.5}, r"renorm_momentum=1\.5"),
+        ({"renorm_momentum": -0.1}, r"renorm_momentum=-0\.1"),
+        ({"momentum": 2.0}, r"momentum=2\.0"),
+        ({"epsilon": 0.0}, r"epsilon=0\.0"),
+        ({"axis": 0.5}, r"axis=0\.5"),
+        ({"renorm": True}, r"BatchRenorm takes no renorm.*renorm=True"),
+        ({"renorm_clipping": {"rmax": 3.0}}, r"BatchRenorm takes no renorm_clipping"),
+    )
+    def test_refused(self, arguments, message):
+        with self.assertRaisesRegex(ValueError, message):
+            tfbn.BatchRenorm(**arguments)
+
+
+if __name__ == "__main__":
+    tf.test.main()

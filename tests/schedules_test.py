@@ -1,0 +1,206 @@
+"""Tests of the schedules, against their piecewise definition in Python floats."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from tests import testing_utils
+from tfbn import schedules
+
+# Schedules give float32: 2**-24 of relative rounding in each of about five operations.
+TOLERANCE = 4e-7
+
+
+def ramp_value(initial, final, begin, end, step):
+    if step <= begin:
+        return initial
+    if step >= end:
+        return final
+    return initial + (final - initial) * (step - begin) / (end - begin)
+
+
+RAMPS = (
+    {"testcase_name": "rising", "ramp": (1.0, 3.0, 10, 20)},
+    {"testcase_name": "falling", "ramp": (5.0, -2.0, 3, 7)},
+    {"testcase_name": "from_zero", "ramp": (0.0, 5.0, 0, 4)},
+    {"testcase_name": "switch", "ramp": (1.0, 3.0, 5, 6)},
+    {"testcase_name": "paper", "ramp": (1.0, 3.0, 5_000, 40_000)},
+    {"testcase_name": "beyond_2_24", "ramp": (1.0, 3.0, 2**24, 2**24 + 9)},
+    {"testcase_name": "beyond_2_31", "ramp": (1.0, 3.0, 2**31 + 1, 2**31 + 8)},
+    {"testcase_name": "longer_than_2_31", "ramp": (1.0, 3.0, 0, 2**33)},
+)
+
+
+def telling_steps(begin, end):
+    middle = (begin + end) // 2
+    steps = {0, begin - 1, begin, begin + 1, middle, end - 1, end, end + 1}
+    steps |= {2**24 + 1, 2**31 + 3, 2**40 + 1}
+    return sorted(step for step in steps if step >= 0)
+
+
+class LinearRampTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.named_parameters(*RAMPS)
+    def test_value_follows_the_definition(self, ramp):
+        schedule = schedules.LinearRamp(*ramp)
+        for step in telling_steps(*ramp[2:]):
+            expected = ramp_value(*ramp, step)
+            for received in (step, tf.constant(step, "int64")):
+                value = schedule(received)
+                self.assertEqual(value.dtype, "float32")
+                self.assertAllClose(value, expected, rtol=TOLERANCE, atol=TOLERANCE)
+
+    @parameterized.named_parameters(*RAMPS)
+    def test_the_ends_are_exact(self, ramp):
+        schedule = schedules.LinearRamp(*ramp)
+        initial, final, begin, end = ramp
+        self.assertEqual(float(schedule(begin)), initial)
+        self.assertEqual(float(schedule(end)), final)
+
+    @parameterized.parameters("graph", "xla")
+    def test_one_trace_sees_it_move(self, mode):
+        schedule = schedules.LinearRamp(1.0, 3.0, 2, 6)
+        step = tf.Variable(0, dtype="int64")
+        value, traces = testing_utils.count_traces(
+            lambda: schedule(step), jit_compile=mode == "xla"
+        )
+        for expected in (1.0, 1.0, 1.0, 1.5, 2.0, 2.5, 3.0, 3.0):
+            self.assertAllClose(value(), expected, rtol=TOLERANCE)
+            step.assign_add(1)
+        self.assertLen(traces, 1)
+
+    @parameterized.parameters("int32", "int64", "float32")
+    def test_step_of_any_type(self, dtype):
+        schedule = schedules.LinearRamp(0.0, 4.0, 0, 4)
+        self.assertAllClose(schedule(tf.constant(3, dtype)), 3.0, rtol=TOLERANCE)
+
+    def test_config_round_trip(self):
+        schedule = schedules.LinearRamp(1, 3.5, 10, 2**33)
+        config = keras.saving.serialize_keras_object(schedule)
+        self.assertEqual(config["registered_name"], "tfbn>LinearRamp")
+        copy = keras.saving.deserialize_keras_object(config)
+        self.assertIsInstance(copy, schedules.LinearRamp)
+        self.assertEqual(copy.get_config(), schedule.get_config())
+
+    def test_a_keras_optimizer_takes_it(self):
+        schedule = schedules.LinearRamp(0.0, 1.0, 0, 4)
+        optimizer = keras.optimizers.SGD(schedule)
+        variable = keras.Variable(0.0)
+        rates = []
+        for _ in range(6):
+            before = variable.numpy()
+            optimizer.apply([tf.constant(1.0)], [variable])
+            rates.append(before - variable.numpy())
+        self.assertAllClose(rates, [0.0, 0.25, 0.5, 0.75, 1.0, 1.0])
+
+    @parameterized.parameters(
+        ((1.0, 3.0, 10, 10), r"begin_step=10, end_step=10"),
+        ((1.0, 3.0, 10, 9), r"end_step must be greater.*begin_step=10, end_step=9"),
+        ((1.0, 3.0, -1, 9), r"begin_step=-1"),
+        ((1.0, 3.0, 0.5, 9), r"begin_step=0\.5 of type float"),
+        ((1.0, 3.0, 0, True), r"end_step=True"),
+        ((float("nan"), 3.0, 0, 9), r"initial_value=nan"),
+        ((1.0, float("inf"), 0, 9), r"final_value=inf"),
+        ((1.0, "3", 0, 9), r"final_value='3'"),
+    )
+    def test_refuses(self, arguments, message):
+        with self.assertRaisesRegex(ValueError, message):
+            schedules.LinearRamp(*arguments)
+
+
+class Ioffe2017Test(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(
+        (0, 1.0, 0.0),
+        (5_000, 1.0, 0.0),
+        (5_001, 1.0 + 2.0 / 35_000, 5.0 / 20_000),
+        (15_000, 1.0 + 2.0 * 10 / 35, 2.5),
+        (24_999, 1.0 + 2.0 * 19_999 / 35_000, 5.0 * 19_999 / 20_000),
+        (25_000, 1.0 + 2.0 * 20 / 35, 5.0),
+        (39_999, 1.0 + 2.0 * 34_999 / 35_000, 5.0),
+        (40_000, 3.0, 5.0),
+        (1_000_000, 3.0, 5.0),
+    )
+    def test_the_paper(self, step, expected_rmax, expected_dmax):
+        rmax, dmax = schedules.ioffe_2017()
+        self.assertAllClose(rmax(step), expected_rmax, rtol=TOLERANCE)
+        self.assertAllClose(dmax(step), expected_dmax, rtol=TOLERANCE)
+
+    def test_scaled_to_a_short_run(self):
+        rmax, dmax = schedules.ioffe_2017(total_steps=1_300)
+        paper_rmax, paper_dmax = schedules.ioffe_2017()
+        for step in (0, 50, 51, 100, 249, 250, 399, 400, 1_300):
+            self.assertAllClose(rmax(step), paper_rmax(100 * step), rtol=TOLERANCE)
+            self.assertAllClose(dmax(step), paper_dmax(100 * step), rtol=TOLERANCE)
+
+    def test_the_papers_length_is_the_default(self):
+        pairs = zip(
+            schedules.ioffe_2017(),
+            schedules.ioffe_2017(schedules.IOFFE_2017_STEPS),
+            strict=True,
+        )
+        for default, scaled in pairs:
+            self.assertEqual(default.get_config(), scaled.get_config())
+
+    def test_reference_steps_say_what_corresponds_to_the_run(self):
+        rmax, dmax = schedules.ioffe_2017(800, reference_steps=40_000)
+        self.assertEqual((rmax.begin_step, rmax.end_step), (100, 800))
+        self.assertEqual((dmax.begin_step, dmax.end_step), (100, 500))
+
+    @parameterized.parameters(1, 2, 3, 10, 100)
+    def test_the_shortest_runs_have_a_ramp(self, total_steps):
+        for ramp in schedules.ioffe_2017(total_steps):
+            self.assertGreater(ramp.end_step, ramp.begin_step)
+
+    @parameterized.parameters(0, -5, 1.5, "10", True)
+    def test_refuses(self, total_steps):
+        with self.assertRaisesRegex(ValueError, f"total_steps={total_steps!r}"):
+            schedules.ioffe_2017(total_steps)
+
+
+class GetTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(2, 2.0, np.float32(2.0))
+    def test_a_number(self, value):
+        self.assertEqual(schedules.get("rmax", value, 1.0), 2.0)
+
+    def test_a_number_may_be_infinite(self):
+        self.assertEqual(schedules.get("rmax", float("inf"), 1.0), float("inf"))
+
+    @parameterized.named_parameters(
+        ("ramp", schedules.LinearRamp(1.0, 3.0, 0, 9)),
+        ("polynomial", keras.optimizers.schedules.PolynomialDecay(1.0, 9, 3.0)),
+        (
+            "piecewise",
+            keras.optimizers.schedules.PiecewiseConstantDecay([3, 6], [1.0, 2.0, 3.0]),
+        ),
+        ("cosine", keras.optimizers.schedules.CosineDecay(3.0, 9)),
+    )
+    def test_a_schedule_and_its_config(self, schedule):
+        self.assertIs(schedules.get("rmax", schedule, 1.0), schedule)
+        copy = schedules.get("rmax", schedules.serialize(schedule), 1.0)
+        for step in (0, 3, 4, 9, 20):
+            self.assertEqual(
+                float(schedules.evaluate(copy, step)),
+                float(schedules.evaluate(schedule, step)),
+            )
+
+    @parameterized.parameters(
+        (0.99, r"rmax must be at least 1\. Received: rmax=0\.99"),
+        (float("nan"), r"rmax.*Received: rmax=nan"),
+        ("3", r"number or a LearningRateSchedule.*Received: rmax='3' of type str"),
+        (None, r"Received: rmax=None"),
+        (schedules.LinearRamp(0.5, 3.0, 0, 9), r"rmax\.initial_value=0\.5"),
+        (schedules.LinearRamp(1.0, 0.25, 0, 9), r"rmax\.final_value=0\.25"),
+    )
+    def test_refuses(self, value, message):
+        with self.assertRaisesRegex(ValueError, message):
+            schedules.get("rmax", value, 1.0)
+
+    def test_evaluate_gives_float32(self):
+        for value in (2.5, schedules.LinearRamp(2.5, 3.0, 5, 9)):
+            result = schedules.evaluate(value, tf.constant(3, "int64"))
+            self.assertEqual(result.dtype, "float32")
+            self.assertEqual(float(result), 2.5)
+
+
+if __name__ == "__main__":
+    tf.test.main()

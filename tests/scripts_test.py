@@ -1,0 +1,289 @@
+"""Tests of scripts/train.py and of every flagfile in scripts/configs/.
+
+Most run the script's main in this process: a start from the shell costs seconds.
+"""
+
+import contextlib
+import dataclasses
+import filecmp
+import io
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from unittest import mock
+
+import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver
+from absl.testing import parameterized
+
+from tfbn import data
+from tfbn.diagnostics import records
+from tfbn.training import TrainConfig
+from tfbn.training import builders
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_SCRIPTS = os.path.join(_ROOT, "scripts")
+_CONFIGS = os.path.join(_SCRIPTS, "configs")
+sys.path.insert(0, _SCRIPTS)
+
+import _cli  # noqa: E402
+import _flags  # noqa: E402
+import train  # noqa: E402
+
+if "train_steps" not in flags.FLAGS:
+    _flags.define()
+
+# A run of a second: two steps of a small network on few images.
+_TINY = (
+    "--train_steps=2",
+    "--width=0.05",
+    "--linear_depth=3",
+    "--batch_size=8",
+    "--ics_every=0",
+    "--noprogress",
+)
+
+
+class ScriptTest(tf.test.TestCase, parameterized.TestCase):
+    """Runs `train.main` as the shell would, on small data."""
+
+    def setUp(self):
+        super().setUp()
+        self.folder = tempfile.mkdtemp(dir=self.get_temp_dir())
+        self.run_dir = os.path.join(self.folder, "run")
+        self.enter_context(flagsaver.flagsaver())
+        patch = mock.patch.object(builders, "build_dataset", _small_dataset)
+        self.enter_context(patch)
+
+    def run_script(self, *arguments):
+        """Returns exit status, stdout and stderr."""
+        out, err = io.StringIO(), io.StringIO()
+        argv = ["train.py", *arguments]
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            with mock.patch.object(sys, "argv", argv):
+                with self.assertRaises(SystemExit) as exit_:
+                    _cli.run(train.main, prepare=_flags.expand_flagfiles)
+        return exit_.exception.code or 0, out.getvalue(), err.getvalue()
+
+
+class FlagfilesTest(ScriptTest):
+    @parameterized.parameters(
+        sorted(name for name in os.listdir(_CONFIGS) if not name.startswith("_"))
+    )
+    def test_flagfile_trains(self, name):
+        status, out, err = self.run_script(
+            f"--flagfile={name}", *_TINY, f"--run_dir={self.run_dir}"
+        )
+        self.assertEqual(status, 0, err)
+        self.assertIn("Test split after 2 steps: loss ", out)
+        for file in ("flags.cfg", "records.jsonl", "model.keras"):
+            self.assertTrue(os.path.isfile(os.path.join(self.run_dir, file)), file)
+        curves = os.path.join(self.run_dir, "figures", "learning_curves.png")
+        self.assertIn(curves, out.splitlines())
+        self.assertTrue(os.path.isfile(curves))
+
+    def test_norm_of_a_flagfile_is_that_of_its_name(self):
+        norms = {
+            "none": "none",
+            "bn": "batch_norm",
+            "renorm": "batch_renorm",
+            "noisy": "noisy_batch_norm",
+            "noise_only": "noise_only",
+        }
+        for name in os.listdir(_CONFIGS):
+            model, _, norm = name.removesuffix(".cfg").partition("_")
+            if model in ("vgg", "dln", "mlp"):
+                arguments = _flags.expand_flagfiles([f"--flagfile={name}"])
+                self.assertIn(f"--norm={norms.get(norm, norm)}", arguments)
+
+    def test_flags_behind_a_flagfile_win(self):
+        arguments = _flags.expand_flagfiles(["--flagfile=vgg_bn.cfg", "--norm=none"])
+        self.assertLess(
+            arguments.index("--norm=batch_norm"), arguments.index("--norm=none")
+        )
+
+    def test_included_file_is_looked_up_beside_the_one_that_includes_it(self):
+        self._write("common.cfg", "--seed=5\n")
+        outer = self._write("outer.cfg", "# a comment\n\n--flagfile=common.cfg\n")
+        self.assertEqual(
+            _flags.expand_flagfiles(["x", "--flagfile", outer, "--width=2"]),
+            ["x", "--seed=5", "--width=2"],
+        )
+
+    @parameterized.parameters(
+        ("--flagfile=loop.cfg\n", "includes itself"),
+        ("norm=none\n", r"line 1 must be a flag .*Received: 'norm=none'"),
+    )
+    def test_bad_flagfile(self, text, message):
+        path = self._write("loop.cfg", text)
+        with self.assertRaisesRegex(ValueError, message):
+            _flags.expand_flagfiles([f"--flagfile={path}"])
+
+    def _write(self, name, text):
+        path = os.path.join(self.folder, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
+
+class FlagsTest(ScriptTest):
+    def test_one_flag_for_each_field(self):
+        for field in dataclasses.fields(TrainConfig):
+            self.assertIn(field.name, flags.FLAGS)
+            self.assertEndsWith(flags.FLAGS[field.name].help, field.metadata["help"])
+
+    def test_flags_without_values_give_the_default_config(self):
+        flags.FLAGS(["train.py"])
+        self.assertEqual(_flags.from_flags(), TrainConfig())
+
+    def test_values_reach_the_config(self):
+        flags.FLAGS(["train.py", "--norm_after=4,5", "--nodeterministic", "--rmax=2.5"])
+        config = _flags.from_flags()
+        self.assertEqual(config.norm_after, (4, 5))
+        self.assertEqual((config.deterministic, config.rmax), (False, 2.5))
+
+    @parameterized.parameters(
+        (["--norm=batchnorm"], "should be one of <none|batch_norm"),
+        (["--lerning_rate=1"], "Unknown command line flag 'lerning_rate'"),
+        (
+            ["--train_steps=0"],
+            "train_steps must be at least 1. Received: train_steps=0",
+        ),
+        (["--train_steps=many"], "many"),
+        (["--batch_size=-4"], "batch_size=-4"),
+        (["--rmax=0.5"], "rmax must be at least 1. Received: rmax=0.5"),
+        (["--dmax=-1"], "dmax must be at least 0. Received: dmax=-1.0"),
+        (["--hidden_units=8,x"], "hidden_units must be integers"),
+        (["--norm_after=9"], "Received: 9 in norm_after"),
+        (["--kernel_initializer=xavierr"], "xavierr"),
+        (["--model=deep_linear"], "model=deep_linear, dataset=shapes"),
+        (["learning_rate=0.3"], "'learning_rate=0.3' is no flag"),
+        (["--flagfile=vgg_batchnorm.cfg"], "Received: flagfile='vgg_batchnorm.cfg'"),
+        (["--batch_size=100000"], "batch_size=100000"),
+    )
+    def test_bad_input_is_one_line(self, arguments, message):
+        status, out, err = self.run_script(
+            "--dataset=shapes", f"--run_dir={self.run_dir}", *_TINY, *arguments
+        )
+        self.assertEqual(status, 2, err)
+        self.assertEqual(out, "")
+        (line,) = err.splitlines()
+        self.assertStartsWith(line, "train.py: error: ")
+        self.assertIn(message, line)
+        self.assertFalse(os.path.exists(self.run_dir))
+
+    def test_run_dir_that_holds_a_run_is_refused(self):
+        arguments = ["--dataset=shapes", *_TINY, f"--run_dir={self.run_dir}"]
+        self.assertEqual(self.run_script(*arguments)[0], 0)
+        path = os.path.join(self.run_dir, "records.jsonl")
+        before = os.stat(path)
+        status, _, err = self.run_script(*arguments)
+        self.assertEqual(status, 2)
+        self.assertIn(f"hold a run already. Received: run_dir={self.run_dir}", err)
+        self.assertEqual(os.stat(path).st_mtime_ns, before.st_mtime_ns)
+
+    @parameterized.parameters("file/run", "file")
+    def test_run_dir_that_cannot_be_written_is_refused(self, name):
+        with open(os.path.join(self.folder, "file"), "w", encoding="utf-8"):
+            pass
+        run_dir = os.path.join(self.folder, name)
+        status, _, err = self.run_script("--dataset=shapes", f"--run_dir={run_dir}")
+        self.assertEqual(status, 2)
+        self.assertIn(f"Received: run_dir={run_dir}", err)
+
+
+class FromTheShellTest(tf.test.TestCase):
+    def test_a_deterministic_run_is_repeated_to_the_bit_from_its_flagfile(self):
+        first, second = (os.path.join(self.get_temp_dir(), name) for name in "ab")
+        self._run(
+            "--flagfile=quickstart.cfg",
+            "--model=mlp",
+            "--norm=noisy_batch_norm",
+            "--batch_size=16",
+            "--train_steps=6",
+            "--ics_every=3",
+            "--deterministic",
+            f"--run_dir={first}",
+        )
+        flagfile = os.path.join(first, "flags.cfg")
+        self._run(f"--flagfile={flagfile}", f"--run_dir={second}")
+        for name in ("records.jsonl", "flags.cfg"):
+            same = filecmp.cmp(*(os.path.join(d, name) for d in (first, second)), False)
+            self.assertTrue(same, name)
+        for a, b in zip(_weights(first), _weights(second), strict=True):
+            self.assertAllEqual(a, b)
+
+    def test_missing_data_set(self):
+        data_dir = os.path.join(self.get_temp_dir(), "empty")
+        run_dir = os.path.join(self.get_temp_dir(), "run")
+        done = self._run(
+            "--flagfile=vgg_bn.cfg",
+            f"--data_dir={data_dir}",
+            f"--run_dir={run_dir}",
+            status=2,
+        )
+        (line,) = done.stderr.splitlines()
+        self.assertRegex(line, f"^train.py: error: .* hold cifar10.*{data_dir}")
+        self.assertFalse(os.path.exists(data_dir) or os.path.exists(run_dir))
+
+    def test_ctrl_c_ends_a_run_in_one_line_and_keeps_its_records(self):
+        run_dir = os.path.join(self.get_temp_dir(), "interrupted")
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                os.path.join(_SCRIPTS, "train.py"),
+                "--flagfile=dln_none.cfg",
+                "--train_steps=10000000",
+                "--eval_every=0",
+                f"--run_dir={run_dir}",
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=_ROOT,
+        )
+        for line in process.stdout:
+            if line.startswith("step "):
+                break
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, err), (130, "train.py: interrupted\n"))
+        self.assertNotEmpty(records.read_records(run_dir, "train"))
+
+    def test_help_lists_the_options_alone(self):
+        done = self._run("--help")
+        self.assertIn("--ics_every", done.stdout)
+        self.assertIn("python scripts/train.py --flagfile=NAME.cfg", done.stdout)
+        self.assertNotIn("--pdb", done.stdout)
+
+    def _run(self, *arguments, status=0):
+        done = subprocess.run(
+            [sys.executable, os.path.join(_SCRIPTS, "train.py"), *arguments],
+            capture_output=True,
+            text=True,
+            cwd=_ROOT,
+        )
+        self.assertEqual(done.returncode, status, done.stderr)
+        if status == 0:
+            self.assertEqual(done.stderr, "")
+        return done
+
+
+def _small_dataset(config):
+    if config.dataset == "gaussian":
+        return data.gaussian(num_examples=50)
+    return data.shapes(num_train=64, num_test=16)
+
+
+def _weights(run_dir):
+    import keras
+
+    model = keras.models.load_model(os.path.join(run_dir, "model.keras"))
+    return [variable.numpy() for variable in model.weights]
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,239 @@
+"""Helpers of the tests: float64 NumPy references, random data, ways to run.
+
+The references are written from the papers (Ioffe & Szegedy 2015, Ioffe 2017, Santurkar
+et al. 2018) and share nothing with the code under test. All of them work on arrays
+with the channels last; `channels_last` brings others into that form.
+"""
+
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+NUM_LOGICAL_CPUS = 2
+
+MODES = ("eager", "graph", "xla")
+
+
+def configure_logical_cpus():
+    """Splits the CPU in two, for tests of distribution, unless TF runs already."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    try:
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * NUM_LOGICAL_CPUS
+        )
+    except RuntimeError:  # two_cpus_strategy tells, if it matters
+        pass
+
+
+# TensorFlow takes this only before it starts. Under pytest all test modules are
+# imported before the first test runs, so this is early enough whatever the order.
+configure_logical_cpus()
+
+
+@functools.cache
+def two_cpus_strategy():
+    """The MirroredStrategy over two logical CPUs.
+
+    One for the process: TensorFlow numbers the collective operations of each strategy
+    from the same start, and takes those of a second one for the first one's.
+    """
+    devices = tf.config.list_logical_devices("CPU")
+    if len(devices) < NUM_LOGICAL_CPUS:
+        raise RuntimeError(
+            "TensorFlow had started before tests.testing_utils was imported. Import it "
+            "in the test module that uses TensorFlow while being imported."
+        )
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def in_mode(function, mode):
+    """`function` as it is, as a tf.function, or compiled by XLA."""
+    if mode == "eager":
+        return function
+    return tf.function(function, jit_compile=mode == "xla")
+
+
+def count_traces(function, **options):
+    """`(traced, traces)`: `function` as a tf.function and a list that grows by one
+    element whenever it is traced."""
+    traces = []
+
+    @tf.function(**options)
+    def traced(*args):
+        traces.append(args)
+        return function(*args)
+
+    return traced, traces
+
+
+def relative_error(actual, expected):
+    """max|actual - expected| / max|expected|, over all elements."""
+    actual = np.asarray(actual, np.float64)
+    expected = np.asarray(expected, np.float64)
+    if actual.shape != expected.shape:
+        raise AssertionError(f"Shapes differ: {actual.shape}, {expected.shape}")
+    return np.max(np.abs(actual - expected)) / np.max(np.abs(expected))
+
+
+def random_batch(rng, shape, axis=-1, *, offset=None, dtype="float32"):
+    """Normal data whose channels differ in scale, with non-zero means.
+
+    With an `offset` all channels have that mean and unit variance.
+    """
+    channels = shape[axis]
+    if offset is None:
+        scales = np.geomspace(0.3, 4.0, channels)
+        means = np.linspace(-2.0, 3.0, channels) + 0.5
+    else:
+        scales, means = np.ones(channels), np.full(channels, offset)
+    unit = np.moveaxis(rng.normal(size=shape), axis, -1)
+    return np.moveaxis(unit * scales + means, -1, axis).astype(dtype)
+
+
+def set_random_state(layer, rng):
+    """Gives each float weight positive random values, unequal between channels."""
+    for weight in layer.weights:
+        if weight.dtype in ("float32", "float64"):
+            weight.assign(rng.uniform(0.5, 2.0, size=weight.shape))
+
+
+def state(layer):
+    """The weights of a layer, by name, as NumPy arrays."""
+    return {w.name: w.numpy() for w in layer.weights}
+
+
+def assert_same_state(actual, expected):
+    """Of `state`: equal bit for bit, NaN included."""
+    if list(actual) != list(expected):
+        raise AssertionError(f"Names differ: {list(actual)}, {list(expected)}")
+    for name in expected:
+        np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
+
+
+def trainer(layer, mask=None, mode="graph"):
+    """A function `(x, upstream) -> (y, gradients)`: a training call and the gradients
+    of sum(upstream * y) for the input, then for each trainable weight (gamma, beta).
+    """
+    options = {} if mask is None else {"mask": tf.constant(mask)}
+
+    def call(x, upstream):
+        variables = [w.value for w in layer.trainable_weights]
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=True, **options)
+            loss = tf.reduce_sum(upstream * tf.cast(y, upstream.dtype))
+        return y, tape.gradient(loss, [x, *variables])
+
+    return in_mode(call, mode)
+
+
+def train_call(layer, x, upstream, mask=None, mode="eager", dtype="float32"):
+    """One call of `trainer` with arrays."""
+    call = trainer(layer, mask, mode)
+    return call(tf.constant(x, dtype), tf.constant(upstream, dtype))
+
+
+def channels_last(x, axis=-1):
+    """`x` in float64 as an [elements, channels] matrix."""
+    x = np.moveaxis(np.asarray(x, np.float64), axis, -1)
+    return x.reshape(-1, x.shape[-1])
+
+
+def like(matrix, shape, axis=-1):
+    """The opposite of `channels_last`."""
+    moved = np.moveaxis(np.empty(shape), axis, -1).shape
+    return np.moveaxis(matrix.reshape(moved), -1, axis)
+
+
+@dataclasses.dataclass
+class Renorm:
+    """Algorithm 1 of Ioffe 2017 on an [elements, channels] matrix.
+
+    With r = 1 and d = 0 (the defaults) it is batch normalisation. `keep` selects the
+    rows that take part in the statistics.
+    """
+
+    x: np.ndarray
+    epsilon: float
+    gamma: np.ndarray | float = 1.0
+    beta: np.ndarray | float = 0.0
+    r: np.ndarray | float = 1.0
+    d: np.ndarray | float = 0.0
+    keep: np.ndarray | None = None
+
+    def __post_init__(self):
+        rows = slice(None) if self.keep is None else self.keep
+        self.mean = np.mean(self.x[rows], axis=0)
+        self.variance = np.mean((self.x[rows] - self.mean) ** 2, axis=0)
+        self.sigma = np.sqrt(self.variance + self.epsilon)
+
+    def correct(self, mean, stddev, rmax, dmax):
+        """Sets r and d from the averages before the update."""
+        self.r = np.clip(self.sigma / stddev, 1.0 / rmax, rmax)
+        self.d = np.clip((self.mean - mean) / stddev, -dmax, dmax)
+        return self
+
+    @property
+    def normalized(self):
+        return (self.x - self.mean) / self.sigma * self.r + self.d
+
+    @property
+    def output(self):
+        return self.gamma * self.normalized + self.beta
+
+    def gradients(self, upstream):
+        """Those of sum(upstream * output) for x, gamma and beta (section 3's
+        backpropagation formulas; r and d are constants)."""
+        dxh = upstream * self.gamma
+        centred = self.x - self.mean
+        dsigma = np.sum(dxh * centred, axis=0) * -self.r / self.sigma**2
+        dmean = np.sum(dxh, axis=0) * -self.r / self.sigma
+        weight = np.full((len(self.x), 1), 1.0 / len(self.x))
+        if self.keep is not None:
+            weight = (self.keep / np.sum(self.keep))[:, np.newaxis]
+        dx = dxh * self.r / self.sigma
+        dx += weight * (dsigma * centred / self.sigma + dmean)
+        dgamma = np.sum(upstream * self.normalized, axis=0)
+        return dx, dgamma, np.sum(upstream, axis=0)
+
+
+def lp_norm(x, order, *, centered=False, literal=False):
+    """The norm of each column of x, as LpBatchNorm's docstring defines it."""
+    if centered:
+        x = x - np.mean(x, axis=0)
+    if order == "inf":
+        norm = np.max(np.abs(x), axis=0)
+        return norm / len(x) if literal else norm
+    total = np.sum(np.abs(x) ** order, axis=0)
+    if literal:
+        return total ** (1.0 / order) / len(x)
+    return (total / len(x)) ** (1.0 / order)
+
+
+def lp_output(x, order, epsilon, gamma=1.0, beta=0.0, **options):
+    norm = lp_norm(x, order, **options)
+    return gamma * (x - np.mean(x, axis=0)) / (norm + epsilon) + beta
+
+
+def numeric_gradient(function, x, delta=1e-6):
+    """Central differences of a scalar function of a float64 array."""
+    x = np.array(x, np.float64)
+    gradient = np.zeros_like(x)
+    for index in np.ndindex(*x.shape):
+        original = x[index]
+        values = []
+        for change in (delta, -delta):
+            x[index] = original + change
+            values.append(function(x))
+        x[index] = original
+        gradient[index] = (values[0] - values[1]) / (2.0 * delta)
+    return gradient
+
+
+def one_layer_model(layer, input_shape, **options):
+    """A functional model of one layer; `input_shape` has no batch axis."""
+    inputs = keras.Input(input_shape, **options)
+    return keras.Model(inputs, layer(inputs))
