@@ -67,6 +67,19 @@ class ExactnessTest(tf.test.TestCase, parameterized.TestCase):
         upstream = testing_utils.channels_last(upstream)
         self.assert_exact(dx, reference.gradients(upstream)[0], EXACT_LARGE)
 
+    @parameterized.product(mode=testing_utils.MODES)
+    def test_outlier_in_the_first_row(self, mode):
+        # The fused kernel's shift is taken of the first rows.
+        shape = (256, 3)
+        rng = np.random.default_rng(0)
+        x = testing_utils.random_batch(rng, shape)
+        x[0] += 100.0 * np.std(x, axis=0)
+        upstream = (rng.normal(size=shape) + 3.0).astype("float32")
+        reference = testing_utils.Renorm(x, EPSILON)
+        y, dx = value_and_gradient(mode)(tf.constant(x), tf.constant(upstream))
+        self.assert_exact(y, reference.output, EXACT_LARGE)
+        self.assert_exact(dx, reference.gradients(upstream)[0], EXACT_LARGE)
+
     @parameterized.product(offset=OFFSETS, mode=testing_utils.MODES)
     def test_masked_batch_norm(self, offset, mode):
         rng = np.random.default_rng(1)

@@ -246,14 +246,26 @@ def _fused_batch_norm(x, gamma, beta, epsilon, correction):
     """`batch_norm` by `FusedBatchNormV3`, for what `_can_fuse`."""
     channels = x.shape[-1]
     rows = tf.reshape(x, [-1, 1, 1, channels])
-    # The kernel is exact only where the mean is not large against the spread. One row
-    # of the batch is near enough; the sum makes zeros of no row at all.
-    shift = tf.stop_gradient(tf.reduce_sum(rows[:1], axis=0, keepdims=True))
+    shift = _near_mean(rows)
     gamma = tf.ones([channels]) if gamma is None else tf.cast(gamma, x.dtype)
     beta = tf.zeros([channels]) if beta is None else tf.cast(beta, x.dtype)
     fused = _fused_plain if correction is None else _fused_renorm(correction)
     y, statistics = fused(rows - shift, gamma, beta, epsilon, tf.reshape(shift, [-1]))
     return tf.reshape(y, tf.shape(x)), statistics
+
+
+def _near_mean(rows):
+    """The mean of the first rows, a constant for the gradient.
+
+    The kernel is exact only where the mean is not large against the spread. These few
+    rows are near enough, and an outlier among them does no harm. No rows: zeros.
+    """
+    first = tf.stop_gradient(rows[:_SHIFT_ROWS])
+    count = tf.cast(tf.maximum(tf.shape(first)[0], 1), first.dtype)
+    return tf.reduce_sum(first, axis=0, keepdims=True) / count
+
+
+_SHIFT_ROWS = 64
 
 
 def _fused_plain(rows, gamma, beta, epsilon, shift):

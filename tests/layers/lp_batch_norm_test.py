@@ -147,11 +147,11 @@ class LpBatchNormTest(tf.test.TestCase, parameterized.TestCase):
         layer(tf.constant([[3.0], [-1.0], [4.0]]), training=True)
         self.assertAllClose(layer.moving_norm, [expected], rtol=EXACT32)
 
-    @parameterized.product(**KINDS, constant=(0.0, 5.0), mode=("eager", "xla"))
-    def test_a_constant_channel_has_finite_gradients(self, constant, mode, **kind):
+    @parameterized.product(**KINDS, constant=(0.0, 5.0))
+    def test_a_constant_channel_has_finite_gradients(self, constant, **kind):
         layer = self.layer(dtype="float32", **kind)
         x = np.full((6, 3), constant)
-        results = testing_utils.train_call(layer, x, np.ones_like(x), mode=mode)
+        results = testing_utils.train_call(layer, x, np.ones_like(x))
         for value in tf.nest.flatten(results):
             self.assertAllInSet(tf.math.is_finite(value), [True])
 

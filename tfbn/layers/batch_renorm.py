@@ -147,9 +147,11 @@ class BatchRenorm(batch_norm.BatchNorm):
         )
 
     def _stddev_initializer(self, shape, dtype=None):
-        # Without epsilon, as Keras has it.
+        # Without epsilon, as Keras has it. A clone, for an initializer that is seeded
+        # gives its values once; a plain function has no clone.
         variance = self.moving_variance_initializer
-        return keras.ops.sqrt(variance.clone()(shape, dtype=dtype))
+        variance = variance.clone() if hasattr(variance, "clone") else variance
+        return keras.ops.sqrt(variance(shape, dtype=dtype))
 
     def _normalize_batch(self, x, gamma, beta, **options):
         rmax, dmax = self.bounds()
