@@ -237,6 +237,7 @@ class FromTheShellTest(tf.test.TestCase):
                 os.path.join(_SCRIPTS, "train.py"),
                 "--flagfile=dln_none.cfg",
                 "--train_steps=10000000",
+                "--log_every=1",
                 "--eval_every=0",
                 f"--run_dir={run_dir}",
             ],
@@ -244,6 +245,8 @@ class FromTheShellTest(tf.test.TestCase):
             stderr=subprocess.PIPE,
             text=True,
             cwd=_ROOT,
+            # A shell starts background jobs, and so this test's, with SIGINT ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         for line in process.stdout:
             if line.startswith("step "):
