@@ -31,15 +31,14 @@ setuptools.setup(
     ],
     extras_require={
         # tf_keras: the original renorm, which BatchRenorm is compared with.
-        # tensorboard: reads the event files back.
         # ruff is held to one minor version: another one formats otherwise.
         "test": [
             "build",
             "pytest>=8",
             "ruff>=0.17,<0.18",
-            "tensorboard>=2.18",
             "tf_keras>=2.18",
         ],
+        # To look at the event files; runs write them without it.
         "tensorboard": ["tensorboard>=2.18"],
     },
     classifiers=[

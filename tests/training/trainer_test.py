@@ -145,9 +145,10 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
         trainer.train()
         (path,) = glob.glob(os.path.join(trainer.run_dir, "events.out.tfevents.*"))
         tags = {
-            value.tag
+            value.tag: (event.step, float(tf.make_ndarray(value.tensor)))
             for event in tf.compat.v1.train.summary_iterator(path)
             for value in event.summary.value
+            if value.metadata.plugin_data.plugin_name == "scalars"
         }
         for tag in (
             "train/loss",
@@ -158,6 +159,8 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
             "diagnostics/ics_cosine/logits",
         ):
             self.assertIn(tag, tags)
+        last = self._records(trainer, "train")[-1]
+        self.assertAllClose(tags["train/loss"], (last["step"], last["loss"]))
 
     def test_saved_model_is_the_trained_one(self):
         trainer = self._trainer(_mlp(norm="batch_renorm", train_steps=2))

@@ -14,6 +14,11 @@ from tfbn.version import __version__
 FLAGS_FILE = "flags.cfg"
 MODEL_FILE = "model.keras"
 
+_SCALAR = tf.compat.v1.SummaryMetadata(
+    plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
+    data_class=1,  # DATA_CLASS_SCALAR
+)
+
 
 def choose(config, now=None):
     """The run's folder: `config.run_dir`, or a new name under runs/.
@@ -79,8 +84,8 @@ class RunDirectory:
         """A record of `CovariateShift`, one a layer."""
         self._records.write("ics", step, layers=[shift._asdict() for shift in shifts])
         for shift in shifts:
-            for name in ("distance", "cosine"):
-                self._scalar(f"diagnostics/ics_{name}/{shift.name}", shift, name, step)
+            self._scalar(f"diagnostics/ics_distance/{shift.name}", shift.distance, step)
+            self._scalar(f"diagnostics/ics_cosine/{shift.name}", shift.cosine, step)
 
     def save_model(self, model):
         """Writes the model and returns where."""
@@ -90,13 +95,16 @@ class RunDirectory:
 
     def _write(self, kind, step, values):
         self._records.write(kind, step, **values)
-        with self._summaries.as_default():
-            for name, value in values.items():
-                tf.summary.scalar(f"{kind}/{name}", value, step=step)
+        for name, value in values.items():
+            self._scalar(f"{kind}/{name}", value, step)
 
-    def _scalar(self, tag, shift, name, step):
+    def _scalar(self, tag, value, step):
+        # What tf.summary.scalar writes; that one needs the tensorboard package, which
+        # tensorflow does not bring.
         with self._summaries.as_default():
-            tf.summary.scalar(tag, getattr(shift, name), step=step)
+            tf.summary.write(
+                tag, tf.constant(value, tf.float32), step, metadata=_SCALAR
+            )
 
     def _write_flags(self, config):
         lines = [
