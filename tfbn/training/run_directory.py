@@ -88,10 +88,8 @@ class RunDirectory:
             self._scalar(f"diagnostics/ics_cosine/{shift.name}", shift.cosine, step)
 
     def save_model(self, model):
-        """Writes the model and returns where."""
-        path = os.path.join(self.path, MODEL_FILE)
-        model.save(path)
-        return path
+        """Writes the model as `model.keras`."""
+        model.save(os.path.join(self.path, MODEL_FILE))
 
     def _write(self, kind, step, values):
         self._records.write(kind, step, **values)
