@@ -34,6 +34,11 @@ class BatchNorm(keras.layers.BatchNormalization):
         scale: bool, whether there is a gamma. Default True.
         synchronized: bool, take the statistics over the global batch of a
             `tf.distribute` strategy instead of each replica's. Default False.
+        virtual_batch_size: int > 0 or None. With a number, a training call normalises
+            each group of so many consecutive samples by its own statistics ("ghost"
+            batches, Hoffer et al. 2017, arXiv 1705.08741); the moving averages take
+            their mean over the groups. It has to divide the number of samples, and
+            excludes `synchronized`. Default None: one group.
         **kwargs: the initializers (`beta_initializer`, `gamma_initializer`,
             `moving_mean_initializer`, `moving_variance_initializer`), regularizers
             (`beta_regularizer`, `gamma_regularizer`) and constraints
@@ -56,7 +61,9 @@ class BatchNorm(keras.layers.BatchNormalization):
         moving_mean, moving_variance: `[channels]`; change in each training call.
 
     Raises:
-        ValueError: for an argument outside its range, or an axis the input lacks.
+        ValueError: for an argument outside its range, an axis the input lacks, or a
+            training batch that `virtual_batch_size` does not divide (where TensorFlow
+            knows its size only when it runs: tf.errors.InvalidArgumentError).
 
     Example:
 
@@ -74,9 +81,20 @@ class BatchNorm(keras.layers.BatchNormalization):
         center=True,
         scale=True,
         synchronized=False,
+        virtual_batch_size=None,
         **kwargs,
     ):
         _drop_keras_renorm(type(self).__name__, kwargs)
+        if virtual_batch_size is not None:
+            virtual_batch_size = validation.integer(
+                "virtual_batch_size", virtual_batch_size, minimum=1
+            )
+            if synchronized:
+                raise ValueError(
+                    "virtual_batch_size splits a batch and synchronized=True joins "
+                    f"batches. Received: virtual_batch_size={virtual_batch_size}, "
+                    "synchronized=True. Give one of them."
+                )
         super().__init__(
             axis=checked_axis(axis),
             momentum=validation.number("momentum", momentum, minimum=0.0, maximum=1.0),
@@ -86,9 +104,16 @@ class BatchNorm(keras.layers.BatchNormalization):
             synchronized=validation.boolean("synchronized", synchronized),
             **kwargs,
         )
+        self.virtual_batch_size = virtual_batch_size
 
     def build(self, input_shape):
         self._channel_axis = channel_axis(self.axis, input_shape)
+        if self.virtual_batch_size is not None and self._channel_axis == 0:
+            raise ValueError(
+                "virtual_batch_size splits axis 0, which cannot be the channel axis. "
+                f"Received: virtual_batch_size={self.virtual_batch_size}, "
+                f"axis={self.axis}, input shape {tuple(input_shape)}."
+            )
         channels = (input_shape[self._channel_axis],)
         if self.scale:
             self.gamma = self._add_affine_weight("gamma", channels)
@@ -103,7 +128,9 @@ class BatchNorm(keras.layers.BatchNormalization):
         )
 
     def call(self, inputs, training=None, mask=None):
-        x = ops.upcast(inputs)
+        x = keras.ops.convert_to_tensor(inputs)
+        if not x.dtype.is_floating:
+            x = keras.ops.cast(x, self.compute_dtype)
         if training and self.trainable:
             y, statistics = self._normalize_batch(
                 x,
@@ -113,6 +140,7 @@ class BatchNorm(keras.layers.BatchNormalization):
                 epsilon=self.epsilon,
                 mask=None if mask is None else self._checked_mask(mask, x),
                 synchronized=self.synchronized,
+                virtual_batch_size=self.virtual_batch_size,
             )
             self._update_averages(statistics)
         else:
@@ -134,7 +162,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         config = super().get_config()
         for name in _KERAS_RENORM:
             del config[name]
-        return config
+        return {**config, "virtual_batch_size": self.virtual_batch_size}
 
     # What a variant overrides: its statistics, its averages, and their use.
 

@@ -1,0 +1,56 @@
+"""Noise on activations, the same in every mode."""
+
+import tensorflow as tf
+
+from tfbn.ops import batch
+
+
+def perturb(x, seed, *, axis, mean_range, stddev_max, mean_jitter, stddev_jitter):
+    """Santurkar's noise: `s * x + m` with a distribution drawn anew for each channel.
+
+    For each channel mean ~ U(-mean_range, mean_range) and stddev ~ U(1, stddev_max);
+    for each element m ~ U(mean - mean_jitter, mean + mean_jitter) and
+    s ~ N(stddev, stddev_jitter^2) (arXiv 1805.11604, Algorithm 1).
+
+    Args:
+        x: float tensor.
+        seed: integer tensor of shape `[2]`. The same seed gives the same noise on
+            every device, eager or compiled.
+        axis: int >= 0, the channel axis.
+    """
+    seeds = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 4, alg=_PHILOX))
+    channels = [tf.shape(x)[axis]]
+    mean = _uniform(channels, seeds[0], -mean_range, mean_range)
+    stddev = _uniform(channels, seeds[1], 1.0, stddev_max)
+    shift = _uniform(tf.shape(x), seeds[2], -mean_jitter, mean_jitter)
+    scale = stddev_jitter * _normal(tf.shape(x), seeds[3])
+    scale = tf.cast(batch.along_axis(stddev, x, axis) + scale, x.dtype)
+    shift = tf.cast(batch.along_axis(mean, x, axis) + shift, x.dtype)
+    return scale * x + shift
+
+
+def _uniform(shape, seed, low, high):
+    """float32 samples of U(low, high), of 23 random bits each."""
+    return low + (high - low) * _unit_interval(shape, seed)
+
+
+def _normal(shape, seed):
+    """float32 samples of N(0, 1), by the inverse of its distribution function."""
+    return 2.0**0.5 * tf.math.erfinv(2.0 * _unit_interval(shape, seed) - 1.0)
+
+
+def _unit_interval(shape, seed):
+    """Odd multiples of 2^-24 in (0, 1).
+
+    Made of integers, because with the same generator and seed TensorFlow's own float
+    samples differ between its kernels and XLA; its integers agree.
+    """
+    bits = tf.random.stateless_uniform(
+        shape, seed, minval=None, maxval=None, dtype=tf.int32, alg=_PHILOX
+    )
+    bits = tf.bitwise.right_shift(tf.bitcast(bits, tf.uint32), 9)
+    return (tf.cast(tf.cast(bits, tf.int32), tf.float32) + 0.5) * 2.0**-23
+
+
+# Named, because "auto" picks another generator on another device or under XLA.
+_PHILOX = "philox"
