@@ -47,6 +47,14 @@ def run(
     app.run(functools.partial(_call, main), argv=argv, flags_parser=parse)
 
 
+def refuse_arguments(argv: Sequence[str]):
+    """Raises a ValueError if something beside flags was given to a script."""
+    if len(argv) > 1:
+        raise ValueError(
+            f"{argv[1]!r} is no flag. Flags are written --name=value; see --help."
+        )
+
+
 def _parse(prepare, argv):
     try:
         return flags.FLAGS(argv if prepare is None else prepare(argv))

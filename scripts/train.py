@@ -22,10 +22,7 @@ from tfbn.training import Trainer
 
 def main(argv):
     """Trains, draws, and prints where the results are."""
-    if len(argv) > 1:
-        raise ValueError(
-            f"{argv[1]!r} is no flag. Flags are written --name=value; see --help."
-        )
+    _cli.refuse_arguments(argv)
     trainer = Trainer(_flags.from_flags())
     print(f"Run directory: {os.path.abspath(trainer.run_dir)}", flush=True)
     evaluation = trainer.train()

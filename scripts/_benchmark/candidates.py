@@ -1,0 +1,41 @@
+"""The layers that are compared."""
+
+import keras
+
+import tfbn
+
+EPSILON = 1e-3
+RMAX, DMAX = 3.0, 5.0
+
+NAMES = {
+    "keras_bn": "Keras BN",
+    "tfbn_bn": "tfbn BN",
+    "keras_renorm": "Keras renorm",
+    "tfbn_renorm": "tfbn renorm",
+}
+
+
+def make(name, dtype, *, rmax=RMAX, dmax=DMAX):
+    """A new layer.
+
+    Args:
+        name: one of `NAMES`.
+        dtype: str, that of the inputs; a half precision makes a mixed policy.
+        rmax, dmax: floats, renorm's bounds.
+    """
+    options = {"epsilon": EPSILON, "dtype": policy(dtype)}
+    if name == "tfbn_bn":
+        return tfbn.BatchNorm(**options)
+    if name == "tfbn_renorm":
+        return tfbn.BatchRenorm(rmax=rmax, dmax=dmax, **options)
+    if name == "keras_bn":
+        return keras.layers.BatchNormalization(**options)
+    clipping = {"rmax": rmax, "rmin": 1.0 / rmax, "dmax": dmax}
+    return keras.layers.BatchNormalization(
+        renorm=True, renorm_clipping=clipping, **options
+    )
+
+
+def policy(dtype):
+    """The Keras dtype policy whose layers compute in `dtype`."""
+    return dtype if dtype == "float32" else f"mixed_{dtype}"

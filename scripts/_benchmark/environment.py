@@ -1,0 +1,52 @@
+"""Where numbers were measured: the machine and the versions."""
+
+import os
+import platform
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.util import _pywrap_util_port
+
+import tfbn
+
+
+def machine():
+    """CPU, cores that this process may use, platform, accelerators."""
+    devices = tf.config.list_physical_devices()
+    return {
+        "cpu": _cpu_model(),
+        "cores": _num_cores(),
+        "platform": platform.platform(),
+        "accelerators": [d.name for d in devices if d.device_type != "CPU"],
+    }
+
+
+def versions():
+    """The versions that decide on speed, and whether TensorFlow uses oneDNN."""
+    return {
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "tfbn": tfbn.__version__,
+        "numpy": np.__version__,
+        "onednn": bool(_pywrap_util_port.IsMklEnabled()),
+    }
+
+
+def _cpu_model():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                if name.strip() == "model name":
+                    return value.strip()
+    except OSError:
+        pass  # no Linux
+    return platform.processor() or platform.machine()
+
+
+def _num_cores():
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()

@@ -1,0 +1,95 @@
+"""Time of one training step of VGG-A with each normalisation."""
+
+import keras
+import numpy as np
+
+import tfbn
+from _benchmark import candidates
+from _benchmark import timing
+from tfbn.training import TrainConfig
+from tfbn.training import builders
+from tfbn.training.step import Steps
+from tfbn.training.task import task_of
+
+NONE = "none"
+NORMS = {
+    NONE: None,
+    "tfbn_bn": tfbn.BatchNorm,
+    "tfbn_renorm": tfbn.BatchRenorm,
+    "keras_bn": keras.layers.BatchNormalization,
+}
+
+
+def measure(dtypes, *, batch_size, width, rounds, seed, progress):
+    """A list of rows, one a dtype: the time of a step and how much more that is."""
+    rows = []
+    for dtype in dtypes:
+        steps = {}
+        for norm in NORMS:
+            progress(f"network: {dtype}, {norm}")
+            steps[norm] = training_step(
+                norm, dtype, batch_size=batch_size, width=width, seed=seed
+            )
+        progress(f"network: {dtype}, {rounds} rounds")
+        seconds = timing.interleaved(steps, rounds=rounds, seed=seed)
+        rows.append({"dtype": dtype, **summary(seconds)})
+    return rows
+
+
+def summary(seconds):
+    """Medians, and the time over no normalisation in percent with its quartiles."""
+    return {
+        "ms": timing.median_ms(seconds),
+        "percent_over_none": {
+            norm: _percent_over(timing.ratio(values, seconds[NONE]))
+            for norm, values in seconds.items()
+            if norm != NONE
+        },
+    }
+
+
+def training_step(norm, dtype, *, batch_size, width, seed):
+    """A function that makes a step of SGD, and the model and data that it needs.
+
+    Args:
+        norm: one of `NORMS`.
+        dtype: str, what the model computes in.
+        batch_size: int, images of 32x32x3.
+        width: float, multiplies VGG's channels.
+        seed: int, of weights and images.
+    """
+    config = TrainConfig(
+        dataset="shapes",
+        dtype_policy=candidates.policy(dtype),
+        learning_rate=0.01,
+        width=width,
+    )
+    keras.utils.set_random_seed(seed)
+    dataset = tfbn.data.shapes(num_train=batch_size, num_test=1, seed=seed)
+    model = _vgg(config, norm, dataset)
+    steps = Steps(model, builders.build_optimizer(config), task_of(dataset), dataset)
+    batch = np.arange(batch_size)[np.newaxis]
+    return lambda: steps.run(batch)
+
+
+def _vgg(config, norm, dataset):
+    """What train.py builds, but `builders` knows no norm of Keras."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.dtype_policy)
+    try:
+        return tfbn.models.vgg(
+            config.vgg_depth,
+            width=config.width,
+            norm=NORMS[norm],
+            num_classes=dataset.num_classes,
+            input_shape=dataset.input_shape,
+        )
+    finally:
+        keras.config.set_dtype_policy(previous)
+
+
+def _percent_over(ratio):
+    return {
+        "median": 100.0 * (ratio["median"] - 1.0),
+        "quartiles": [100.0 * (q - 1.0) for q in ratio["quartiles"]],
+    }

@@ -1,0 +1,104 @@
+"""A layer's training step as a StableHLO module and a file with its inputs."""
+
+import os
+import re
+
+import _atomic
+import _list_flags
+import keras
+import numpy as np
+import tensorflow as tf
+
+from _benchmark import candidates
+
+
+def export(folder, name, shape, dtype, *, seed, check):
+    """Writes `<name>_<shape>_<dtype>.stablehlo` and `.npz`; returns both paths.
+
+    Args:
+        folder: str.
+        name: one of `candidates.NAMES`.
+        shape: tuple, that of x, channels last.
+        dtype: str, that of x.
+        seed: int, of the inputs.
+        check: bool, whether the file is to hold the results too.
+    """
+    layer = candidates.make(name, dtype)
+    layer.build(shape)
+    step = tf.function(training_step(layer), autograph=False, jit_compile=True)
+    recipes = [_recipe(seed + i, shape, dtype) for i in range(2)]
+    weights = _random_weights(layer, seed)
+    specs = [tf.TensorSpec(shape, dtype)] * 2
+    specs += [tf.TensorSpec(weight.shape, weight.dtype) for weight in weights]
+    text = step.experimental_get_compiler_ir(*specs)(stage="stablehlo")
+    inputs, outputs = [*recipes, *weights], []
+    if check:
+        x, dy = map(draw, recipes)
+        outputs = [tf.cast(y, tf.float32).numpy() for y in step(x, dy, *weights)]
+        # NumPy's format has no bfloat16: that stays a recipe.
+        inputs = [*([x, dy] if dtype != "bfloat16" else recipes), *weights]
+    path = os.path.join(folder, f"{name}_{_list_flags.shape_text(shape)}_{dtype}")
+    with _atomic.replacing(f"{path}.stablehlo") as file:
+        file.write(_LOCATIONS.sub("", text))
+    with _atomic.replacing(f"{path}.npz", "wb") as file:
+        np.savez(file, **_numbered("in", inputs), **_numbered("out", outputs))
+    return f"{path}.stablehlo", f"{path}.npz"
+
+
+def training_step(layer):
+    """Forward and backward as a function of tensors, with no variable inside.
+
+    Returns:
+        A function `(x, dy, *weights)` -> `[y, dx, dgamma, dbeta, *averages]`: weights
+        are gamma, beta and the moving averages; averages, the new ones. A weight that
+        is no float is held constant, for JAX takes no int64 by default.
+    """
+    num_affine = len(layer.trainable_variables)
+    state = layer.non_trainable_variables
+    constants = [None if _is_float(weight) else weight.numpy() for weight in state]
+
+    def step(x, dy, *weights):
+        affine, averages = list(weights[:num_affine]), iter(weights[num_affine:])
+        before = [next(averages) if c is None else c for c in constants]
+        with tf.GradientTape() as tape:
+            tape.watch([x, *affine])
+            y, after = layer.stateless_call(affine, before, x, training=True)
+        gradients = tape.gradient(y, [x, *affine], output_gradients=dy)
+        return [y, *gradients, *(value for value in after if _is_float(value))]
+
+    return step
+
+
+def draw(recipe):
+    """The tensor that a string "normal:SEED:SIZES:DTYPE" stands for."""
+    _, seed, sizes, dtype = recipe.split(":")
+    shape = [int(size) for size in sizes.split(",")]
+    values = np.random.default_rng(int(seed)).standard_normal(shape, np.float32)
+    return tf.cast(values, dtype)
+
+
+def _recipe(seed, shape, dtype):
+    return f"normal:{seed}:{','.join(map(str, shape))}:{dtype}"
+
+
+def _random_weights(layer, seed):
+    """Positive values, unequal between channels, for each weight that is a float."""
+    rng = np.random.default_rng(seed)
+    weights = [*layer.trainable_variables, *layer.non_trainable_variables]
+    return [
+        tf.constant(rng.uniform(0.5, 2.0, weight.shape), weight.dtype)
+        for weight in weights
+        if _is_float(weight)
+    ]
+
+
+def _is_float(value):
+    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype))
+
+
+def _numbered(prefix, values):
+    return {f"{prefix}{i:03d}": np.asarray(v) for i, v in enumerate(values)}
+
+
+# Where in TensorFlow's files an operation was made: this machine's paths.
+_LOCATIONS = re.compile(r'^#loc.*\n| loc\((#loc\d*|"[^"]*")\)', re.MULTILINE)

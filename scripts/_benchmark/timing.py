@@ -1,0 +1,88 @@
+"""Times of calls that are to be compared with each other.
+
+Other work on the machine slows a call down for seconds on end. So all calls of a
+comparison run in turn, once in each round, and each ratio comes with the spread that it
+has from round to round.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+WARMUPS = 3
+
+
+def interleaved(
+    calls: Mapping[str, Callable],
+    *,
+    rounds: int,
+    warmups: int = WARMUPS,
+    seed: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Returns the seconds that each call took in each round.
+
+    Each round has a new order, so that no call always finds the caches as the same
+    other one leaves them. Warm-ups, which trace and compile, are not timed.
+    """
+    for call in calls.values():
+        for _ in range(warmups):
+            call()
+    seconds = {name: [] for name in calls}
+    order, shuffle = list(calls), random.Random(seed).shuffle
+    for _ in range(rounds):
+        shuffle(order)
+        for name in order:
+            begin = clock()
+            results = calls[name]()
+            seconds[name].append(clock() - begin)
+            del results  # here, for freeing the memory is no part of the time
+    return seconds
+
+
+def blocking(function: Callable, *args) -> Callable:
+    """A call of `function(*args)` that returns when the results are there.
+
+    On a CPU they are when the function returns; a GPU is only told what to do.
+    """
+
+    def call():
+        results = function(*args)
+        tf.test.experimental.sync_devices()
+        return results
+
+    return call
+
+
+def net(seconds: Mapping[str, Sequence[float]], harness: str) -> dict[str, list[float]]:
+    """Returns the seconds of the others less the median of those of `harness`."""
+    overhead = np.median(seconds[harness])
+    return {
+        name: [float(s - overhead) for s in values]
+        for name, values in seconds.items()
+        if name != harness
+    }
+
+
+def median_ms(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Returns the median of each, in milliseconds."""
+    return {name: 1e3 * float(np.median(values)) for name, values in seconds.items()}
+
+
+def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> dict:
+    """Compares two calls by their seconds in each round.
+
+    Returns:
+        `median` and `quartiles`, the first and the third, of the rounds' ratios; they
+        are None where a time is not positive: it drowned in the harness.
+    """
+    if min(*numerators, *denominators) <= 0:
+        return {"median": None, "quartiles": None}
+    ratios = np.divide(numerators, denominators)
+    first, median, third = (float(q) for q in np.quantile(ratios, [0.25, 0.5, 0.75]))
+    return {"median": median, "quartiles": [first, third]}

@@ -1,0 +1,76 @@
+"""Exports the layers' training step as StableHLO, to be timed where there is JAX.
+
+Usage: python scripts/export_stablehlo.py --out_dir=DIR [flags]
+
+XLA compiles StableHLO for any device, and JAX runs it: so a machine with a GPU or TPU
+that has JAX and no TensorFlow can time what TensorFlow hands to XLA. For each layer,
+shape and dtype this writes
+
+  NAME.stablehlo  the function (x, dy, gamma, beta, moving averages)
+                  -> (y, dx, dgamma, dbeta, new moving averages)
+  NAME.npz        its inputs in000, in001, ... and, at --check_shape, its results
+                  out000, ... as TensorFlow computes them
+
+An input stored as "normal:SEED:SIZES:DTYPE" is drawn when it is needed, by
+numpy.random.default_rng(SEED).standard_normal(SIZES, dtype="float32").
+
+On the other machine, which needs `pip install jax` for its device and two things from
+here, the folder DIR and the file scripts/run_stablehlo.py:
+
+  python run_stablehlo.py DIR/*.stablehlo
+
+Example: python scripts/export_stablehlo.py --out_dir=stablehlo --layers=tfbn_bn
+"""
+
+import _cli
+import _list_flags
+import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
+import tensorflow as tf
+from _benchmark import candidates
+from _benchmark import stablehlo
+from absl import flags
+
+_OUT_DIR = flags.DEFINE_string(
+    "out_dir", None, "Folder for the files, made if missing.", required=True
+)
+_LAYERS = _list_flags.define_names(
+    "layers", list(candidates.NAMES), tuple(candidates.NAMES), "Layers to export."
+)
+_SHAPES = _list_flags.define_shapes(
+    "shapes",
+    [(256, 56, 56, 64), (256, 14, 14, 512)],
+    "Inputs to time, channels last, such as 256x56x56x64,1024x256.",
+)
+_CHECK_SHAPE = _list_flags.define_shapes(
+    "check_shape", [(8, 6, 5, 24)], "Inputs whose results are stored too."
+)
+_DTYPES = _list_flags.define_names(
+    "dtypes",
+    ["float32", "bfloat16"],
+    ("float32", "bfloat16", "float16"),
+    "Dtypes of the inputs; the halves by Keras's mixed policies.",
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the inputs.", lower_bound=0)
+
+
+def main(argv):
+    """Exports, and prints the path of each module."""
+    _cli.refuse_arguments(argv)
+    # It warns of functions of equal code, which here are wanted.
+    tf.get_logger().setLevel("ERROR")
+    for name in _LAYERS.value:
+        for dtype in _DTYPES.value:
+            for shape in [*_CHECK_SHAPE.value, *_SHAPES.value]:
+                path, _ = stablehlo.export(
+                    _OUT_DIR.value,
+                    name,
+                    shape,
+                    dtype,
+                    seed=_SEED.value,
+                    check=shape in _CHECK_SHAPE.value,
+                )
+                print(path, flush=True)
+
+
+if __name__ == "__main__":
+    _cli.run(main)

@@ -1,0 +1,355 @@
+"""Tests of scripts/benchmark.py: its results and formats, never its times.
+
+The sections run in this process, on tiny data; only the last class starts the script.
+"""
+
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from unittest import mock
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from tests import testing_utils
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_SCRIPTS = os.path.join(_ROOT, "scripts")
+sys.path.insert(0, _SCRIPTS)
+
+from _benchmark import candidates  # noqa: E402
+from _benchmark import exactness  # noqa: E402
+from _benchmark import layers  # noqa: E402
+from _benchmark import memory  # noqa: E402
+from _benchmark import network  # noqa: E402
+from _benchmark import tables  # noqa: E402
+from _benchmark import timing  # noqa: E402
+
+_NAMES = ("keras_bn", "tfbn_bn", "keras_renorm", "tfbn_renorm")
+
+
+class _Clock:
+    """A clock that stands still but for `advance`."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def advance(self, seconds):
+        self.now += seconds
+
+
+class TimingTest(tf.test.TestCase):
+    def test_each_call_once_a_round_in_changing_order_after_the_warmups(self):
+        clock, log = _Clock(), []
+
+        def call(name, seconds):
+            log.append(name)
+            clock.advance(seconds)
+
+        calls = {
+            name: lambda name=name, seconds=seconds: call(name, seconds)
+            for name, seconds in {"a": 0.5, "b": 2.0, "c": 8.0}.items()
+        }
+        seconds = timing.interleaved(calls, rounds=20, warmups=2, clock=clock)
+        self.assertEqual(seconds, {"a": [0.5] * 20, "b": [2.0] * 20, "c": [8.0] * 20})
+        self.assertEqual("".join(log[:6]), "aabbcc")
+        rounds = ["".join(log[i : i + 3]) for i in range(6, len(log), 3)]
+        self.assertLen(rounds, 20)
+        self.assertEqual({"".join(sorted(r)) for r in rounds}, {"abc"})
+        self.assertGreater(len(set(rounds)), 3)
+
+    def test_freeing_the_results_is_not_timed(self):
+        clock = _Clock()
+
+        class Result:
+            def __del__(self):
+                clock.advance(100.0)
+
+        def call():
+            clock.advance(1.0)
+            return Result()
+
+        seconds = timing.interleaved({"call": call}, rounds=3, clock=clock)
+        self.assertEqual(seconds, {"call": [1.0] * 3})
+
+    def test_blocking_returns_the_results(self):
+        self.assertEqual(timing.blocking(lambda a, b: a - b, 7, 2)(), 5)
+
+    def test_net_subtracts_the_median_of_the_harness(self):
+        seconds = {"harness": [1.0, 9.0, 2.0], "a": [5.0, 6.0, 7.0]}
+        self.assertEqual(timing.net(seconds, "harness"), {"a": [3.0, 4.0, 5.0]})
+
+    def test_median_in_milliseconds(self):
+        self.assertEqual(timing.median_ms({"a": [0.25, 0.125, 9.0]}), {"a": 250.0})
+
+    def test_ratio_is_that_of_each_round(self):
+        # Round by round: 2, 3, 4, 5, 10. The ratio of the medians would be 3.
+        ratio = timing.ratio([2.0, 6.0, 4.0, 50.0, 10.0], [1.0, 2.0, 1.0, 10.0, 1.0])
+        self.assertEqual(ratio, {"median": 4.0, "quartiles": [3.0, 5.0]})
+
+    def test_ratio_of_what_drowned_in_the_harness_is_none(self):
+        for pair in (([1.0, 2.0], [1.0, 0.0]), ([-1.0, 2.0], [1.0, 1.0])):
+            self.assertEqual(timing.ratio(*pair), {"median": None, "quartiles": None})
+
+
+class LayersTest(tf.test.TestCase, parameterized.TestCase):
+    def test_summary(self):
+        summary = layers.summary(
+            {
+                "harness": [1.0, 1.0, 1.0],
+                "keras_bn": [9.0, 9.0, 13.0],
+                "tfbn_bn": [3.0, 5.0, 5.0],
+                "keras_renorm": [13.0, 13.0, 13.0],
+                "tfbn_renorm": [3.0, 3.0, 3.0],
+            }
+        )
+        self.assertEqual(summary["harness_ms"], 1000.0)
+        self.assertEqual(
+            summary["net_ms"],
+            {
+                "keras_bn": 8000.0,
+                "tfbn_bn": 4000.0,
+                "keras_renorm": 12000.0,
+                "tfbn_renorm": 2000.0,
+            },
+        )
+        self.assertEqual(
+            summary["ratios"],
+            {
+                "keras_bn/tfbn_bn": {"median": 3.0, "quartiles": [2.5, 3.5]},
+                "keras_renorm/tfbn_renorm": {"median": 6.0, "quartiles": [6.0, 6.0]},
+                "tfbn_renorm/tfbn_bn": {"median": 0.5, "quartiles": [0.5, 0.75]},
+            },
+        )
+
+    @parameterized.parameters("training", "inference")
+    def test_rows(self, section):
+        made, make = [], candidates.make
+
+        def collect(*args):
+            made.append(make(*args))
+            return made[-1]
+
+        with mock.patch.object(candidates, "make", collect):
+            rows = getattr(layers, section)(
+                [(8, 4)], ["float32"], rounds=2, seed=0, progress=lambda text: None
+            )
+        self.assertEqual([row["mode"] for row in rows], ["graph", "xla"])
+        for row in rows:
+            self.assertEqual((row["shape"], row["dtype"]), ([8, 4], "float32"))
+            self.assertGreater(row["harness_ms"], 0.0)
+            self.assertCountEqual(row["net_ms"], _NAMES)
+            json.dumps(row, allow_nan=False)
+        # That every call, timed or not, moved the averages: nothing was pruned.
+        calls = 2 + timing.WARMUPS if section == "training" else 0
+        self.assertEqual([int(m.step) for m in made if hasattr(m, "step")], [calls] * 2)
+        for layer in made:
+            moved = bool(np.any(layer.moving_mean.numpy()))
+            self.assertEqual(moved, section == "training")
+
+    @parameterized.parameters(
+        ("float32", False), ("float32", True), ("bfloat16", False)
+    )
+    def test_what_is_compared_computes_the_same(self, dtype, jit_compile):
+        calls = layers.training_calls((16, 6), dtype, jit_compile=jit_compile)
+        results = {name: call() for name, call in calls.items()}
+        loss, (dx,) = results.pop("harness")
+        self.assertEqual((loss.dtype, dx.shape), (dtype, (16, 6)))
+        for loss, gradients in results.values():
+            self.assertEqual((loss.dtype, gradients[0].dtype), (dtype, dtype))
+            self.assertEqual([g.shape for g in gradients], [(16, 6), (6,), (6,)])
+        tolerance = 1e-4 if dtype == "float32" else 0.05
+        for formula in ("bn", "renorm"):
+            of_keras, of_tfbn = (results[f"{p}_{formula}"] for p in ("keras", "tfbn"))
+            for a, b in zip(of_keras[1], of_tfbn[1], strict=True):
+                self.assertAllClose(a, b, tolerance, tolerance)
+
+
+class ExactnessTest(tf.test.TestCase):
+    def test_reference(self):
+        rng = np.random.default_rng(1)
+        x, upstream = rng.normal(3.0, 2.0, size=(2, 5, 4, 3, 6))
+        matrix, other = testing_utils.channels_last(x), upstream.reshape(-1, 6)
+        plain = testing_utils.Renorm(matrix, candidates.EPSILON)
+        renorm = testing_utils.Renorm(matrix, candidates.EPSILON)
+        renorm.correct(0.5, 1.5, np.inf, np.inf)
+        averages = {"moving_mean": 0.5, "moving_stddev": 1.5}
+        for expected, options in ((plain, {}), (renorm, averages)):
+            output, gradient = exactness.reference(x, upstream, **options)
+            self.assertAllClose(output.reshape(-1, 6), expected.output, 1e-12, 1e-12)
+            dx, _, _ = expected.gradients(other)
+            self.assertAllClose(gradient.reshape(-1, 6), dx, 1e-12, 1e-12)
+
+    def test_relative_error(self):
+        actual = np.array([1.0, -7.5, 3.0])
+        self.assertEqual(exactness.relative_error(actual, np.array([1, -8, 3])), 0.0625)
+
+    def test_rows_of_float32(self):
+        rows = self._measure("float32", offsets=[1e4])
+        self.assertEqual(
+            [(row["mode"], row["quantity"]) for row in rows],
+            list(itertools.product(("eager", "graph", "xla"), ("output", "gradient"))),
+        )
+        for row in rows:
+            self.assertEqual((row["shape"], row["offset"]), ([16, 5, 4], 1e4))
+            self.assertCountEqual(row["errors"], _NAMES)
+            for name, error in row["errors"].items():
+                if name.startswith("tfbn"):
+                    self.assertLess(error, 1e-5, (name, row))
+                else:  # Keras loses digits here: so exactness is what is measured
+                    self.assertGreater(error, 1e-5, (name, row))
+            for error in row["rounding"].values():
+                self.assertBetween(error, 1e-9, 1e-7)
+
+    def test_half_precision_errs_by_little_more_than_its_rounding(self):
+        rows = self._measure("bfloat16")
+        self.assertEqual({row["offset"] for row in rows}, {0.0})
+        for row in rows:
+            self.assertCountEqual(row["rounding"], ("bn", "renorm"))
+            for name, error in row["errors"].items():
+                rounding = row["rounding"][name.partition("_")[2]]
+                self.assertBetween(rounding, 2.0**-12, 2.0**-8)
+                self.assertBetween(error, rounding / 2, rounding * 2, row)
+
+    def _measure(self, dtype, **options):
+        return exactness.measure(
+            [(16, 5, 4)], [dtype], seed=0, progress=lambda text: None, **options
+        )
+
+
+class NetworkTest(tf.test.TestCase):
+    def test_summary(self):
+        summary = network.summary(
+            {"none": [1.0, 2.0, 4.0], "keras_bn": [1.5, 2.5, 8.0]}
+        )
+        self.assertEqual(summary["ms"], {"none": 2000.0, "keras_bn": 2500.0})
+        self.assertEqual(
+            summary["percent_over_none"],
+            {"keras_bn": {"median": 50.0, "quartiles": [37.5, 75.0]}},
+        )
+
+    def test_rows(self):
+        options = {"batch_size": 2, "width": 0.02, "seed": 0}
+        norms = {name: network.NORMS[name] for name in ("none", "tfbn_renorm")}
+        with mock.patch.object(network, "NORMS", norms):
+            (row,) = network.measure(
+                ["bfloat16"], rounds=2, progress=lambda text: None, **options
+            )
+        self.assertEqual(row["dtype"], "bfloat16")
+        self.assertEqual(list(row["ms"]), ["none", "tfbn_renorm"])
+        self.assertGreater(min(row["ms"].values()), 0.0)
+        self.assertEqual(list(row["percent_over_none"]), ["tfbn_renorm"])
+        self.assertEqual(keras.config.dtype_policy().name, "float32")
+
+    def test_a_step_trains(self):
+        options = {"batch_size": 8, "width": 0.02, "seed": 0}
+        step = network.training_step("tfbn_bn", "float32", **options)
+        losses = [float(step()["loss"][0]) for _ in range(5)]
+        self.assertTrue(math.isfinite(losses[0]))
+        self.assertLess(losses[-1], losses[0])
+
+    def test_memory_of_a_norm(self):
+        options = {"batch_size": 2, "width": 0.02, "seed": 0}
+        (row,) = memory.measure(
+            ["float32"], norms=["tfbn_bn"], progress=lambda text: None, **options
+        )
+        self.assertEqual(row["dtype"], "float32")
+        (peaks,) = row["norms"].values()
+        self.assertGreater(peaks["start_mib"], 100.0)  # TensorFlow is loaded
+        self.assertGreater(peaks["peak_mib"], peaks["start_mib"])
+
+
+class TablesTest(tf.test.TestCase, parameterized.TestCase):
+    def test_table(self):
+        rows = [["a", "1.5", "x"], ["bcd", "–", "2"], ["e", "10 (8 to 12)", "3"]]
+        self.assertEqual(
+            tables.table(["name", "n", "mixed"], rows).splitlines(),
+            [
+                "| name |            n | mixed |",
+                "| ---- | -----------: | ----- |",
+                "| a    |          1.5 | x     |",
+                "| bcd  |            – | 2     |",
+                "| e    | 10 (8 to 12) | 3     |",
+            ],
+        )
+
+    @parameterized.parameters(
+        (0.012345, "0.0123"),
+        (1.0, "1.00"),
+        (-2.345, "-2.35"),
+        (1234.5, "1234"),
+        (0, "0"),
+    )
+    def test_number(self, value, text):
+        self.assertEqual(tables.number(value), text)
+
+    def test_quartiles(self):
+        ratio = {"median": 3.406, "quartiles": [3.3, 3.521]}
+        self.assertEqual(tables.with_quartiles(ratio), "3.41 (3.30 to 3.52)")
+        ratio = {"median": None, "quartiles": None}
+        self.assertEqual(tables.with_quartiles(ratio), "–")
+
+    def test_memory(self):
+        peaks = {"none": {"start_mib": 100.4, "peak_mib": 350.0}}
+        text = tables.section("memory", [{"dtype": "float32", "norms": peaks}])
+        self.assertIn("| float32 | none |   100 |     350 |        250 |", text)
+
+
+class FromTheShellTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        folder = tempfile.mkdtemp(dir=self.get_temp_dir())
+        self.path = os.path.join(folder, "new", "results.json")
+
+    def test_results_are_written_and_shown_again(self):
+        done = self._run(
+            "--sections=inference",
+            "--shapes=8x4",
+            "--rounds=2",
+            f"--out={self.path}",
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for line in done.stderr.splitlines():  # nothing beside the progress
+            self.assertRegex(line, "^inference: 8x4 float32 (graph|xla)$")
+        with open(self.path, encoding="utf-8") as file:
+            results = json.load(file)
+        self.assertEqual(list(results["sections"]), ["inference"])
+        self.assertLen(results["sections"]["inference"], 2)
+        self.assertContainsSubset(
+            {"rounds": 2, "shapes": [[8, 4]], "seed": 0, "rmax": 3.0},
+            results["settings"],
+        )
+        self.assertContainsSubset(("cpu", "cores", "platform"), results["machine"])
+        self.assertEqual(results["versions"]["tensorflow"], tf.__version__)
+        self.assertIn(results["versions"]["onednn"], (True, False))
+        self.assertRegex(results["date"], r"^\d{4}-\d\d-\d\dT[\d:]+\+00:00$")
+        self.assertEqual(self._run(f"--from={self.path}").stdout, done.stdout)
+
+    def test_wrong_input_is_one_line(self):
+        done = self._run(f"--from={__file__}")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        message = (
+            f"--from must name a file that --out has written. Received: {__file__}."
+        )
+        self.assertEqual(done.stderr, f"benchmark.py: error: {message}\n")
+
+    def _run(self, *arguments):
+        return subprocess.run(
+            [sys.executable, os.path.join(_SCRIPTS, "benchmark.py"), *arguments],
+            capture_output=True,
+            text=True,
+            cwd=_ROOT,
+        )
+
+
+if __name__ == "__main__":
+    tf.test.main()
