@@ -56,6 +56,7 @@ class Batch:
             before = [virtual_batch_size, *before[1:]]
         self._shape, self._dtype = tf.shape(x), x.dtype
         self._viewed = [groups, _product(before), channels, _product(after)]
+        self._rows_only = not after or all(size == 1 for size in after)
         self._before_factor = math.prod(i for i in before if isinstance(i, int))
         self._replicas = replica_context() if synchronized else None
         self.mask = None if mask is None else self._view_mask(mask, axis, sizes)
@@ -92,7 +93,7 @@ class Batch:
 
     def total(self, x):
         """The sum over the elements of this replica, masked ones too."""
-        if isinstance(self._viewed[3], int) and self._viewed[3] == 1:
+        if self._rows_only:
             rows = tf.squeeze(x, 3)
         else:
             rows = tf.reduce_sum(x, 3)
@@ -128,7 +129,8 @@ class Batch:
         """
         if self.mask is not None or self._replicas is not None:
             return self.mean(x)
-        steps = [_step(size) for size in (self._viewed[1], self._viewed[3])]
+        along = 64 if self._rows_only else 8
+        steps = [_step(size, along) for size in (self._viewed[1], self._viewed[3])]
         sample = x[:, :: steps[0], :, :: steps[1]]
         count = tf.cast(tf.shape(sample)[1] * tf.shape(sample)[3], x.dtype)
         mean = tf.reduce_sum(sample, [1, 3]) / tf.maximum(count, 1.0)
@@ -174,9 +176,11 @@ def _product(sizes):
     return known * tf.reduce_prod(tf.stack(unknown)) if unknown else known
 
 
-def _step(size):
-    """For a sample of 64 to 127 of `size`, or all of fewer."""
-    return max(1, size // 64) if isinstance(size, int) else tf.maximum(1, size // 64)
+def _step(size, count):
+    """For a sample of `count` to twice as many of `size`, or all of fewer."""
+    if isinstance(size, int):
+        return max(1, size // count)
+    return tf.maximum(1, size // count)
 
 
 def _group_count(samples, group_size):

@@ -18,7 +18,8 @@ def serving_path(x, axis, *, mask=None, synchronized=False, virtual_batch_size=N
     | float64                                                    | formula |
     | another channel axis                                       | formula |
     | under 2^15 elements, if their number is known              | formula |
-    | over 4096 rows that cannot be summed in runs               | formula |
+    | over 4096 rows whose number has no divisor from 8 to 1024  | formula |
+    | over 4096 rows, or any, of channels not in multiples of 4  | formula |
     | a mask                                                     | formula |
     | virtual batches                                            | formula |
     | synchronized over several replicas                         | formula |
@@ -35,8 +36,8 @@ def serving_path(x, axis, *, mask=None, synchronized=False, virtual_batch_size=N
         return "formula"
     if synchronized and batches.replica_context() is not None:
         return "formula"
-    # A kernel has no derivative in forward mode. A GPU's kernels hand other things
-    # from forward to backward than a CPU's.
+    # The kernels have no derivative in forward mode. A GPU's hand other things from
+    # forward to backward than a CPU's.
     if sums.compiled() or _has_tangent(x) or _has_accelerator():
         return "formula"
     return "kernels"
@@ -47,8 +48,11 @@ def batch_norm(x, gamma, beta, *, axis, epsilon, correction=None, **options):
 
     `y = gamma * (r * (x - mean) / sqrt(var + epsilon) + d) + beta`, with the biased
     variance. Derivatives of any order go through mean and variance. None go through r
-    and d: second derivatives too take them for constants. A `ForwardAccumulator` has to
-    be inside the `tf.function`, if there is one; TensorFlow fails if it is outside.
+    and d: second derivatives too take them for constants.
+
+    In forward mode open the `tf.autodiff.ForwardAccumulator` inside the `tf.function`,
+    if there is one. Around it, TensorFlow cannot tell the function that it is watched:
+    on the path of the kernels a first derivative then fails and a second is wrong.
 
     Args:
         x: float tensor. Statistics are float32 where it is of half precision.

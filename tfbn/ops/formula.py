@@ -58,12 +58,12 @@ def affine(x, statistics, gain, offset):
 
 def mean(x, batch: Batch):
     """`(mean, remainder)` of `Statistics` for a viewed `x`."""
-    shift = tf.stop_gradient(batch.near_mean(x))
+    shift = _shift(x, batch)
     return _add(shift, batch.mean(x - shift))
 
 
 def _moments(x, batch, epsilon):
-    shift = tf.stop_gradient(batch.near_mean(x))
+    shift = _shift(x, batch)
     shifted = x - shift
     rest = batch.mean(shifted)
     # Exact, since the shift leaves next to nothing to subtract.
@@ -72,6 +72,17 @@ def _moments(x, batch, epsilon):
     scale = tf.sqrt(variance + epsilon)
     valid = is_valid(batch.count, mean, variance)
     return Statistics(mean, remainder, variance, scale, valid)
+
+
+def _shift(x, batch):
+    """Roughly the mean, a constant for the gradient: what is made of it does not depend
+    on it."""
+    shift = tf.stop_gradient(batch.near_mean(x))
+    # XLA makes it anew wherever it is needed, and where it is added to something does
+    # not round it first. With the last bit off, it is the same number everywhere.
+    integer = {tf.float32: tf.int32, tf.float64: tf.int64}[shift.dtype]
+    bits = tf.bitwise.bitwise_and(tf.bitcast(shift, integer), tf.constant(-2, integer))
+    return tf.bitcast(bits, shift.dtype)
 
 
 def _add(shift, rest):

@@ -13,7 +13,6 @@ import math
 import tensorflow as tf
 
 from tfbn.ops import batch as batches
-from tfbn.ops import formula
 from tfbn.ops import sums
 from tfbn.ops.statistics import Statistics
 from tfbn.ops.statistics import is_valid
@@ -22,15 +21,17 @@ from tfbn.ops.statistics import is_valid
 def serve(x):
     """Whether the kernels are faster for `x` than the formula, and as exact.
 
-    A call of theirs costs some 0.1 ms. And where no divisor of the number of rows (as
-    257 x 257 has) gives a height, their sums are one running sum.
+    A call of theirs costs some 0.1 ms. And they add up one row after the other where
+    the channels do not fill vectors, or no divisor of the number of rows gives a
+    height.
     """
-    if None in x.shape:
-        return True
-    count = math.prod(x.shape[:-1])
-    if count * x.shape[-1] < 2**15:
+    channels = x.shape[-1]
+    count = None if None in x.shape else math.prod(x.shape[:-1])
+    if count is not None and count * channels < 2**15:
         return False
-    return count <= 4096 or _height(x) >= 8
+    if count is not None and count <= 4096:
+        return True
+    return channels % 4 == 0 and (count is None or _height(x) >= 8)
 
 
 class Normalizer:
@@ -68,24 +69,9 @@ class Normalizer:
     def gradients(self, dy, gain):
         """Those of sum(dy * affine(gain, offset)) for x, gain and offset.
 
-        The kernel's own derivative is neither exact nor one of the moments; so these
-        have that of the formula.
+        TensorFlow's derivative of the kernel takes the moments for functions of the
+        rows, which they are.
         """
-
-        @tf.custom_gradient
-        def gradients(dy, x, gain):
-            def by_formula(*upstream):
-                arguments = (dy, x, gain)
-                with tf.GradientTape(watch_accessed_variables=False) as tape:
-                    tape.watch(arguments)
-                    results = _gradients_by_formula(*arguments, self._epsilon)
-                return tape.gradient(results, arguments, upstream)
-
-            return self._gradients_by_kernel(dy, gain), by_formula
-
-        return gradients(dy, self._x, gain)
-
-    def _gradients_by_kernel(self, dy, gain):
         # The kernel's running sums are as long as such an image is high, and as there
         # are images.
         image = [-1, self._height, 1, self._rows.shape[1]]
@@ -100,14 +86,6 @@ class Normalizer:
             is_training=True,
         )
         return tf.reshape(dx, tf.shape(self._x)), dgain, doffset
-
-
-def _gradients_by_formula(dy, x, gain, epsilon):
-    wide = batches.upcast(x)
-    batch = batches.Batch(wide, len(x.shape) - 1)
-    normalizer = formula.Normalizer(wide, batch, epsilon)
-    dx, dgain, doffset = normalizer.gradients(batches.upcast(dy), gain[tf.newaxis])
-    return tf.cast(dx, x.dtype), tf.squeeze(dgain, 0), tf.squeeze(doffset, 0)
 
 
 def affine(rows, mean, gain, offset):

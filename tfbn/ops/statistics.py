@@ -33,4 +33,4 @@ class Statistics(NamedTuple):
 def is_valid(count, mean, spread):
     """Whether there are elements (`count`) and all statistics are finite."""
     finite = tf.math.is_finite(mean) & tf.math.is_finite(spread)
-    return tf.reduce_any(count > 0) & tf.reduce_all(finite)
+    return tf.reduce_any(finite & (count > 0)) & tf.reduce_all(finite)
