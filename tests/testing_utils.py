@@ -136,6 +136,64 @@ def train_call(layer, x, upstream, mask=None, mode="eager", dtype="float32"):
     return call(tf.constant(x, dtype), tf.constant(upstream, dtype))
 
 
+def of_unknown_size(x):
+    """`x` as a graph for batches of any size sees it."""
+    return tf.compat.v1.placeholder_with_default(x, [None, *x.shape[1:]])
+
+
+def value_and_gradients(function, mode="eager"):
+    """A function `(arguments, upstream) -> (y, rest, gradients)` of another one.
+
+    `y, *rest = function(*arguments)`; the gradients are those of sum(upstream * y)
+    for each argument.
+    """
+
+    def call(arguments, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            y, *rest = function(*arguments)
+        return y, rest, tape.gradient(y, arguments, upstream)
+
+    return in_mode(call, mode)
+
+
+def hessian_vector_products(loss, mode="eager"):
+    """A function `(arguments, directions) -> (by tapes, forward)` of a scalar one.
+
+    Both are the products of the Hessian of `loss(*arguments)` with the directions, one
+    for each argument: by a tape in a tape, and by a ForwardAccumulator around one.
+    """
+
+    def gradient(arguments):
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            value = loss(*arguments)
+        return tape.gradient(value, arguments)
+
+    def call(arguments, directions):
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            gradients = gradient(arguments)
+            product = sum(
+                tf.reduce_sum(g * d) for g, d in zip(gradients, directions, strict=True)
+            )
+        by_tapes = tape.gradient(product, arguments)
+        with tf.autodiff.ForwardAccumulator(arguments, directions) as accumulator:
+            gradients = gradient(arguments)
+        return by_tapes, accumulator.jvp(gradients)
+
+    return in_mode(call, mode)
+
+
+def operations(function, *arguments):
+    """The types of the operations that a tf.function runs, in branches too."""
+    graph = function.get_concrete_function(*arguments).graph
+    types = {operation.type for operation in graph.get_operations()}
+    for branch in graph.as_graph_def().library.function:
+        types.update(node.op for node in branch.node_def)
+    return types
+
+
 def channels_last(x, axis=-1):
     """`x` in float64 as an [elements, channels] matrix."""
     x = np.moveaxis(np.asarray(x, np.float64), axis, -1)
@@ -165,9 +223,11 @@ class Renorm:
     keep: np.ndarray | None = None
 
     def __post_init__(self):
-        rows = slice(None) if self.keep is None else self.keep
-        self.mean = np.mean(self.x[rows], axis=0)
-        self.variance = np.mean((self.x[rows] - self.mean) ** 2, axis=0)
+        rows = self.x if self.keep is None else self.x[self.keep]
+        self.count = len(rows)
+        # Of nothing: 0.
+        self.mean = np.sum(rows, axis=0) / max(self.count, 1)
+        self.variance = np.sum((rows - self.mean) ** 2, axis=0) / max(self.count, 1)
         self.sigma = np.sqrt(self.variance + self.epsilon)
 
     def correct(self, mean, stddev, rmax, dmax):
@@ -193,11 +253,49 @@ class Renorm:
         dmean = np.sum(dxh, axis=0) * -self.r / self.sigma
         weight = np.full((len(self.x), 1), 1.0 / len(self.x))
         if self.keep is not None:
-            weight = (self.keep / np.sum(self.keep))[:, np.newaxis]
+            weight = (self.keep / max(self.count, 1))[:, np.newaxis]
         dx = dxh * self.r / self.sigma
         dx += weight * (dsigma * centred / self.sigma + dmean)
         dgamma = np.sum(upstream * self.normalized, axis=0)
         return dx, dgamma, np.sum(upstream, axis=0)
+
+
+class VirtualBatches:
+    """Each of `number` groups of consecutive rows by itself, with a `Renorm`.
+
+    `mean`, `variance` and `sigma` are the means of the groups', of those of which
+    `keep` leaves anything.
+    """
+
+    def __init__(self, x, number, epsilon, gamma=1.0, beta=0.0, keep=None):
+        keeps = [None] * number if keep is None else np.split(keep, number)
+        self.groups = [
+            Renorm(rows, epsilon, gamma, beta, keep=kept)
+            for rows, kept in zip(np.split(x, number), keeps, strict=True)
+        ]
+        filled = [group for group in self.groups if group.count]
+        for name in ("mean", "variance", "sigma"):
+            values = [getattr(group, name) for group in filled]
+            setattr(self, name, np.mean(values, axis=0))
+
+    def correct(self, mean, stddev, rmax, dmax):
+        """Sets r and d of each group from the same averages."""
+        for group in self.groups:
+            group.correct(mean, stddev, rmax, dmax)
+        return self
+
+    @property
+    def output(self):
+        return np.concatenate([group.output for group in self.groups])
+
+    def gradients(self, upstream):
+        """As those of `Renorm`: gamma and beta serve all groups."""
+        parts = np.split(upstream, len(self.groups))
+        dx, dgamma, dbeta = zip(
+            *(g.gradients(u) for g, u in zip(self.groups, parts, strict=True)),
+            strict=True,
+        )
+        return np.concatenate(dx), sum(dgamma), sum(dbeta)
 
 
 def lp_norm(x, order, *, centered=False, literal=False):
@@ -231,6 +329,23 @@ def numeric_gradient(function, x, delta=1e-6):
         x[index] = original
         gradient[index] = (values[0] - values[1]) / (2.0 * delta)
     return gradient
+
+
+def directional_difference(function, arguments, directions, delta=1e-5):
+    """Of float64 arrays `function(*arguments)`, a list of them, along `directions`.
+
+    Central differences, of two steps for an error of the fourth order.
+    """
+
+    def central(step):
+        ahead, behind = (
+            function(*(a + s * d for a, d in zip(arguments, directions, strict=True)))
+            for s in (step, -step)
+        )
+        return [(a - b) / (2.0 * step) for a, b in zip(ahead, behind, strict=True)]
+
+    pairs = zip(central(delta), central(2.0 * delta), strict=True)
+    return [(4.0 * near - far) / 3.0 for near, far in pairs]
 
 
 def one_layer_model(layer, input_shape, **options):

@@ -175,9 +175,8 @@ class BatchRenorm(batch_norm.BatchNorm):
             momentum = self.renorm_momentum
             self._average(self.renorm_mean, statistics.mean, statistics, momentum)
             self._average(self.renorm_stddev, statistics.scale, statistics, momentum)
-        self.moving_variance.assign(
-            ops.variance_of_stddev(self.moving_stddev, self.epsilon)
-        )
+        variance = ops.variance_of_stddev(self.moving_stddev, self.epsilon)
+        self._average(self.moving_variance, variance, statistics, momentum=0.0)
         self.step.assign(self.step + 1)
 
     def _own_weights(self, weights):

@@ -89,7 +89,7 @@ class Normalizer:
 
 
 def affine(rows, mean, gain, offset):
-    """`gain * (rows - mean) + offset`, in the dtype of `rows`.
+    """`gain * (rows - mean) + offset`: `[n, 1, 1, channels]`, in the dtype of `rows`.
 
     Args:
         rows: `[n, channels]`, float32 or bfloat16.
