@@ -56,7 +56,7 @@ class Batch:
             before = [virtual_batch_size, *before[1:]]
         self._shape, self._dtype = tf.shape(x), x.dtype
         self._viewed = [groups, _product(before), channels, _product(after)]
-        self._rows_only = not after or all(size == 1 for size in after)
+        self._rows_only = all(isinstance(size, int) and size == 1 for size in after)
         self._before_factor = math.prod(i for i in before if isinstance(i, int))
         self._replicas = replica_context() if synchronized else None
         self.mask = None if mask is None else self._view_mask(mask, axis, sizes)
