@@ -58,20 +58,19 @@ def affine(x, statistics, gain, offset):
 
 def mean(x, batch: Batch):
     """`(mean, remainder)` of `Statistics` for a viewed `x`."""
+    # Of data with a large offset a float32 sum knows the first digits only.
     shift = _shift(x, batch)
-    return _add(shift, batch.mean(x - shift))
+    rest = batch.mean(x - shift)
+    rounded = shift + rest
+    return rounded, rest - (rounded - shift)
 
 
 def _moments(x, batch, epsilon):
-    shift = _shift(x, batch)
-    shifted = x - shift
-    rest = batch.mean(shifted)
-    # Exact, since the shift leaves next to nothing to subtract.
-    variance = tf.nn.relu(batch.mean(tf.square(shifted)) - tf.square(rest))
-    mean, remainder = _add(shift, rest)
+    rounded, remainder = mean(x, batch)
+    variance = batch.mean(tf.square(x - rounded - remainder))
     scale = tf.sqrt(variance + epsilon)
-    valid = is_valid(batch.count, mean, variance)
-    return Statistics(mean, remainder, variance, scale, valid)
+    valid = is_valid(batch.count, rounded, variance)
+    return Statistics(rounded, remainder, variance, scale, valid)
 
 
 def _shift(x, batch):
@@ -83,11 +82,6 @@ def _shift(x, batch):
     integer = {tf.float32: tf.int32, tf.float64: tf.int64}[shift.dtype]
     bits = tf.bitwise.bitwise_and(tf.bitcast(shift, integer), tf.constant(-2, integer))
     return tf.bitcast(bits, shift.dtype)
-
-
-def _add(shift, rest):
-    total = shift + rest
-    return total, rest - (total - shift)
 
 
 def _product(normalized, dy, batch):

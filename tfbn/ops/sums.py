@@ -18,8 +18,8 @@ def sum_rows(rows, factor):
         factor: int, a divisor of n known when the graph is made, or n.
     """
     count = rows.shape[1]
-    if count is not None and count <= _FEW:
-        return tf.reduce_sum(rows, axis=1)
+    if count is not None and count <= (256 if compiled() else 1024):
+        return tf.reduce_sum(rows, axis=1)  # exact to some 1e-7
     # XLA makes one loop of a short sum and what it sums, and one sum of two: only the
     # product with ones keeps the runs apart.
     if compiled():
@@ -30,10 +30,6 @@ def sum_rows(rows, factor):
         if factor > 1:
             rows, _ = _sum_runs(rows, 64, factor, _multiply_by_ones)
     return tf.reduce_sum(rows, axis=1)
-
-
-# Up to here a running sum is exact to some 1e-7.
-_FEW = 1024
 
 
 def compiled():
