@@ -93,11 +93,8 @@ class Batch:
 
     def total(self, x):
         """The sum over the elements of this replica, masked ones too."""
-        if self._rows_only:
-            rows = tf.squeeze(x, 3)
-        else:
-            rows = tf.reduce_sum(x, 3)
-        total = sums.sum_rows(rows, self._before_factor)
+        rows = tf.squeeze(x, 3) if self._rows_only else tf.reduce_sum(x, 3)
+        total = sums.sum_rows(rows, self._before_factor, are_sums=not self._rows_only)
         return total[:, tf.newaxis, :, tf.newaxis]
 
     def across_replicas(self, total):

@@ -11,25 +11,29 @@ import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
 
-def sum_rows(rows, factor):
+def sum_rows(rows, factor, *, are_sums=False):
     """The sum over the second axis: `[groups, n, channels]` to `[groups, channels]`.
 
     Args:
         factor: int, a divisor of n known when the graph is made, or n.
+        are_sums: bool, whether the rows are sums themselves.
     """
-    count = rows.shape[1]
-    if count is not None and count <= (256 if compiled() else 1024):
-        return tf.reduce_sum(rows, axis=1)  # exact to some 1e-7
-    # XLA makes one loop of a short sum and what it sums, and one sum of two: only the
-    # product with ones keeps the runs apart.
+    few = rows.shape[1] is not None and rows.shape[1] <= _FEW
     if compiled():
+        # XLA makes one loop of a short sum and what it sums, but one sum of two sums:
+        # only the product with ones keeps runs apart.
         rows, factor = _sum_runs(rows, 16, factor, _sum_each)
-        rows, _ = _sum_runs(rows, 256, factor, _multiply_by_ones)
-    else:
+        if are_sums or not few:
+            rows, _ = _sum_runs(rows, 256, factor, _multiply_by_ones)
+    elif not few:
         rows, factor = _sum_runs(rows, 64, factor, _multiply_by_ones)
         if factor > 1:
             rows, _ = _sum_runs(rows, 64, factor, _multiply_by_ones)
     return tf.reduce_sum(rows, axis=1)
+
+
+# A running sum of so many is exact to 1e-6.
+_FEW = 1024
 
 
 def compiled():
@@ -68,7 +72,7 @@ def _sum_runs(rows, size, factor, total):
     groups, channels = tf.shape(rows)[0], rows.shape[2]
     fitting = divisor(factor, size)
     rest = None
-    if fitting >= size // 2:
+    if fitting >= size // 2 or fitting == rows.shape[1]:
         size, factor = fitting, factor // fitting
     else:
         factor = 1

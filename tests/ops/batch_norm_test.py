@@ -1,0 +1,617 @@
+"""Tests of batch_norm and normalize: which code serves what, and that all of it does.
+
+How exact the results are, exactness_test has; second derivatives have a test of their
+own too.
+"""
+
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from tests import testing_utils
+from tfbn import ops
+
+EPSILON = 1e-3
+# float32 against float64: what tfbn promises.
+EXACT = 2e-6
+# Large enough for the kernels: 2**15 elements.
+LARGE = (64, 512)
+
+
+class ServingPathTest(tf.test.TestCase, parameterized.TestCase):
+    """One test a row of the table in `serving_path`."""
+
+    def assert_path(self, expected, x, axis=1, **options):
+        self.assertEqual(ops.serving_path(x, axis, **options), expected)
+
+    def path_in_graph(self, x, wrap=lambda f: f(), **options):
+        """The path of a `tf.function(**options)` that gets `x`."""
+        paths = []
+
+        @tf.function(**options)
+        def call(x):
+            wrap(lambda: paths.append(ops.serving_path(x, len(x.shape) - 1)))
+            return x
+
+        call(x)
+        return paths.pop()
+
+    @parameterized.product(
+        dtype=("float16", "bfloat16", "float32"),
+        shape=(LARGE, (8, 64, 64), (4, 16, 16, 32), (2, 8, 8, 8, 32)),
+    )
+    def test_channels_last_on_a_cpu(self, dtype, shape):
+        x = tf.zeros(shape, dtype)
+        self.assert_path("kernels", x, len(shape) - 1)
+        self.assertEqual(self.path_in_graph(x), "kernels")
+
+    def test_batches_of_unknown_size(self):
+        signature = [tf.TensorSpec([None, None, 8])]
+        path = self.path_in_graph(tf.zeros([2, 3, 8]), input_signature=signature)
+        self.assertEqual(path, "kernels")
+
+    def test_float64(self):
+        self.assert_path("formula", tf.zeros(LARGE, "float64"))
+
+    @parameterized.parameters(0, 1, 2)
+    def test_another_channel_axis(self, axis):
+        self.assert_path("formula", tf.zeros([32, 32, 32, 32]), axis)
+
+    @parameterized.parameters(((63, 512), "formula"), ((64, 512), "kernels"))
+    def test_few_elements(self, shape, expected):
+        self.assert_path(expected, tf.zeros(shape))
+
+    @parameterized.parameters(
+        ((4099, 8), "formula"),  # a prime number
+        ((4096, 8), "kernels"),
+        ((4104, 8), "kernels"),
+        ((14 * 2053, 8), "kernels"),
+        ((7 * 2053, 8), "formula"),
+    )
+    def test_row_counts_without_a_divisor(self, shape, expected):
+        self.assert_path(expected, tf.zeros(shape))
+
+    @parameterized.parameters(
+        ((4096, 9), "kernels"), ((8192, 9), "formula"), ((8192, 12), "kernels")
+    )
+    def test_channels_not_in_multiples_of_4(self, shape, expected):
+        self.assert_path(expected, tf.zeros(shape))
+        path = self.path_in_graph(
+            tf.zeros(shape), input_signature=[tf.TensorSpec([None, shape[1]])]
+        )
+        self.assertEqual(path, "formula" if shape[1] % 4 else "kernels")
+
+    def test_a_mask(self):
+        self.assert_path("formula", tf.zeros(LARGE), mask=tf.ones([64, 1], "bool"))
+
+    def test_virtual_batches(self):
+        self.assert_path("formula", tf.zeros(LARGE), virtual_batch_size=64)
+
+    @parameterized.parameters((True, "formula"), (False, "kernels"))
+    def test_two_replicas(self, synchronized, expected):
+        strategy = testing_utils.two_cpus_strategy()
+        paths = []
+        strategy.run(
+            lambda x: paths.append(ops.serving_path(x, 1, synchronized=synchronized)),
+            [tf.zeros(LARGE)],
+        )
+        self.assertEqual(paths, [expected] * 2)
+
+    def test_one_replica_synchronized(self):
+        self.assert_path("kernels", tf.zeros(LARGE), synchronized=True)
+
+    @parameterized.named_parameters(
+        ("itself", lambda f: f()),
+        ("function", lambda f: tf.function(f)()),
+        ("branch", lambda f: tf.cond(tf.constant(True), f, lambda: None)),
+        ("loop", lambda f: tf.while_loop(lambda i: i < 1, lambda i: f() or i + 1, [0])),
+    )
+    def test_compiled_by_xla(self, wrap):
+        x = tf.zeros(LARGE)
+        self.assertEqual(self.path_in_graph(x, wrap, jit_compile=True), "formula")
+        self.assertEqual(self.path_in_graph(x, wrap), "kernels")
+
+    def test_watched_by_a_forward_accumulator(self):
+        x = tf.zeros(LARGE)
+        with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)):
+            self.assert_path("formula", x)
+            self.assert_path("kernels", tf.ones(LARGE))
+        self.assert_path("kernels", x)
+
+    def test_watched_by_a_forward_accumulator_in_a_function(self):
+        paths = []
+
+        @tf.function
+        def call(x):
+            with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)):
+                paths.append(ops.serving_path(x, 1))
+            return x
+
+        call(tf.zeros(LARGE))
+        self.assertEqual(paths, ["formula"])
+
+    @parameterized.parameters("GPU", "TPU")
+    def test_an_accelerator(self, device):
+        with accelerator(device):
+            self.assert_path("formula", tf.zeros(LARGE))
+        self.assert_path("kernels", tf.zeros(LARGE))
+
+
+def accelerator(device):
+    """Lets TensorFlow list one `device`."""
+    list_devices = tf.config.list_logical_devices
+    return mock.patch.object(
+        tf.config,
+        "list_logical_devices",
+        lambda kind=None: [kind] if kind == device else list_devices(kind),
+    )
+
+
+KERNELS = {"FusedBatchNormV3", "FusedBatchNormGradV3"}
+
+
+class TakenPathTest(tf.test.TestCase, parameterized.TestCase):
+    """The operations that a training step and inference are made of."""
+
+    def operations(
+        self, shape=LARGE, dtype="float32", *, axis=1, jit_compile=False, **options
+    ):
+        """Of a training step: of the output and the gradient of the input."""
+        if options.pop("masked", False):
+            options["mask"] = tf.ones([shape[0], 1], "bool")
+        tangent = options.pop("tangent", False)
+
+        def call(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y, _ = ops.batch_norm(
+                    x, None, None, axis=axis, epsilon=EPSILON, **options
+                )
+            return y, tape.gradient(y, x)
+
+        def watched(x):
+            with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)):
+                return call(x)
+
+        function = tf.function(watched if tangent else call, jit_compile=jit_compile)
+        return testing_utils.operations(function, tf.zeros(shape, dtype))
+
+    @parameterized.parameters("float16", "bfloat16", "float32")
+    def test_kernels(self, dtype):
+        self.assertContainsSubset(KERNELS, self.operations(dtype=dtype))
+
+    @parameterized.parameters(
+        {"dtype": "float64"},
+        {"axis": 0},
+        {"shape": (4, 4)},
+        {"shape": (8192, 9)},
+        {"masked": True},
+        {"virtual_batch_size": 8},
+        {"jit_compile": True},
+        {"tangent": True},
+    )
+    def test_formula(self, **case):
+        self.assertNoCommonElements(KERNELS, self.operations(**case))
+
+    def test_formula_where_there_is_a_gpu(self):
+        with accelerator("GPU"):
+            self.assertNoCommonElements(KERNELS, self.operations())
+
+    @parameterized.parameters(True, False)
+    def test_two_replicas(self, synchronized):
+        strategy = testing_utils.two_cpus_strategy()
+
+        def step(x):
+            return ops.batch_norm(
+                x, None, None, axis=1, epsilon=EPSILON, synchronized=synchronized
+            )[0]
+
+        function = tf.function(lambda x: strategy.run(step, [x]))
+        operations = testing_utils.operations(function, tf.zeros(LARGE))
+        self.assertEqual("FusedBatchNormV3" in operations, not synchronized)
+
+    @parameterized.named_parameters(
+        ("kernels", {"axis": 1}, False, True),
+        ("axis", {"axis": 0}, False, False),
+        ("xla", {"axis": 1}, True, False),
+    )
+    def test_inference(self, options, jit_compile, expected):
+        size = LARGE[options["axis"]]
+        function = tf.function(
+            lambda x: ops.normalize(
+                x, tf.zeros(size), tf.ones(size), None, None, **options
+            ),
+            jit_compile=jit_compile,
+        )
+        operations = testing_utils.operations(function, tf.zeros(LARGE))
+        self.assertEqual("FusedBatchNormV3" in operations, expected)
+
+
+def training(mode="eager", axis=-1, correction=None, **options):
+    """`(x, gamma, beta), upstream -> y, (statistics,), gradients` of batch_norm."""
+
+    def call(x, gamma, beta):
+        return ops.batch_norm(
+            x,
+            gamma,
+            beta,
+            axis=axis % len(x.shape),
+            epsilon=EPSILON,
+            correction=correction,
+            **options,
+        )
+
+    return testing_utils.value_and_gradients(call, mode)
+
+
+class Case:
+    """Data for a training call with `shape`, and what is to come of it.
+
+    Args:
+        groups: int, the number of virtual batches.
+        masked: bool, make a `mask` (of the rank of `x`, 1 for the channels).
+    """
+
+    def __init__(self, shape, axis=-1, dtype="float32", groups=1, masked=False, seed=0):
+        rng = np.random.default_rng(seed)
+        self.shape, self.axis, self.dtype = shape, axis, dtype
+        channels = shape[axis]
+        self.x = testing_utils.random_batch(rng, shape, axis, dtype=dtype)
+        self.gamma, self.beta = rng.uniform(0.5, 2.0, size=(2, channels)).astype(dtype)
+        self.upstream = rng.normal(size=shape).astype(dtype)
+        self.mask = keep = None
+        if masked:
+            sizes = np.array(shape)
+            sizes[axis] = 1
+            self.mask = rng.uniform(size=sizes) < 0.6
+            self.mask[-1] = True  # never nothing
+            keep = np.broadcast_to(self.mask, shape)
+            keep = testing_utils.channels_last(keep, axis)[:, 0] > 0.0
+        self.reference = testing_utils.VirtualBatches(
+            testing_utils.channels_last(self.x, axis),
+            groups,
+            EPSILON,
+            self.gamma.astype("float64"),
+            self.beta.astype("float64"),
+            keep,
+        )
+
+    @property
+    def arguments(self):
+        return [tf.constant(a) for a in (self.x, self.gamma, self.beta)]
+
+    def results(self, call):
+        """Of `training`: y, the statistics and the gradients, as one list."""
+        y, (statistics,), gradients = call(self.arguments, tf.constant(self.upstream))
+        return [y, statistics.mean, statistics.spread, statistics.scale, *gradients]
+
+    def expected(self):
+        reference, like = self.reference, testing_utils.like
+        upstream = testing_utils.channels_last(self.upstream, self.axis)
+        dx, *rest = reference.gradients(upstream)
+        return [
+            like(reference.output, self.shape, self.axis),
+            reference.mean,
+            reference.variance,
+            reference.sigma,
+            like(dx, self.shape, self.axis),
+            *rest,
+        ]
+
+
+class CaseTestCase(tf.test.TestCase, parameterized.TestCase):
+    def assert_results(self, actual, expected, tolerance=EXACT):
+        names = "y", "mean", "variance", "scale", "dx", "dgamma", "dbeta"
+        for name, value, wanted in zip(names, actual, expected, strict=True):
+            error = np.max(np.abs(value - wanted))
+            largest = np.max(np.abs(wanted))
+            self.assertLess(error, tolerance * (largest or 1.0), name)
+
+    def assert_case(self, case, call):
+        # Of float64: some hundred roundings of 1e-16.
+        tolerance = 1e-13 if case.dtype == "float64" else EXACT
+        self.assert_results(case.results(call), case.expected(), tolerance)
+
+
+class FormsTest(CaseTestCase):
+    @parameterized.product(
+        shape=((6, 4), (4, 3, 5), (3, 2, 4, 5), (2, 3, 2, 2, 3)),
+        dtype=("float32", "float64"),
+        masked=(False, True),
+    )
+    def test_any_rank_and_axis(self, shape, dtype, masked):
+        for axis in range(len(shape)):
+            case = Case(shape, axis, dtype, masked=masked)
+            with self.subTest(axis=axis):
+                self.assert_case(case, training(axis=axis, mask=case.mask))
+
+    @parameterized.parameters("graph", "xla")
+    def test_masked_in_a_graph(self, mode):
+        case = Case((6, 5, 3), masked=True)
+        self.assert_case(case, training(mode, mask=case.mask))
+
+    @parameterized.parameters(
+        ((1, 5, 1), -1), ((6, 1, 1), -1), ((1, 1, 1), -1), ((6, 1, 5), 1)
+    )
+    def test_a_mask_is_broadcast(self, mask_shape, axis):
+        case = Case((6, 5, 3) if axis == -1 else (6, 3, 5), axis)
+        mask = np.random.default_rng(3).uniform(size=mask_shape) < 0.5
+        mask[(0,) * 3] = True
+        results = [
+            case.results(training(axis=axis, mask=m))
+            for m in (
+                mask,
+                np.broadcast_to(mask, [1 if s == 3 else s for s in case.shape]),
+            )
+        ]
+        for a, b in zip(*results, strict=True):
+            self.assertAllEqual(a, b)
+
+    @parameterized.parameters(
+        ("graph", [None, 4], -1, (6, 4), (9, 4)),
+        ("graph", [None, 3, 2, 4], -1, (2, 3, 2, 4), (5, 3, 2, 4)),
+        ("graph", [None, None, None, 4], -1, (2, 3, 4, 4), (3, 2, 5, 4)),
+        ("graph", [None, 4, None], 1, (2, 4, 5), (3, 4, 2)),
+        ("graph", [None, 4, 3, 3], 1, (2, 4, 3, 3), (3, 4, 3, 3)),
+        ("xla", [None, 3, 2, 4], -1, (5, 3, 2, 4)),
+        ("xla", [None, None, None, 4], -1, (2, 3, 4, 4)),
+        ("xla", [None, 4, None], 1, (2, 4, 5), (3, 4, 2)),
+    )
+    def test_sizes_that_are_not_known(self, mode, signature, axis, *shapes):
+        call, traces = self.with_signature(signature, axis, mode)
+        for shape in shapes:
+            self.assert_case(Case(shape, axis), call)
+        self.assertLen(traces, 1)
+
+    def test_masks_of_sizes_that_are_not_known(self):
+        call, traces = self.with_signature([None, None, 3], -1, "graph", masked=True)
+        for shape in ((6, 5, 3), (4, 7, 3)):
+            case = Case(shape, masked=True)
+            mask = tf.constant(case.mask)
+            self.assert_case(case, lambda *args, mask=mask: call(*args, mask))
+        self.assertLen(traces, 1)
+
+    def with_signature(self, shape, axis, mode, masked=False):
+        vector = tf.TensorSpec([shape[axis]])
+        x = tf.TensorSpec(shape)
+        mask_shape = [*shape]
+        mask_shape[axis] = 1
+        masks = [tf.TensorSpec(mask_shape, tf.bool)] if masked else []
+        return testing_utils.count_traces(
+            lambda arguments, upstream, mask=None: training(axis=axis, mask=mask)(
+                arguments, upstream
+            ),
+            input_signature=[[x, vector, vector], x, *masks],
+            jit_compile=mode == "xla",
+        )
+
+    @parameterized.product(
+        shape=((0, 4), (0, 3, 3, 4), (2, 0, 4)),
+        path=("kernels", "formula", "mask", "xla"),
+    )
+    def test_an_empty_batch(self, shape, path):
+        mask = tf.ones([*shape[:-1], 1], "bool") if path == "mask" else None
+        known = path != "kernels"
+        x = tf.TensorSpec(shape if known else [None] * len(shape[1:]) + [4])
+        vector = tf.TensorSpec([4])
+        call = tf.function(
+            training(mask=mask),
+            input_signature=[[x, vector, vector], x],
+            jit_compile=path == "xla",
+        )
+        arguments = [tf.zeros(shape), tf.ones(4), tf.zeros(4)]
+        y, (statistics,), gradients = call(arguments, tf.zeros(shape))
+        self.assertEqual(y.shape, shape)
+        self.assertFalse(statistics.valid)
+        for gradient, argument in zip(gradients, arguments, strict=True):
+            self.assertAllEqual(gradient, tf.zeros_like(argument))
+
+    @parameterized.product(bad=(np.nan, np.inf, -np.inf), mode=testing_utils.MODES)
+    def test_what_is_masked_may_be_non_finite(self, bad, mode):
+        """If no gradient comes to it, its own is 0 and the others' are not spoilt."""
+        case = Case((6, 5, 3), masked=True)
+        case.upstream *= case.mask
+        expected = case.expected()
+        case.x = np.where(case.mask, case.x, np.float32(bad))
+        results = case.results(training(mode, mask=case.mask))
+        results[0] = tf.where(case.mask, results[0], expected[0])
+        self.assert_results(results, expected)
+
+    @parameterized.product(
+        scale=(True, False), center=(True, False), large=(True, False)
+    )
+    def test_without_gamma_or_beta(self, scale, center, large):
+        x = tf.constant(Case(LARGE if large else (6, 4)).x)
+        ones, zeros = tf.ones(x.shape[-1]), tf.zeros(x.shape[-1])
+        y, _ = ops.batch_norm(
+            x,
+            ones if scale else None,
+            zeros if center else None,
+            axis=1,
+            epsilon=EPSILON,
+        )
+        expected, _ = ops.batch_norm(x, ones, zeros, axis=1, epsilon=EPSILON)
+        self.assertAllEqual(y, expected)
+
+    @parameterized.parameters(LARGE, (6, 4))
+    def test_no_gradient_flows_through_the_statistics(self, *shape):
+        x = tf.constant(Case(shape).x)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            _, statistics = ops.batch_norm(x, None, None, axis=1, epsilon=EPSILON)
+        for value in statistics[:-1]:
+            self.assertIsNone(tape.gradient(value, x))
+
+
+class VirtualBatchesTest(CaseTestCase):
+    """Each group alone, as `testing_utils.VirtualBatches` has it."""
+
+    @parameterized.product(
+        shape_axis=(
+            ((6, 4), -1),
+            ((6, 5, 4), -1),
+            ((6, 4, 5), 1),
+            ((6, 2, 4, 3), 2),
+            ((6, 2, 2, 3, 4), -1),
+        ),
+        dtype=("float32", "float64"),
+        masked=(False, True),
+    )
+    def test_any_rank_and_axis(self, shape_axis, dtype, masked):
+        shape, axis = shape_axis
+        for size in (1, 2, 3, 6):
+            case = Case(shape, axis, dtype, 6 // size, masked)
+            with self.subTest(size=size):
+                call = training(axis=axis, mask=case.mask, virtual_batch_size=size)
+                self.assert_case(case, call)
+
+    @parameterized.product(masked=(False, True), mode=("graph", "xla"))
+    def test_in_a_graph(self, masked, mode):
+        case = Case((6, 5, 4), groups=3, masked=masked)
+        self.assert_case(case, training(mode, mask=case.mask, virtual_batch_size=2))
+
+    @parameterized.parameters("graph", "xla")
+    def test_a_number_of_samples_that_is_not_known(self, mode):
+        x, vector = tf.TensorSpec([None, None, 4]), tf.TensorSpec([4])
+        call = tf.function(
+            training(virtual_batch_size=2),
+            input_signature=[[x, vector, vector], x],
+            jit_compile=mode == "xla",
+        )
+        for groups in (1, 3):
+            self.assert_case(Case((2 * groups, 5, 4), groups=groups), call)
+        y, (statistics,), (dx, dgamma, _) = call(
+            [tf.zeros([0, 5, 4]), tf.ones(4), tf.zeros(4)], tf.zeros([0, 5, 4])
+        )
+        self.assertEqual(y.shape, (0, 5, 4))
+        self.assertFalse(statistics.valid)
+        self.assertEqual(dx.shape, (0, 5, 4))
+        self.assertAllEqual(dgamma, np.zeros(4))
+
+    @parameterized.parameters(*testing_utils.MODES)
+    def test_groups_of_very_different_data(self, mode):
+        case = Case((8, 50, 3), groups=4)
+        offsets = np.repeat([0.0, 1e6, -1e4, 5.0], 2).reshape(8, 1, 1)
+        case.x = (case.x + offsets).astype("float32")
+        reference = testing_utils.VirtualBatches(
+            testing_utils.channels_last(case.x), 4, EPSILON, case.gamma, case.beta
+        )
+        case.reference = reference
+        self.assert_case(case, training(mode, virtual_batch_size=2))
+
+    @parameterized.product(masked=(False, True), mode=testing_utils.MODES)
+    def test_renorm_corrects_each_group_from_the_same_averages(self, masked, mode):
+        case = Case((6, 5, 3), groups=3, masked=masked)
+        mean, stddev = np.array([[0.3, -0.2, 0.7], [1.2, 0.7, 5.0]], "float32")
+        case.reference.correct(mean, stddev, 1.1, 0.3)
+        clipped = np.unique([group.r for group in case.reference.groups])
+        self.assertGreater(len(clipped), 2)  # some at both bounds, some between
+
+        def correction(statistics):
+            return ops.renorm_correction(
+                statistics, mean, stddev, rmax=1.1, dmax=0.3, stddev_floor=0.0
+            )
+
+        options = {"mask": case.mask, "virtual_batch_size": 2}
+        self.assert_case(case, training(mode, correction=correction, **options))
+
+    @parameterized.parameters(*testing_utils.MODES)
+    def test_a_group_that_is_all_masked(self, mode):
+        """It takes no part in the mean of the statistics."""
+        case = Case((6, 5, 3), groups=3, masked=True)
+        case.mask[2:4] = False
+        keep = np.broadcast_to(case.mask, (6, 5, 1)).reshape(-1)
+        case.reference = testing_utils.VirtualBatches(
+            testing_utils.channels_last(case.x), 3, EPSILON, case.gamma, case.beta, keep
+        )
+        case.upstream *= case.mask
+        y, *rest = case.results(training(mode, mask=case.mask, virtual_batch_size=2))
+        expected = case.expected()
+        y = tf.where(case.mask, y, expected[0])  # where it is masked it does not matter
+        self.assert_results([y, *rest], expected)
+
+    def test_one_group_is_all_there_is(self):
+        case = Case((6, 5, 3))
+        self.assert_results(
+            *(case.results(training(virtual_batch_size=n)) for n in (6, None))
+        )
+
+    def test_a_size_that_does_not_divide(self):
+        message = "virtual_batch_size must divide.*virtual_batch_size=4, .*: 6"
+        with self.assertRaisesRegex(ValueError, message):
+            ops.batch_norm(
+                tf.zeros([6, 3]), None, None, axis=1, epsilon=1.0, virtual_batch_size=4
+            )
+
+    def test_a_size_that_does_not_divide_when_it_runs(self):
+        @tf.function(input_signature=[tf.TensorSpec([None, 3])])
+        def call(x):
+            return ops.batch_norm(
+                x, None, None, axis=1, epsilon=1.0, virtual_batch_size=4
+            )[0]
+
+        call(tf.zeros([8, 3]))
+        with self.assertRaisesRegex(
+            tf.errors.InvalidArgumentError,
+            r"virtual_batch_size=4, number of samples:\] \[6\]",
+        ):
+            call(tf.zeros([6, 3]))
+
+
+class ValidTest(tf.test.TestCase, parameterized.TestCase):
+    """Of `statistics.valid`: whether the averages may have the statistics."""
+
+    def assert_valid(self, expected, x, mask=None, **options):
+        """On each path; and of the norms."""
+        x = tf.constant(x, "float32")
+        mask = None if mask is None else tf.constant(mask)
+        options = {"axis": 1, "epsilon": EPSILON, "mask": mask, **options}
+
+        def valid(x):
+            return ops.batch_norm(x, None, None, **options)[1].valid
+
+        unknown_size = {"input_signature": [tf.TensorSpec([None, x.shape[1]])]}
+        for kind in ({"jit_compile": True}, unknown_size):
+            self.assertEqual(bool(tf.function(valid, **kind)(x)), expected)
+        self.assertEqual(bool(valid(x)), expected)
+        for order in (1, 2, "inf"):
+            _, statistics = ops.lp_batch_norm(x, None, None, order=order, **options)
+            self.assertEqual(bool(statistics.valid), expected)
+
+    @parameterized.product(
+        bad=(float("nan"), float("inf"), float("-inf")), virtual_batch_size=(None, 1)
+    )
+    def test_a_non_finite_element(self, bad, virtual_batch_size):
+        x = [[1.0, bad], [2.0, 3.0]]
+        self.assert_valid(False, x, virtual_batch_size=virtual_batch_size)
+
+    def test_a_finite_batch(self):
+        self.assert_valid(True, [[1.0, 5.0], [2.0, 3.0]])
+
+    @parameterized.parameters(None, 1)
+    def test_no_element(self, virtual_batch_size):
+        x = np.zeros((0, 2))
+        self.assert_valid(False, x, virtual_batch_size=virtual_batch_size)
+
+    @parameterized.parameters(None, 1)
+    def test_nothing_left_by_the_mask(self, virtual_batch_size):
+        x, mask = [[1.0, 5.0], [2.0, 3.0]], [[False], [False]]
+        self.assert_valid(False, x, mask, virtual_batch_size=virtual_batch_size)
+
+    @parameterized.parameters(None, 1)
+    def test_the_mask_hides_a_non_finite_element(self, virtual_batch_size):
+        x, mask = [[1.0, float("nan")], [2.0, 3.0]], [[False], [True]]
+        self.assert_valid(True, x, mask, virtual_batch_size=virtual_batch_size)
+
+    def test_a_variance_that_overflows(self):
+        for x in ([[-1e20], [1e20]], [[0.0], [3e38]]):
+            _, statistics = ops.batch_norm(
+                tf.constant(x), None, None, axis=1, epsilon=EPSILON
+            )
+            self.assertFalse(statistics.valid)
+
+
+if __name__ == "__main__":
+    tf.test.main()

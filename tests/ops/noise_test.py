@@ -1,0 +1,78 @@
+"""Tests of the noise on activations."""
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from tests import testing_utils
+from tfbn import ops
+
+# For one or two float32 operations on numbers near 1.
+ROUNDING = 5e-7
+# Of the noise: numbers near 1 that went through some six float32 operations, with
+# fused multiply-adds or without.
+SAME_NOISE = 1e-5
+NOISE = {
+    "mean_range": 0.5,
+    "stddev_max": 1.25,
+    "mean_jitter": 0.1,
+    "stddev_jitter": 0.1,
+}
+
+
+def perturb(x, seed=(3, 4), axis=1, mode="eager", **changes):
+    def call(x):
+        return ops.perturb(x, tf.constant(seed), axis=axis, **{**NOISE, **changes})
+
+    return testing_utils.in_mode(call, mode)(tf.constant(x)).numpy()
+
+
+class PerturbTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.product(shape=((6, 5), (4, 5, 3, 3)), seed=((0, 0), (3, 4)))
+    def test_same_noise_in_every_mode(self, shape, seed):
+        x = testing_utils.random_batch(np.random.default_rng(0), shape, axis=1)
+        eager, graph, xla = (perturb(x, seed, mode=m) for m in testing_utils.MODES)
+        self.assertLess(testing_utils.relative_error(graph, eager), SAME_NOISE)
+        self.assertLess(testing_utils.relative_error(xla, eager), SAME_NOISE)
+
+    def test_another_seed_gives_other_noise(self):
+        x = np.ones((3, 2), "float32")
+        results = [perturb(x, seed) for seed in ((0, 0), (0, 1), (1, 0), (3, 4))]
+        for i, one in enumerate(results):
+            for other in results[:i]:
+                self.assertNotAllClose(one, other)
+
+    def test_without_jitter_a_channel_is_scaled_and_shifted(self):
+        x = testing_utils.random_batch(np.random.default_rng(0), (6, 5, 4), axis=1)
+        y = perturb(x, mean_jitter=0.0, stddev_jitter=0.0)
+        for channel in range(5):
+            (scale, shift), error, *_ = np.polyfit(
+                x[:, channel].ravel(), y[:, channel].ravel(), 1, full=True
+            )
+            self.assertLess(np.max(error), 1e-9)
+            self.assertBetween(scale, 1.0, 1.25)
+            self.assertBetween(shift, -0.5, 0.5)
+
+    def test_nothing_to_add(self):
+        x = testing_utils.random_batch(np.random.default_rng(0), (6, 5))
+        y = perturb(
+            x, mean_range=0.0, stddev_max=1.0, mean_jitter=0.0, stddev_jitter=0.0
+        )
+        self.assertAllClose(y, x, rtol=ROUNDING, atol=0.0)
+
+    def test_gradient_is_the_scale(self):
+        x = tf.ones((50, 2))
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = ops.perturb(x, tf.constant([1, 2]), axis=1, **NOISE)
+        scale = tape.gradient(y, x)
+        shift = ops.perturb(0.0 * x, tf.constant([1, 2]), axis=1, **NOISE)
+        self.assertAllClose(y, scale * x + shift, rtol=SAME_NOISE)
+
+    @parameterized.parameters("float16", "bfloat16", "float64")
+    def test_keeps_the_dtype(self, dtype):
+        self.assertEqual(perturb(tf.ones([4, 3], dtype)).dtype, dtype)
+
+
+if __name__ == "__main__":
+    tf.test.main()
