@@ -109,7 +109,9 @@ def _times(title, note, rows):
 def _layers(rows):
     note = (
         "Milliseconds of forward and backward, less those of the harness, which is the "
-        "same without the layer. Ratios: median and quartiles of the rounds."
+        "same without the layer. Under XLA it writes the gradient of x, which with a "
+        "layer the layer does: ratios are too large there by that. Ratios: median and "
+        "quartiles of the rounds."
     )
     return _times("A layer in training", note, rows)
 
