@@ -65,7 +65,7 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
         shifts = diagnostics.internal_covariate_shift(
             model, cross_entropy, x, y, learning_rate=LEARNING_RATE
         )
-        expected = _naive(model, x, y, group_size=2 if norm is None else 3)
+        expected = _naive(model, x, y, groups=diagnostics.layer_groups(model))
         self.assertEqual(
             [s.name for s in shifts], ["dense1", "dense2", "dense3", "logits"]
         )
@@ -124,13 +124,137 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(second.norm_after, 4.0 * second.norm, rtol=RTOL)
         self.assertAllClose(second.cosine, 1.0, rtol=RTOL)
 
-    def test_second_measurement_does_not_trace_again(self):
-        model = models.deep_linear(depth=2, units=3)
+    @parameterized.named_parameters(
+        ("sequential", lambda: _sequential()),
+        ("subclassed", lambda: _Residual()),
+        ("functional", lambda: _branched()),
+    )
+    def test_any_model(self, build):
+        # Dropout, a layer called twice, sums between layers, a nested model.
+        keras.utils.set_random_seed(5)
+        model = build()
+        x, y = _classification_batch()
+        model(x)
+        groups = diagnostics.layer_groups(model)
+        shifts = diagnostics.internal_covariate_shift(
+            model, cross_entropy, x, y, learning_rate=LEARNING_RATE
+        )
+        expected = _naive(model, x, y, groups=groups)
+        self.assertGreater(len(groups), 2)
+        for shift, (before, after) in zip(shifts, expected, strict=True):
+            distance = np.linalg.norm(before - after)
+            self.assertAllClose(shift.distance, distance, rtol=RTOL, atol=1e-6)
+            self.assertAllClose(shift.norm_after, np.linalg.norm(after), rtol=RTOL)
+
+    def test_given_and_simulated_step_agree(self):
+        model, x, y, state, loss = _mlp_and_batch()
+        gradients = loss.gradients(*state, x, y)
+        updated = [
+            p - 0.1 * g for p, g in zip(state.parameters, gradients, strict=True)
+        ]
+        meter = diagnostics.CovariateShiftMeter(model, cross_entropy)
+        given = meter(state, updated, x, y)
+        simulated = meter.simulated(state, x, y, learning_rate=0.1)
+        for one, other in zip(given, simulated, strict=True):
+            self.assertAllClose(one[1:], other[1:], rtol=RTOL, atol=1e-6)
+
+    def test_a_different_learning_rate_does_not_trace_again(self):
+        model, x, y, state, _ = _mlp_and_batch()
+        calls = []
+
+        def loss(y_true, y_pred):
+            calls.append(1)
+            return cross_entropy(y_true, y_pred)
+
+        meter = diagnostics.CovariateShiftMeter(model, loss)
+        first = meter.simulated(state, x, y, learning_rate=0.1)
+        traced = len(calls)
+        second = meter.simulated(state, x, y, learning_rate=0.2)
+        self.assertLen(calls, traced)
+        self.assertNotEqual(first[1].distance, second[1].distance)
+
+    def test_what_passes_share_is_computed_once(self):
+        # Of k linear layers: k products forward for G, k - 1 of updated layers, and
+        # k - i + 1 for each i from 2 on; backward k - 1, and k - i for each such i;
+        # and of kernels' gradients 1 each for G and G'.
+        k = 5
+        model = models.deep_linear(depth=k, units=3)
         meter = diagnostics.CovariateShiftMeter(model, squared_error)
         state, x = diagnostics.snapshot(model), tf.ones((4, 3))
-        for _ in range(3):
-            meter(state, state.parameters, x, x)
-        self.assertEqual(meter._measure.experimental_get_tracing_count(), 1)
+        graph = tf.function(meter._paired_gradients).get_concrete_function(
+            state.parameters, [], state.parameters, x, x
+        )
+        num_products = sum(
+            op.type in ("MatMul", "BatchMatMulV2")
+            for op in graph.graph.get_operations()
+        )
+        suffixes = range(1, k)  # lengths k - i + 1
+        forward = k + (k - 1) + sum(suffixes)
+        backward = (k - 1) + sum(n - 1 for n in suffixes)
+        self.assertEqual(num_products, forward + backward + k + (k - 1))
+
+    @parameterized.parameters("mixed_bfloat16", "mixed_float16")
+    def test_half_precision(self, policy):
+        model, x, y, _, _ = _mlp_and_batch()
+        half = keras.models.clone_model(model, clone_function=_with_policy(policy))
+        half.set_weights(model.get_weights())
+        options = {"learning_rate": LEARNING_RATE}
+        exact = diagnostics.internal_covariate_shift(
+            model, cross_entropy, x, y, **options
+        )
+
+        # A thousandth of the loss: without scaling float16 would lose its gradients.
+        def tiny(y_true, y_pred):
+            return 1e-3 * cross_entropy(y_true, y_pred)
+
+        rough = diagnostics.internal_covariate_shift(half, tiny, x, y, **options)
+        for one, other in zip(exact, rough, strict=True):
+            self.assertAllClose(1e3 * other.norm, one.norm, rtol=0.05)
+
+    def test_compiled_by_xla(self):
+        model, x, y, state, _ = _mlp_and_batch()
+        plain, compiled = (
+            diagnostics.CovariateShiftMeter(
+                model, cross_entropy, jit_compile=jit_compile
+            ).simulated(state, x, y, learning_rate=0.1)
+            for jit_compile in (False, True)
+        )
+        for one, other in zip(plain, compiled, strict=True):
+            self.assertAllClose(one[1:], other[1:], rtol=1e-3, atol=1e-5)
+
+    def test_total_is_over_all_parameters(self):
+        model, x, y, _, _ = _mlp_and_batch()
+        shifts = diagnostics.internal_covariate_shift(
+            model, cross_entropy, x, y, learning_rate=LEARNING_RATE
+        )
+        pairs = _naive(model, x, y, groups=diagnostics.layer_groups(model))
+        before, after = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        total = diagnostics.total_shift(shifts)
+        self.assertEqual(total.name, "all parameters")
+        distance = np.linalg.norm(before - after)
+        self.assertAllClose(total.distance, distance, rtol=RTOL)
+        norms = np.linalg.norm(before), np.linalg.norm(after)
+        self.assertAllClose((total.norm, total.norm_after), norms, rtol=RTOL)
+        cosine = np.sum(before * after) / np.prod(norms)
+        self.assertAllClose(total.cosine, cosine, rtol=RTOL)
+
+    def test_loss_that_is_not_finite_is_reported(self):
+        model, x, y, state, _ = _mlp_and_batch()
+        meter = diagnostics.CovariateShiftMeter(
+            model, lambda t, p: np.nan * cross_entropy(t, p)
+        )
+        for shift in meter.simulated(state, x, y, learning_rate=0.1):
+            self.assertAllEqual(np.isnan(shift[1:]), [True] * 4)
+        self.assertTrue(np.isnan(diagnostics.total_shift([shift]).distance))
+
+    def test_without_a_gradient_there_is_no_angle(self):
+        model, x, y, state, _ = _mlp_and_batch()
+        meter = diagnostics.CovariateShiftMeter(
+            model, lambda t, p: tf.reduce_sum(0 * p)
+        )
+        for shift in meter.simulated(state, x, y, learning_rate=0.1):
+            self.assertEqual((shift.distance, shift.norm), (0.0, 0.0))
+            self.assertTrue(np.isnan(shift.cosine))
 
     @parameterized.parameters(0.0, -1.0, float("nan"))
     def test_learning_rate_must_be_positive(self, learning_rate):
@@ -147,8 +271,68 @@ def _classification_batch():
     return x, rng.integers(0, 10, 16)
 
 
-def _naive(model, x, y, group_size):
-    """G and G' of each layer, flattened, by setting the live model's weights."""
+def _mlp_and_batch():
+    """A small network, a batch, the network's state and its loss."""
+    keras.utils.set_random_seed(6)
+    model = models.mlp(hidden_units=(6, 5), norm=tfbn.BatchNorm, input_shape=(8,))
+    x, y = map(tf.constant, _classification_batch())
+    loss = diagnostics.LossFunction(model, cross_entropy)
+    return model, x, y, diagnostics.snapshot(model), loss
+
+
+def _with_policy(policy):
+    def clone(layer):
+        config = layer.get_config()
+        if layer.name != "logits":
+            config["dtype"] = policy
+        return type(layer).from_config(config)
+
+    return clone
+
+
+def _sequential():
+    return keras.Sequential(
+        [
+            keras.Input((8,)),
+            keras.layers.Dense(6),
+            tfbn.NoisyBatchNorm(seed=1),
+            keras.layers.ReLU(),
+            keras.Sequential([keras.layers.Dense(5), keras.layers.Dropout(0.5)]),
+            keras.layers.Dense(10),
+        ]
+    )
+
+
+@keras.saving.register_keras_serializable("tfbn_tests")
+class _Residual(keras.Model):
+    """Layers in a list, sums between them, one layer called twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.entry = keras.layers.Dense(6)
+        self.blocks = [keras.layers.Dense(6, "tanh") for _ in range(2)]
+        self.norm = tfbn.BatchRenorm(rmax=2.0, dmax=0.5)
+        self.logits = keras.layers.Dense(10)
+
+    def call(self, x, training=False):
+        x = self.norm(self.entry(x), training=training)
+        for block in self.blocks:
+            x = x + block(x)
+        x = self.norm(2.0 * x, training=training)  # which meets moved averages
+        return self.logits(x)
+
+
+def _branched():
+    inputs = keras.Input((8,))
+    left = keras.layers.Dense(6, "relu", name="left")(inputs)
+    right = keras.layers.Dense(6, "relu", name="right")(inputs)
+    x = keras.layers.Concatenate()([left + right, right])
+    x = keras.layers.Dropout(0.3, seed=2)(x)
+    return keras.Model(inputs, keras.layers.Dense(10, name="logits")(x))
+
+
+def _naive(model, x, y, groups):
+    """G and G' of each group, flattened, by setting the live model's weights."""
     initial = [v.numpy().copy() for v in model.variables]
 
     def gradient_at(weights):
@@ -159,17 +343,20 @@ def _naive(model, x, y, group_size):
         with tf.GradientTape() as tape:
             loss = cross_entropy(y, model(x, training=True))
         gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+        for variable, value in zip(model.variables, initial, strict=True):
+            variable.assign(value)
         return [g.numpy() for g in gradients]
 
     weights = [v.numpy().copy() for v in model.trainable_variables]
     gradient = gradient_at(weights)
-    updated = [w - LEARNING_RATE * g for w, g in zip(weights, gradient, strict=True)]
-    pairs, begin = [], 0
-    while begin < len(weights):
-        end = min(begin + group_size, len(weights))
-        after = gradient_at(updated[:begin] + weights[begin:])
-        pairs.append(tuple(_flat(g[begin:end]) for g in (gradient, after)))
-        begin = end
+    spliced, pairs = list(weights), []
+    for group in groups:
+        after = gradient_at(spliced)
+        pairs.append(
+            tuple(_flat([g[i] for i in group.indices]) for g in (gradient, after))
+        )
+        for i in group.indices:
+            spliced[i] = weights[i] - LEARNING_RATE * gradient[i]
     return pairs
 
 

@@ -1,5 +1,6 @@
 """Tests of tfbn.diagnostics.layer_groups."""
 
+import keras
 import tensorflow as tf
 
 import tfbn
@@ -32,6 +33,32 @@ class LayerGroupsTest(tf.test.TestCase):
         model = models.deep_linear(depth=2, units=2)
         with self.assertRaisesRegex(ValueError, "'linear9' in group 'a'"):
             diagnostics.layer_groups(model, {"a": ["linear9"]})
+
+    def test_name_of_a_block_stands_for_its_layers(self):
+        inputs = keras.Input((4, 3))
+        attention = keras.layers.MultiHeadAttention(1, 2, name="attention")
+        outputs = keras.layers.Dense(1)(attention(inputs, inputs))
+        model = keras.Model(inputs, outputs)
+        self.assertLen(diagnostics.layer_groups(model), 5)  # query, key, value, output
+        (group,) = diagnostics.layer_groups(model, {"all": ["attention"]})
+        self.assertEqual(group.indices, list(range(8)))
+
+    def test_layers_of_one_name_are_two(self):
+        parts = [
+            keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, name="same")])
+            for _ in range(2)
+        ]
+        model = keras.Sequential([keras.Input((3,)), *parts])
+        groups = diagnostics.layer_groups(model)
+        self.assertLen(groups, 2)
+        self.assertEqual([g.indices for g in groups], [[0, 1], [2, 3]])
+        self.assertLen({g.name for g in groups}, 2)
+
+    def test_layer_in_two_groups_is_refused(self):
+        model = models.deep_linear(depth=2, units=2)
+        groups = {"a": ["linear1"], "b": ["linear2", "linear1"]}
+        with self.assertRaisesRegex(ValueError, "one in 'a' and again in 'b'"):
+            diagnostics.layer_groups(model, groups)
 
     def test_model_without_trainable_weights_is_refused(self):
         model = models.deep_linear(depth=2, units=2, name="frozen")

@@ -1,5 +1,6 @@
 """Tests of tfbn.diagnostics.loss_function."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -72,6 +73,83 @@ class LossFunctionTest(tf.test.TestCase):
         before = model.get_weights()[0]
         model.trainable_variables[0].assign(before + 1.0)
         self.assertAllEqual(state.parameters[0], before)
+
+    def test_value_comes_with_the_gradients(self):
+        model = models.deep_linear(depth=2, units=3)
+        loss = diagnostics.LossFunction(model, squared_error)
+        state = diagnostics.snapshot(model)
+        value, gradients = loss.value_and_gradients(*state, self.x, self.y)
+        self.assertAllEqual(value, loss(*state, self.x, self.y))
+        self.assertAllEqual(gradients, loss.gradients(*state, self.x, self.y))
+
+    def test_gradient_of_an_embedding_is_dense(self):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Embedding(5, 3)])
+        loss = diagnostics.LossFunction(model, lambda _, p: tf.reduce_sum(p))
+        x = tf.constant([[1, 3], [1, 1]])
+        (gradient,) = loss.gradients(*diagnostics.snapshot(model), x, x)
+        self.assertAllEqual(gradient[:, 0], [0.0, 3.0, 0.0, 1.0, 0.0])
+
+    def test_structures_of_inputs(self):
+        a, b = keras.Input((3,), name="a"), keras.Input((3,), name="b")
+        dense = keras.layers.Dense(2, use_bias=False)
+        model = keras.Model({"a": a, "b": b}, {"sum": dense(a + b), "a": dense(a)})
+
+        def loss(y, outputs):
+            return tf.reduce_sum(outputs["sum"]) + y[0] * tf.reduce_sum(outputs["a"])
+
+        value = diagnostics.LossFunction(model, loss)(
+            *diagnostics.snapshot(model), {"a": self.x, "b": self.y}, (3.0,)
+        )
+        kernel = model.get_weights()[0]
+        expected = np.sum((4.0 * self.x + self.y) @ kernel)
+        self.assertAllClose(value, expected, rtol=RTOL, atol=RTOL)
+
+    def test_half_precision_gives_float32(self):
+        model = keras.Sequential(
+            [keras.Input((3,)), keras.layers.Dense(3, dtype="mixed_float16")]
+        )
+
+        def loss(y_true, y_pred):
+            # Gradients of 1e-7, which float16 would round to one or two digits.
+            return 1e-7 * tf.reduce_sum(tf.cast(y_pred, tf.float32))
+
+        value, gradients = diagnostics.LossFunction(model, loss).value_and_gradients(
+            *diagnostics.snapshot(model), self.x, self.y
+        )
+        self.assertEqual(value.dtype, tf.float32)
+        self.assertEqual(gradients[0].dtype, tf.float32)
+        self.assertAllClose(gradients[1], [6e-7] * 3, rtol=2e-3, atol=0.0)
+
+    def test_loss_must_be_a_scalar(self):
+        model = models.deep_linear(depth=1, units=3)
+        loss = diagnostics.LossFunction(model, lambda t, p: tf.square(t - p))
+        with self.assertRaisesRegex(ValueError, r"scalar. Received: .*\(6, 3\)"):
+            loss(*diagnostics.snapshot(model), self.x, self.y)
+
+    def test_batch_must_fit_the_model(self):
+        model = models.deep_linear(depth=1, units=3, name="linear")
+        loss = diagnostics.LossFunction(model, squared_error)
+        wrong = tf.ones((6, 4))
+        with self.assertRaisesRegex(ValueError, r"model linear takes.*shape \(6, 4\)"):
+            loss(*diagnostics.snapshot(model), wrong, self.y)
+
+    def test_targets_must_fit_the_loss(self):
+        model = models.deep_linear(depth=1, units=3)
+        loss = diagnostics.LossFunction(model, squared_error)
+        wrong = tf.ones((6, 4))
+        with self.assertRaisesRegex(
+            ValueError, r"y of shape \(6, 4\), outputs of shape \(6, 3\)"
+        ):
+            loss(*diagnostics.snapshot(model), self.x, wrong)
+
+    def test_model_must_be_built_and_trainable(self):
+        model = keras.Sequential([keras.layers.Dense(3)], name="unbuilt")
+        with self.assertRaisesRegex(ValueError, "Received: unbuilt, which is not"):
+            diagnostics.LossFunction(model, squared_error)
+        model.build((None, 3))
+        model.trainable = False
+        with self.assertRaisesRegex(ValueError, "Received: unbuilt with none"):
+            diagnostics.LossFunction(model, squared_error)
 
 
 if __name__ == "__main__":

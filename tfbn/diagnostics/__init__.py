@@ -3,6 +3,7 @@
 from tfbn.diagnostics.covariate_shift import CovariateShift
 from tfbn.diagnostics.covariate_shift import CovariateShiftMeter
 from tfbn.diagnostics.covariate_shift import internal_covariate_shift
+from tfbn.diagnostics.covariate_shift import total_shift
 from tfbn.diagnostics.layer_groups import LayerGroup
 from tfbn.diagnostics.layer_groups import layer_groups
 from tfbn.diagnostics.loss_function import LossFunction
@@ -18,4 +19,5 @@ __all__ = [
     "internal_covariate_shift",
     "layer_groups",
     "snapshot",
+    "total_shift",
 ]

@@ -23,34 +23,46 @@ def layer_groups(model, groups=None):
     Args:
         model: a built Keras model.
         groups: None, or a mapping of a group's name to the names of its layers, the
-            groups in forward order. By default each layer is a group, and a layer that
-            has nothing but gamma and beta belongs to the one before it, whose output
-            it normalises. Santurkar et al. speak of "the parameters of each of the k
-            layers" and do not say where gamma and beta belong.
+            groups in forward order; "block" stands for all of "block/conv" and the
+            like. Layers of no group are left out. By default each layer is a group, and
+            a layer that has nothing but gamma and beta belongs to the one before it,
+            whose output it normalises. Santurkar et al. speak of "the parameters of
+            each of the k layers" and do not say where gamma and beta belong.
 
     Returns:
-        A list of `LayerGroup`.
+        A list of `LayerGroup`. Of layers of one name the second is "NAME#2".
 
     Raises:
-        ValueError: if the model has no trainable variables, or a group names a layer
-            without any.
+        ValueError: if the model has no trainable variables, a group names a layer
+            without any, or a layer is in two groups.
     """
     layers = _indices_by_layer(model)
     if groups is None:
         return _default_groups(model, layers)
-    return [_chosen_group(n, members, layers) for n, members in groups.items()]
+    return _chosen_groups(groups, layers)
 
 
 def _indices_by_layer(model):
-    layers = {}
+    layers, path, names = {}, None, set()
     for i, variable in enumerate(model.trainable_variables):
-        layers.setdefault(variable.path.rpartition("/")[0], []).append(i)
+        parent = variable.path.rpartition("/")[0]
+        if parent != path or variable.name in names:
+            path, names, key = parent, set(), _unused(parent, layers)
+        layers.setdefault(key, []).append(i)
+        names.add(variable.name)
     if not layers:
         raise ValueError(
             f"model must have trainable variables. Received: {model.name} with none. "
             "Build it by calling it on a batch, and see that it is not frozen."
         )
     return layers
+
+
+def _unused(path, layers):
+    key, number = path, 2
+    while key in layers:
+        key, number = f"{path}#{number}", number + 1
+    return key
 
 
 def _default_groups(model, layers):
@@ -64,11 +76,31 @@ def _default_groups(model, layers):
     return groups
 
 
-def _chosen_group(name, members, layers):
-    unknown = [m for m in members if m not in layers]
-    if unknown:
+def _chosen_groups(groups, layers):
+    chosen, owner = [], {}
+    for name, members in groups.items():
+        indices = [i for member in members for i in _indices_of(member, name, layers)]
+        for i in indices:
+            if i in owner:
+                raise ValueError(
+                    "groups must have each layer once. Received: one in "
+                    f"{owner[i]!r} and again in {name!r}."
+                )
+            owner[i] = name
+        chosen.append(LayerGroup(name, indices))
+    return chosen
+
+
+def _indices_of(member, name, layers):
+    found = [
+        i
+        for path, indices in layers.items()
+        if path == member or path.startswith(f"{member}/")
+        for i in indices
+    ]
+    if not found:
         raise ValueError(
             f"groups must name layers with trainable variables: {', '.join(layers)}. "
-            f"Received: {unknown[0]!r} in group {name!r}."
+            f"Received: {member!r} in group {name!r}."
         )
-    return LayerGroup(name, [i for m in members for i in layers[m]])
+    return found

@@ -4,6 +4,12 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfbn.diagnostics.layer_calls import all_layers
+
+# What a float16 gradient is scaled by: small elements do not vanish, and there is room
+# of a factor of 64 over gradients of 1.
+_FLOAT16_LOSS_SCALE = 1024.0
+
 
 class State(NamedTuple):
     """The values of a model's variables at one moment.
@@ -29,42 +35,119 @@ def snapshot(model):
 class LossFunction:
     """`loss(parameters)` of a model at given buffers and batch; changes nothing.
 
+    Losses and gradients are float32 (float64 for a float64 model) also where the model
+    computes in half precision; float16 gradients are those of a scaled loss, scaled
+    back.
+
     Args:
         model: a built Keras model.
         loss: function `loss(y_true, y_pred)` -> scalar. The penalties of the model's
             regularizers are added to it.
         training: bool, whether the model runs in training mode: batch statistics and
             noise, the noise being that of the seeds in the buffers. Default True.
+
+    Raises:
+        ValueError: for a model that is not built or has nothing to train.
     """
 
     def __init__(self, model, loss, *, training=True):
+        _check_model(model)
         self.model = model
         self._loss = loss
         self._training = training
+        computes_in = {layer.compute_dtype for layer in all_layers(model)}
+        self._scale = _FLOAT16_LOSS_SCALE if "float16" in computes_in else None
 
     def __call__(self, parameters, buffers, x, y):
-        """The loss, a scalar, at `parameters` on the batch `(x, y)`."""
-        y_pred, _, penalties = self.model.stateless_call(
-            parameters, buffers, x, training=self._training, return_losses=True
-        )
-        loss = self._loss(y, y_pred)
+        """The loss at `parameters`, a scalar.
+
+        Args:
+            parameters, buffers: lists of tensors, as in `State`.
+            x: what the model takes: a tensor, or a structure of tensors.
+            y: what the loss takes.
+
+        Raises:
+            ValueError: if the batch does not fit, or the loss is not a scalar.
+        """
+        y_pred, penalties = self._predict(parameters, buffers, x)
+        loss = self._loss_of(y, y_pred)
         return tf.add_n([loss, *(tf.cast(p, loss.dtype) for p in penalties)])
 
     def gradients(self, parameters, buffers, x, y, indices=None):
         """The gradient with respect to the parameters of the given indices.
 
         Args:
-            parameters: list of tensors; `buffers`, `x`, `y` as in a call.
+            parameters, buffers, x, y: as in a call.
             indices: list of int or None (all).
 
         Returns:
             A list of tensors, zeros for a parameter that the loss does not depend on.
         """
+        return self.value_and_gradients(parameters, buffers, x, y, indices)[1]
+
+    def value_and_gradients(self, parameters, buffers, x, y, indices=None):
+        """`(loss, gradients)` of one pass; see `gradients`."""
         indices = range(len(parameters)) if indices is None else indices
         watched = [parameters[i] for i in indices]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(watched)
             loss = self(parameters, buffers, x, y)
-        return tape.gradient(
-            loss, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO
+            scaled = loss if self._scale is None else self._scale * loss
+        gradients = tape.gradient(
+            scaled, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
+        gradients = [tf.convert_to_tensor(g) for g in gradients]  # not IndexedSlices
+        if self._scale is not None:
+            gradients = [g / self._scale for g in gradients]
+        return loss, gradients
+
+    def _predict(self, parameters, buffers, x):
+        """The model's outputs, and the penalties of its regularizers."""
+        try:
+            y_pred, _, penalties = self.model.stateless_call(
+                parameters, buffers, x, training=self._training, return_losses=True
+            )
+        except (ValueError, tf.errors.InvalidArgumentError) as error:
+            raise ValueError(
+                f"x must be a batch that model {self.model.name} takes. Received: x of "
+                f"{_shapes(x)}. {_first_line(error)}"
+            ) from error
+        return y_pred, penalties
+
+    def _loss_of(self, y, y_pred):
+        try:
+            loss = tf.convert_to_tensor(self._loss(y, y_pred))
+        except (ValueError, tf.errors.InvalidArgumentError) as error:
+            raise ValueError(
+                "y must fit the loss and the model's outputs. Received: y of "
+                f"{_shapes(y)}, outputs of {_shapes(y_pred)}. {_first_line(error)}"
+            ) from error
+        if loss.shape.rank != 0:
+            raise ValueError(
+                "loss(y_true, y_pred) must be a scalar. Received: a tensor of shape "
+                f"{loss.shape}. Take its mean or its sum."
+            )
+        return loss if loss.dtype == tf.float64 else tf.cast(loss, tf.float32)
+
+
+def _check_model(model):
+    if not model.built:
+        raise ValueError(
+            f"model must be built. Received: {model.name}, which is not. Call it on a "
+            "batch."
+        )
+    if not model.trainable_variables:
+        raise ValueError(
+            f"model must have trainable variables. Received: {model.name} with none. "
+            "See that it is not frozen."
+        )
+
+
+def _shapes(structure):
+    shapes = [f"shape {tuple(t.shape)}" for t in tf.nest.flatten(structure)]
+    return ", ".join(shapes)
+
+
+def _first_line(error):
+    message = str(getattr(error, "message", error)).strip()
+    return " ".join(message.splitlines()[:1])

@@ -1,0 +1,41 @@
+"""Stepping in where a model calls its layers."""
+
+import contextlib
+
+
+@contextlib.contextmanager
+def intercepted(model, handler):
+    """While open, every call of a layer inside `model` goes through `handler`.
+
+    For use while a function of the model is being traced or run eagerly; the model
+    itself is as before afterwards, also after an error.
+
+    Args:
+        model: a built Keras model: functional, sequential or subclassed.
+        handler: function `(layer, call, *args, **kwargs)` -> outputs, where
+            `call(*args, **kwargs)` is what the layer would do.
+    """
+    patched = []
+    try:
+        for layer in all_layers(model):
+            # Not setattr: Keras and TensorFlow would track the attribute.
+            vars(layer)["call"] = _through(handler, layer, layer.call)
+            patched.append(layer)
+        yield
+    finally:
+        for layer in patched:
+            del vars(layer)["call"]
+
+
+def all_layers(model):
+    """The layers inside a model at any depth, each once, outer ones first."""
+    # Keras's `model.layers` does not show the layers inside custom layers.
+    layers = model._flatten_layers(include_self=False, recursive=True)
+    return list({id(layer): layer for layer in layers}.values())
+
+
+def _through(handler, layer, call):
+    def intercepted_call(*args, **kwargs):
+        return handler(layer, call, *args, **kwargs)
+
+    return intercepted_call

@@ -1,0 +1,87 @@
+"""What all measurements share: batches, compilation, and what they cost."""
+
+import functools
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Cost(NamedTuple):
+    """What a measurement costs beside the training.
+
+    Attributes:
+        passes: float, forward and backward passes of the whole model, in number as
+            many as take about the same time.
+        copies: int, tensors of the size of all parameters that it holds beside a
+            training step's memory.
+    """
+
+    passes: float
+    copies: int
+
+
+def as_batch(x, y):
+    """`(x, y)` as tensors or structures of tensors.
+
+    Args:
+        x, y: arrays, tensors, structures of them, or lists of numbers.
+
+    Raises:
+        ValueError: if they do not hold the same number of examples, or none.
+    """
+    x, y = _tensors(x), _tensors(y)
+    sizes = {t.shape[0] for t in tf.nest.flatten((x, y)) if t.shape.rank} - {None}
+    if len(sizes) > 1 or 0 in sizes:
+        shapes = [str(tuple(t.shape)) for t in tf.nest.flatten((x, y))]
+        raise ValueError(
+            "x and y must hold the same number of examples, one or more. Received: "
+            f"shapes {', '.join(shapes)}."
+        )
+    return x, y
+
+
+def _tensors(part):
+    if all(isinstance(leaf, (int, float)) for leaf in tf.nest.flatten(part)):
+        return tf.convert_to_tensor(part)
+    return tf.nest.map_structure(tf.convert_to_tensor, part)
+
+
+def compiled(function, *, jit_compile=False):
+    """`function` as a tf.function that tells in one line if the batch does not fit.
+
+    Args:
+        function: of tensors.
+        jit_compile: bool, whether XLA compiles it; where it compiles the model.
+    """
+    traced = tf.function(
+        function, autograph=False, jit_compile=jit_compile, reduce_retracing=True
+    )
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        try:
+            return traced(*args, **kwargs)
+        except tf.errors.InvalidArgumentError as error:
+            reason = (error.message or "").strip().partition("\n")[0]
+            raise ValueError(
+                f"the batch must fit the model and the loss. Received: {reason}"
+            ) from error
+
+    return call
+
+
+def squared_norm(tensors):
+    """The sum of squares over all elements of a list of tensors, float64."""
+    # L2Loss sums as it squares; parameters may differ in dtype.
+    return tf.add_n([2.0 * tf.cast(tf.nn.l2_loss(t), tf.float64) for t in tensors])
+
+
+def norm(tensors):
+    """The l2 norm over all elements of a list of tensors, float64."""
+    return tf.sqrt(squared_norm(tensors))
+
+
+def dot(a, b):
+    """The inner product of two lists of tensors, float64."""
+    products = [tf.reduce_sum(p * q) for p, q in zip(a, b, strict=True)]
+    return tf.add_n([tf.cast(p, tf.float64) for p in products])
