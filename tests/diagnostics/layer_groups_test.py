@@ -43,6 +43,11 @@ class LayerGroupsTest(tf.test.TestCase):
         (group,) = diagnostics.layer_groups(model, {"all": ["attention"]})
         self.assertEqual(group.indices, list(range(8)))
 
+    def test_name_of_the_model_is_left_out(self):
+        layers = [keras.Input((3,)), keras.layers.Dense(2, name="only")]
+        (group,) = diagnostics.layer_groups(keras.Sequential(layers))
+        self.assertEqual(group.name, "only")
+
     def test_layers_of_one_name_are_two(self):
         parts = [
             keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, name="same")])

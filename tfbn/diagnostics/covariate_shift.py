@@ -138,15 +138,12 @@ class CovariateShiftMeter:
         for last, group, gradient in zip(
             self._groups[:-1], self._groups[1:], before[1:], strict=True
         ):
-            # One pass after the other, so that one's activations are alive at a time:
-            # it waits for its parameters, those that it shares with the passes before
-            # excepted, or nothing could be shared.
-            with tf.control_dependencies(done):
-                spliced |= {i: tf.identity(updated[i]) for i in last.indices}
-                point = [
-                    spliced[i] if i in spliced else tf.identity(parameter)
-                    for i, parameter in enumerate(parameters)
-                ]
+            # Each parameter waits for the pass before, those that are the same as in
+            # that pass excepted, or nothing could be shared.
+            point = measurement.waiting_for(done, parameters)
+            updates = measurement.waiting_for(done, [updated[i] for i in last.indices])
+            spliced |= dict(zip(last.indices, updates, strict=True))
+            point = [spliced.get(i, parameter) for i, parameter in enumerate(point)]
             calls.begin_pass(point)
             with intercepted(self._model, calls):
                 after = self._loss.gradients(point, buffers, x, y, group.indices)

@@ -30,7 +30,8 @@ def layer_groups(model, groups=None):
             each of the k layers" and do not say where gamma and beta belong.
 
     Returns:
-        A list of `LayerGroup`. Of layers of one name the second is "NAME#2".
+        A list of `LayerGroup`, named by the paths of their first layers inside the
+        model. Of layers of one path the second is "PATH#2".
 
     Raises:
         ValueError: if the model has no trainable variables, a group names a layer
@@ -45,7 +46,7 @@ def layer_groups(model, groups=None):
 def _indices_by_layer(model):
     layers, path, names = {}, None, set()
     for i, variable in enumerate(model.trainable_variables):
-        parent = variable.path.rpartition("/")[0]
+        parent = variable.path.rpartition("/")[0].removeprefix(f"{model.name}/")
         if parent != path or variable.name in names:
             path, names, key = parent, set(), _unused(parent, layers)
         layers.setdefault(key, []).append(i)

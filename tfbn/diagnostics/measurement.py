@@ -70,6 +70,16 @@ def compiled(function, *, jit_compile=False):
     return call
 
 
+def waiting_for(done, tensors):
+    """`tensors`, there as soon as those in `done` are.
+
+    Passes through a model whose parameters wait for the pass before run one after the
+    other, so that the activations of one are alive at a time.
+    """
+    with tf.control_dependencies(done):
+        return [tf.identity(t) for t in tensors]
+
+
 def squared_norm(tensors):
     """The sum of squares over all elements of a list of tensors, float64."""
     # L2Loss sums as it squares; parameters may differ in dtype.

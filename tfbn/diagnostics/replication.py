@@ -1,0 +1,185 @@
+"""The estimators of a public replication of Santurkar et al., faults included.
+
+The replication (github.com/mameli/Test_batch_norm_paper) trains VGG-A and plots, of the
+kernel of a convolution, |G - G'|, |cos(G, G')| and |g_t + g_{t+1}|. It differs from the
+paper (Def. 2.1) in two ways, which are kept here so that its panels can be redone:
+
+* Its G' is no gradient of the network that G is a gradient of: it is taken in a second
+  network, which has the first one's convolution kernels, those up to and including the
+  measured layer's updated, but biases, classifier and normalisation parameters of its
+  own, at their initial values. That alone brings the cosine near 0.
+* |g_t + g_{t+1}| is called gradient predictiveness, but grows with the gradient's size
+  alone; |g_{t+1} - g_t| is what changes from step to step.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfbn.diagnostics import measurement
+from tfbn.diagnostics.layer_groups import layer_groups
+from tfbn.diagnostics.loss_function import LossFunction
+
+
+class ReplicationShift(NamedTuple):
+    """The measurement of the kernel of one convolution.
+
+    Attributes:
+        name: str, of the layer.
+        distance: float, |G - G'| of the kernel, G' as the paper defines it.
+        cosine: float in [-1, 1], of the angle between them; NaN if one is 0.
+        distance_faulty: float, |G - G'| with the replication's G'.
+        cosine_faulty: float, with the replication's G' (which plots its size).
+        gradient_sum: float, |g_t + g_{t+1}|, g the gradients of two steps in a row.
+        gradient_change: float, |g_{t+1} - g_t|.
+    """
+
+    name: str
+    distance: float
+    cosine: float
+    distance_faulty: float
+    cosine_faulty: float
+    gradient_sum: float
+    gradient_change: float
+
+
+class ReplicationMeter:
+    """Measures the replication's quantities beside the right ones.
+
+    Cost: two forward and backward passes, and two for each measured layer, one after
+    the other; memory of a training step, and three copies of the parameters. The model
+    runs in training mode. No state changes.
+
+    Args:
+        model: a built Keras model.
+        loss: function `loss(y_true, y_pred)` -> scalar.
+        other_parameters: list of arrays in the order of `model.trainable_variables`:
+            the second network's, initialised independently of the first one's.
+        layers: names of the groups of `layer_groups` to measure, or None: all that
+            have a convolution.
+        jit_compile: bool, whether XLA compiles the measurement. Default False.
+
+    Raises:
+        ValueError: if the model has no convolution, `layers` names a layer without
+            one, or the other parameters do not fit.
+    """
+
+    def __init__(
+        self, model, loss, other_parameters, *, layers=None, jit_compile=False
+    ):
+        self._loss = LossFunction(model, loss)
+        self._other = [tf.convert_to_tensor(p) for p in other_parameters]
+        self._check_other(model)
+        self._groups = layer_groups(model)
+        self._kernels = _kernels(model, self._groups)
+        self._names = _chosen(layers, self._kernels)
+        self._measure = measurement.compiled(self._rows, jit_compile=jit_compile)
+
+    @property
+    def cost(self):
+        """`measurement.Cost`."""
+        return measurement.Cost(passes=2.0 + 2.0 * len(self._names), copies=3)
+
+    def __call__(self, before, after, batch, next_batch):
+        """Measures one step.
+
+        Args:
+            before, after: `State` before and after the update.
+            batch: `(x, y)` of the step.
+            next_batch: `(x, y)` of the step after it.
+
+        Returns:
+            A list of `ReplicationShift`, one a layer, in forward order.
+        """
+        rows = self._measure(
+            before.parameters,
+            before.buffers,
+            after.parameters,
+            after.buffers,
+            batch,
+            next_batch,
+        )
+        return [
+            ReplicationShift(name, *row)
+            for name, row in zip(self._names, rows.numpy().tolist(), strict=True)
+        ]
+
+    def _rows(self, parameters, buffers, updated, next_buffers, batch, next_batch):
+        kernels = [self._kernels[name] for name in self._names]
+        gradients = self._loss.gradients(parameters, buffers, *batch, kernels)
+        following = self._loss.gradients(
+            measurement.waiting_for(gradients, updated),
+            next_buffers,
+            *next_batch,
+            kernels,
+        )
+        done, rows = following, []
+        for name, g, next_g in zip(self._names, gradients, following, strict=True):
+            row = []
+            for place in (self._spliced, self._second_network):
+                point = measurement.waiting_for(done, place(name, parameters, updated))
+                done = self._loss.gradients(
+                    point, buffers, *batch, [self._kernels[name]]
+                )
+                row += _compare(g, *done)
+            row += [measurement.norm([next_g + g]), measurement.norm([next_g - g])]
+            rows.append(tf.stack(row))
+        return tf.stack(rows)
+
+    def _spliced(self, name, parameters, updated):
+        """The paper's point for G': the layers before are updated."""
+        position = [group.name for group in self._groups].index(name)
+        earlier = {i for group in self._groups[:position] for i in group.indices}
+        return [
+            new if i in earlier else old
+            for i, (old, new) in enumerate(zip(parameters, updated, strict=True))
+        ]
+
+    def _second_network(self, name, parameters, updated):
+        """The replication's point for G'."""
+        point = list(self._other)
+        for kernel in self._kernels.values():
+            is_updated = kernel <= self._kernels[name]
+            point[kernel] = updated[kernel] if is_updated else parameters[kernel]
+        return point
+
+    def _check_other(self, model):
+        own = [tuple(v.shape) for v in model.trainable_variables]
+        others = [tuple(p.shape) for p in self._other]
+        if own != others:
+            raise ValueError(
+                "other_parameters must have the shapes of the model's trainable "
+                f"variables, {own}. Received: {others}."
+            )
+
+
+def _kernels(model, groups):
+    """The index of the convolution kernel of each group that has one."""
+    kernels = {}
+    for group in groups:
+        for i in group.indices:
+            if len(model.trainable_variables[i].shape) > 2:
+                kernels.setdefault(group.name, i)
+    if not kernels:
+        raise ValueError(
+            "the replication's estimators need a model with convolutions. Received: "
+            f"{model.name} without any."
+        )
+    return kernels
+
+
+def _chosen(layers, kernels):
+    unknown = [name for name in layers or () if name not in kernels]
+    if unknown:
+        raise ValueError(
+            f"layers must name convolutions: {', '.join(kernels)}. Received: "
+            f"{unknown[0]!r}."
+        )
+    return [name for name in kernels if layers is None or name in layers]
+
+
+def _compare(g, after):
+    cosine = measurement.dot([g], [after]) / (
+        measurement.norm([g]) * measurement.norm([after])
+    )
+    return measurement.norm([after - g]), cosine

@@ -1,0 +1,49 @@
+"""At which steps something is done."""
+
+from tfbn import validation
+
+SPACINGS = ("linear", "log")
+
+# Part of the step that lies between two measurements of logarithmic spacing.
+_GROWTH = 0.1
+
+
+class Cadence:
+    """Steps from 0 on, `every` so many, or further and further apart.
+
+    With linear spacing the steps are the multiples of `every`. With logarithmic spacing
+    they are those up to 20 * every; after that a step s is followed by s plus the
+    largest multiple of `every` that is at most s / 10: on a logarithmic axis the
+    steps are about evenly spaced, 24 in a decade.
+
+    Args:
+        every: int >= 0; 0 means never.
+        spacing: "linear" or "log".
+    """
+
+    def __init__(self, every, spacing="linear"):
+        self.every = validation.integer("every", every, minimum=0)
+        self.spacing = validation.choice("spacing", spacing, SPACINGS)
+        self._steps = [0]  # as far as they were asked for
+
+    def due(self, step):
+        """Whether it is done at `step`."""
+        if not self.every:
+            return False
+        if self.spacing == "linear":
+            return step % self.every == 0
+        return step == 0 or self.next(step - 1) == step
+
+    def next(self, step):
+        """The first step after `step` at which it is done, or None."""
+        if not self.every:
+            return None
+        if self.spacing == "linear":
+            return (step // self.every + 1) * self.every
+        while self._steps[-1] <= step:
+            self._steps.append(self._after(self._steps[-1]))
+        return next(s for s in self._steps if s > step)
+
+    def _after(self, step):
+        multiples = max(1, int(_GROWTH * step) // self.every)
+        return step + multiples * self.every
