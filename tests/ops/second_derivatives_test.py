@@ -111,6 +111,29 @@ class SecondDerivativesTest(tf.test.TestCase, parameterized.TestCase):
     def test_kernels(self, mode):
         self.assert_products(Problem(LARGE), mode, "float32")
 
+    def test_no_conditional_is_derived(self):
+        """TensorFlow makes graphs of that which fail in networks of some size."""
+        problem = Problem(LARGE)
+        arguments, directions = (
+            [tf.constant(a, "float32") for a in values]
+            for values in (problem.arguments, problem.directions)
+        )
+
+        @tf.function
+        def products(arguments, directions):
+            with tf.GradientTape() as outer:
+                outer.watch(arguments)
+                with tf.GradientTape() as inner:
+                    inner.watch(arguments)
+                    loss = problem.loss(*arguments)
+                gradients = inner.gradient(loss, arguments)
+            return outer.gradient(gradients, arguments, output_gradients=directions)
+
+        graph = products.get_concrete_function(arguments, directions).graph
+        names = [operation.name for operation in graph.get_operations()]
+        self.assertTrue([name for name in names if "cond" in name])  # the kernels'
+        self.assertEmpty([name for name in names if "cond_grad" in name])
+
     def test_kernels_with_a_large_mean(self):
         """They read a shifted copy then."""
         problem = Problem(LARGE)

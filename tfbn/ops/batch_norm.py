@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 from tensorflow.python.eager import forwardprop_util
+from tensorflow.python.eager import record
 
 from tfbn.ops import batch as batches
 from tfbn.ops import formula
@@ -92,11 +93,27 @@ def batch_norm(x, gamma, beta, *, axis, epsilon, correction=None, **options):
     @tf.custom_gradient
     def normalized(x, gain, offset):
         del x  # only for the gradient to arrive at: the normalizer has it
-        y = normalizer.affine(gain, offset)
-        return y, lambda dy: normalizer.gradients(dy, gain)
+        return normalizer.affine(gain, offset), gradients
 
-    y = normalized(x, gain, offset)
+    def gradients(dy):
+        if path == "kernels" and record.should_record_backprop([inputs, dy]):
+            return _gradients_by_formula(inputs, dy, gain, axis, epsilon)
+        return normalizer.gradients(dy, gain)
+
+    inputs, y = x, normalized(x, gain, offset)
     return y, normalizer.averaged_statistics().map(tf.stop_gradient)
+
+
+def _gradients_by_formula(x, dy, gain, axis, epsilon):
+    """What the kernels' normalizer gives, where a tape records it.
+
+    TensorFlow optimises derivatives of the kernels' conditionals into graphs that it
+    cannot run (AlreadyExistsError of a TemporaryVariable) where memory is short.
+    """
+    wide = tf.cast(x, tf.float32)
+    normalizer = formula.Normalizer(wide, batches.Batch(wide, axis), epsilon)
+    dx, dgain, doffset = normalizer.gradients(tf.cast(dy, tf.float32), gain)
+    return tf.cast(dx, x.dtype), dgain, doffset
 
 
 def normalize(x, mean, scale, gamma, beta, *, axis):
