@@ -11,22 +11,51 @@ from tfbn.training import config as config_lib
 CONFIGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs")
 
 
-def define():
-    """Defines one flag for each field of `TrainConfig`, as flags of the script."""
+def define(names=None, flag_values=flags.FLAGS):
+    """Defines one flag for each field of `TrainConfig`, as flags of the script.
+
+    Args:
+        names: of the fields, or None for all of them.
+        flag_values: where to define them.
+    """
     flags.disclaim_key_flags()  # --help lists them under the script that calls this
     for field in config_lib.fields():
-        _DEFINE[field.type](field)
+        if names is None or field.name in names:
+            _DEFINE[field.type](field, flag_values)
 
 
-def from_flags():
+def from_flags(flag_values=flags.FLAGS):
     """The `TrainConfig` that the parsed flags describe."""
-    values = {
-        field.name: flags.FLAGS[field.name].value for field in config_lib.fields()
-    }
+    names = [field.name for field in config_lib.fields()]
+    return TrainConfig(**_values(names, flag_values))
+
+
+def from_file(path):
+    """The `TrainConfig` that a flagfile describes, such as a run's flags.cfg.
+
+    Raises:
+        ValueError: if there is no such file, or it holds a flag that there is not.
+    """
+    flag_values = flags.FlagValues()
+    define(flag_values=flag_values)
+    try:
+        flag_values(["", *_expand([f"--flagfile={path}"], including=())])
+    except flags.Error as error:
+        raise ValueError(f"{path}: {error}") from error
+    return from_flags(flag_values)
+
+
+def given(names, flag_values=flags.FLAGS):
+    """A dict of those of the fields `names` whose flags were given."""
+    return _values([n for n in names if flag_values[n].present], flag_values)
+
+
+def _values(names, flag_values):
+    values = {name: flag_values[name].value for name in names}
     for field in config_lib.fields():
-        if field.type == tuple[int, ...]:
+        if field.name in values and field.type == tuple[int, ...]:
             values[field.name] = _integers(field.name, values[field.name])
-    return TrainConfig(**values)
+    return values
 
 
 def expand_flagfiles(argv):
@@ -95,20 +124,28 @@ def _help(field):
     return config_lib.help_of(field.name)
 
 
-def _define_text(field):
+def _define_text(field, flag_values):
     choices = field.metadata.get("choices")
+    options = {"flag_values": flag_values}
     if choices:
-        flags.DEFINE_enum(field.name, field.default, choices, _help(field))
+        flags.DEFINE_enum(field.name, field.default, choices, _help(field), **options)
     else:
-        flags.DEFINE_string(field.name, field.default, _help(field))
+        flags.DEFINE_string(field.name, field.default, _help(field), **options)
+
+
+def _definer(define_flag):
+    def define_field(field, flag_values):
+        default = field.default
+        default = list(default) if isinstance(default, tuple) else default
+        define_flag(field.name, default, _help(field), flag_values=flag_values)
+
+    return define_field
 
 
 _DEFINE = {
     str: _define_text,
-    bool: lambda field: flags.DEFINE_bool(field.name, field.default, _help(field)),
-    int: lambda field: flags.DEFINE_integer(field.name, field.default, _help(field)),
-    float: lambda field: flags.DEFINE_float(field.name, field.default, _help(field)),
-    tuple[int, ...]: lambda field: flags.DEFINE_list(
-        field.name, list(field.default), _help(field)
-    ),
+    bool: _definer(flags.DEFINE_bool),
+    int: _definer(flags.DEFINE_integer),
+    float: _definer(flags.DEFINE_float),
+    tuple[int, ...]: _definer(flags.DEFINE_list),
 }

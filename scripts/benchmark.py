@@ -9,6 +9,7 @@ Prints Markdown tables, and writes all numbers as JSON with --out. Its sections:
   exactness   its error against float64, on data with an offset too
   network     time of a training step of VGG-A
   memory      peak memory of training steps of VGG-A
+  diagnostics time and memory of measuring internal covariate shift in four networks
 
 What is compared takes turns in one process. So ratios bear with other work on the
 machine better than times do.
@@ -29,6 +30,7 @@ import _list_flags
 import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
 import tensorflow as tf
 from _benchmark import candidates
+from _benchmark import diagnostics
 from _benchmark import environment
 from _benchmark import exactness
 from _benchmark import layers
@@ -64,11 +66,20 @@ _DTYPES = _list_flags.define_names(
     "Dtypes; the halves by Keras's mixed policies. Default: float32 for layers and "
     "inference, all for exactness, float32 and bfloat16 for network and memory.",
 )
+_NETWORKS = _list_flags.define_names(
+    "networks",
+    list(diagnostics.NETWORKS),
+    tuple(diagnostics.NETWORKS),
+    "Networks of diagnostics.",
+)
 _ROUNDS = flags.DEFINE_integer(
     "rounds", 30, "Times that each call is timed.", lower_bound=1
 )
 _BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 128, "Images in a step of network and memory.", lower_bound=1
+    "batch_size",
+    128,
+    "Images in a step of network, memory, diagnostics.",
+    lower_bound=1,
 )
 _WIDTH = flags.DEFINE_float(
     "width", 1.0, "Multiplies VGG's channels in network and memory.", lower_bound=0.01
@@ -109,6 +120,7 @@ def _about():
             "sections": _SECTIONS.value,
             "shapes": _SHAPES.value,
             "dtypes": _DTYPES.value,
+            "networks": _NETWORKS.value,
             "rounds": _ROUNDS.value,
             "warmups": timing.WARMUPS,
             "batch_size": _BATCH_SIZE.value,
@@ -180,6 +192,13 @@ _MEASURES = {
     "exactness": _exactness,
     "network": lambda: _vgg(network.measure, rounds=_ROUNDS.value),
     "memory": lambda: _vgg(memory.measure),
+    "diagnostics": lambda: diagnostics.measure(
+        _NETWORKS.value,
+        batch_size=_BATCH_SIZE.value,
+        rounds=_ROUNDS.value,
+        seed=_SEED.value,
+        progress=_progress,
+    ),
 }
 
 

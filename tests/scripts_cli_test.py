@@ -142,18 +142,22 @@ class PlotTest(tf.test.TestCase):
     def test_draws_runs_of_equal_names_over_each_other(self):
         folder = os.path.join(self.root, "out")
         flags = (f"--out={folder}", "--format=svg", "--layers=two", "--log_steps")
+        flags += ("--figures=covariate_shift",)
         status, out, err = _run(self.script, *self.runs, *flags)
         self.assertEqual(status, 0, err)
-        self.assertLen(out.splitlines(), 2)
+        self.assertEqual(os.listdir(folder), ["covariate_shift.svg"])
         with open(os.path.join(folder, "covariate_shift.svg")) as file:
             text = file.read()
         self.assertIn("<!-- a/vgg -->", text)
         self.assertIn("<!-- b/vgg -->", text)
+        self.assertNotIn("<!-- one: distance -->", text)
 
     def test_user_errors(self):
+        among = "--figures must be among learning_curves, covariate_shift, "
         cases = {
             (): "no run given; pass run directories made by scripts/train.py.",
             (self.runs[0], "--layers=three"): "`layers` must be among one, two. ",
+            (self.runs[0], "--figures=loss"): among,
             (self.runs[0], f"--out={self.script}"): f"File exists: {self.script}",
         }
         for arguments, message in cases.items():

@@ -22,7 +22,7 @@ def measure(dtypes, *, batch_size, width, seed, progress, norms=tuple(network.NO
         peaks = {}
         for norm in norms:
             progress(f"memory: {dtype}, {norm}")
-            peaks[norm] = _in_new_process(peak_of_steps, norm, dtype, **options)
+            peaks[norm] = in_new_process(peak_of_steps, norm, dtype, **options)
         rows.append({"dtype": dtype, "norms": peaks})
     return rows
 
@@ -30,20 +30,21 @@ def measure(dtypes, *, batch_size, width, seed, progress, norms=tuple(network.NO
 def peak_of_steps(norm, dtype, **options):
     """Makes `STEPS` steps; returns the peaks of this process before and after."""
     step = network.training_step(norm, dtype, **options)
-    start = _peak_mib()
+    start = peak_mib()
     for _ in range(STEPS):
         step()
-    return {"start_mib": start, "peak_mib": _peak_mib()}
+    return {"start_mib": start, "peak_mib": peak_mib()}
 
 
-def _in_new_process(function, *args, **options):
+def in_new_process(function, *args, **options):
+    """What `function(*args, **options)` returns in a process of its own."""
     # "spawn": a forked process would begin with the parent's memory.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, context) as executor:
         return executor.submit(function, *args, **options).result()
 
 
-def _peak_mib():
+def peak_mib():
     """The most that this process has had resident so far."""
     if sys.platform == "linux":
         # Not getrusage: Linux hands its peak on to a child process.

@@ -1,13 +1,11 @@
 """Results of scripts/benchmark.py as Markdown, which reads well as plain text too."""
 
-import math
-import re
-
 from _list_flags import shape_text
+from _tables import MISSING
+from _tables import number
+from _tables import table
 
 from _benchmark import candidates
-
-_MISSING = "–"
 
 
 def render(results):
@@ -36,53 +34,14 @@ def section(name, rows):
     return SECTIONS[name](rows)
 
 
-def table(header, rows):
-    """An aligned table of strings; numbers stand to the right of their column."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    right = [
-        bool(rows) and all(_is_number(row[i]) for row in rows)
-        for i in range(len(header))
-    ]
-    rule = [
-        "-" * (width - 1) + ":" if to_right else "-" * width
-        for width, to_right in zip(widths, right, strict=True)
-    ]
-    lines = [_line(header, widths, right), _line(rule, widths, right)]
-    return "\n".join(lines + [_line(row, widths, right) for row in rows])
-
-
-def number(value, digits=3):
-    """`value` to some significant digits, without an exponent."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:.{decimals}f}"
-
-
 def with_quartiles(ratio, decimals=2):
     """A median and its quartiles, such as `3.41 (3.30 to 3.52)`."""
     if ratio["median"] is None:
-        return _MISSING
+        return MISSING
     median, first, third = (
         f"{value:.{decimals}f}" for value in (ratio["median"], *ratio["quartiles"])
     )
     return f"{median} ({first} to {third})"
-
-
-def _line(cells, widths, right):
-    padded = [
-        cell.rjust(width) if to_right else cell.ljust(width)
-        for cell, width, to_right in zip(cells, widths, right, strict=True)
-    ]
-    return f"| {' | '.join(padded)} |"
-
-
-def _is_number(cell):
-    return cell == _MISSING or bool(_NUMBER.fullmatch(cell))
-
-
-# With an exponent, or with quartiles.
-_NUMBER = re.compile(r"-?[\d.]+(e[+-]\d+)?( \(.*\))?")
 
 
 def _times(title, note, rows):
@@ -156,7 +115,7 @@ def _network(rows):
     for row in rows:
         for norm, ms in row["ms"].items():
             over = row["percent_over_none"].get(norm)
-            more = _MISSING if over is None else with_quartiles(over, decimals=1)
+            more = MISSING if over is None else with_quartiles(over, decimals=1)
             cells.append([row["dtype"], _norm(norm), number(ms), more])
     note = "A training step with SGD. Percentages: median and quartiles of the rounds."
     header = ["dtype", "norm", "ms", "% more than none"]
@@ -190,10 +149,41 @@ def _norm(norm):
     return candidates.NAMES.get(norm, norm)
 
 
+def _diagnostics(rows):
+    cells = [
+        [
+            row["network"],
+            str(row["groups"]),
+            number(row["ms"]["pass"]),
+            number(row["ms"]["ics"]),
+            with_quartiles(row["passes"], decimals=1),
+            with_quartiles(row["passes_per_group"]),
+            f"{row['first_seconds']:.0f}",
+            *(
+                f"{row[what]['peak_mib'] - row[what]['start_mib']:.0f}"
+                for what in ("training_mib", "ics_mib")
+            ),
+        ]
+        for row in rows
+    ]
+    note = (
+        "Milliseconds of a pass, forward and backward for all gradients, and of "
+        "measuring G and G' of all layers once; how many passes that is, and how many "
+        "a layer group: median and quartiles of the rounds. Seconds of the first "
+        "measurement, with tracing. MiB of resident memory over that of the built "
+        "model, of training steps and of measurements, graphs included. ResNet50V2 and "
+        "the VGGs on images of 32x32, with batch normalisation."
+    )
+    header = ["network", "groups", "pass ms", "ICS ms", "passes", "a group"]
+    header += ["first s", "training MiB", "ICS MiB"]
+    return f"## Internal covariate shift\n\n{note}\n\n{table(header, cells)}"
+
+
 SECTIONS = {
     "layers": _layers,
     "inference": _inference,
     "exactness": _exactness,
     "network": _network,
     "memory": _memory,
+    "diagnostics": _diagnostics,
 }

@@ -126,7 +126,7 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.named_parameters(
         ("sequential", lambda: _sequential()),
-        ("subclassed", lambda: _Residual()),
+        ("subclassed", lambda: ResidualModel()),
         ("functional", lambda: _branched()),
     )
     def test_any_model(self, build):
@@ -304,7 +304,7 @@ def _sequential():
 
 
 @keras.saving.register_keras_serializable("tfbn_tests")
-class _Residual(keras.Model):
+class ResidualModel(keras.Model):
     """Layers in a list, sums between them, one layer called twice."""
 
     def __init__(self):

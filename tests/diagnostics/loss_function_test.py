@@ -56,6 +56,15 @@ class LossFunctionTest(tf.test.TestCase):
         self.assertAllClose(values[True][0], values[True][1], rtol=1e-3)
         self.assertGreater(values[False][1], 10 * values[False][0])
 
+    def test_subclassed_models_need_not_pass_the_mode_on(self):
+        for model in (TrainingLeftOut(), TrainingIgnored()):
+            model(self.x)
+            value = diagnostics.LossFunction(model, lambda _, p: tf.reduce_sum(p**2))(
+                *diagnostics.snapshot(model), self.x, self.y
+            )
+            # Of 6 x 3 standardized values; the averages would not standardize.
+            self.assertAllClose(value, 18.0, rtol=0.01)
+
     def test_parameter_without_influence_has_a_zero_gradient(self):
         model = models.deep_linear(depth=2, units=3)
 
@@ -150,6 +159,22 @@ class LossFunctionTest(tf.test.TestCase):
         model.trainable = False
         with self.assertRaisesRegex(ValueError, "Received: unbuilt with none"):
             diagnostics.LossFunction(model, squared_error)
+
+
+@keras.saving.register_keras_serializable("tfbn_tests")
+class TrainingLeftOut(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.norm = tfbn.BatchNorm(epsilon=1e-6)
+
+    def call(self, x, training=None):
+        return self.norm(x)
+
+
+@keras.saving.register_keras_serializable("tfbn_tests")
+class TrainingIgnored(TrainingLeftOut):
+    def call(self, x):
+        return self.norm(x)
 
 
 if __name__ == "__main__":

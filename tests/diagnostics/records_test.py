@@ -198,6 +198,21 @@ class RecordsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(values, [0.5, 0.5])
         self.assertEqual(records.by_layer(rows[1:2]), {})
 
+    def test_by_layer_of_another_kind(self):
+        rows = [
+            {"step": 1, "kind": "ics", "layers": _LAYERS},
+            {"step": 2, "kind": "theory", "layers": [{"name": "bn", "norm": 3.0}]},
+            {"step": 3, "kind": "theory", "layers": [{"name": "bn", "norm": 4.0}]},
+            {"step": 4, "kind": "theory", "layers": []},
+            {"step": 5, "kind": "theory"},
+        ]
+        expected = [
+            {"step": 2, "name": "bn", "norm": 3.0},
+            {"step": 3, "name": "bn", "norm": 4.0},
+        ]
+        self.assertEqual(records.by_layer(rows, kind="theory"), {"bn": expected})
+        self.assertEqual(records.by_layer(rows, kind="replication"), {})
+
     def test_read_runs_labels_equal_names_by_their_folders(self):
         root = self.get_temp_dir()
         paths = [os.path.join(root, name) for name in ("a/vgg", "b/vgg", "b/dln")]

@@ -43,6 +43,20 @@ class TrainConfigTest(tf.test.TestCase, parameterized.TestCase):
             },
             "sampling=class_biased needs labels",
         ),
+        (
+            {"landscape_low": 5.0},
+            "landscape_low=5.0, landscape_high=4.0",
+        ),
+        ({"theory_every": 5}, "theory_every needs .*norm=batch_renorm"),
+        (
+            {"replication_every": 5, "model": "mlp"},
+            "replication_every needs .*model=mlp",
+        ),
+        (
+            {"replication_every": 5, "replication_convolutions": ()},
+            "replication_convolutions must name",
+        ),
+        ({"diagnostics_spacing": "lin"}, "diagnostics_spacing='lin'"),
         ({"learning_rate_schedule": "step"}, r"learning_rate_boundaries=\[\]"),
         ({"learning_rate_boundaries": (5,)}, "learning_rate_schedule=constant"),
     )

@@ -64,7 +64,7 @@ class RunDirectoryTest(tf.test.TestCase):
         shifts = [CovariateShift("conv1", 0.0, 1.0, 2.0, 2.0)]
         with run_directory.RunDirectory(folder, TrainConfig()) as results:
             results.train(10, {"loss": 2.0, "learning_rate": 0.1})
-            results.covariate_shift(10, shifts)
+            results.measurement("ics", 10, {"layers": [shifts[0]._asdict()]})
             results.evaluation(20, {"loss": 1.5})
         self.assertEqual(
             records.read_records(folder),

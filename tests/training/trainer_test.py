@@ -1,6 +1,8 @@
 """Tests of tfbn.training.trainer: whole runs of small networks."""
 
+import contextlib
 import glob
+import io
 import os
 import tempfile
 from unittest import mock
@@ -19,6 +21,18 @@ from tfbn.training import builders
 
 # float32 steps in another order of sums.
 RTOL = 1e-4
+
+
+# Every measurement that any network allows, cheaply.
+_ALL = {
+    "ics_every": 2,
+    "landscape_every": 2,
+    "landscape_points": 3,
+    "landscape_directions": "both",
+    "activations_every": 2,
+    "curvature_every": 2,
+    "curvature_iterations": 3,
+}
 
 
 class TrainerTest(tf.test.TestCase, parameterized.TestCase):
@@ -78,11 +92,87 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters("batch_renorm", "noisy_batch_norm")
     def test_watching_changes_nothing(self, norm):
         plain = self._trainer(_mlp(norm=norm, train_steps=6))
-        watched = self._trainer(_mlp(norm=norm, train_steps=6, ics_every=2))
+        watched = self._trainer(_mlp(norm=norm, train_steps=6, **_ALL))
         plain.train()
         watched.train()
-        self.assertLen(self._records(watched, "ics"), 3)
+        for kind in (
+            "ics",
+            "landscape",
+            "landscape_random",
+            "activations",
+            "curvature",
+        ):
+            self.assertLen(self._records(watched, kind), 3)
         self._assert_same_state(plain, watched)
+
+    def test_everything_watched_on_a_convolutional_network(self):
+        options = {"norm": "batch_norm", "model": "vgg", "width": 0.05}
+        options |= {"train_steps": 3, "learning_rate": 0.01, "eval_batch_size": 90}
+        plain = self._trainer(_mlp(**options))
+        watched = self._trainer(
+            _mlp(**options, **_ALL, theory_every=2, replication_every=2)
+        )
+        plain.train()
+        watched.train()
+        self._assert_same_state(plain, watched)
+        (*_, theory) = self._records(watched, "theory")
+        self.assertLen(theory["layers"], 8)
+        (*_, replication) = self._records(watched, "replication")
+        self.assertEqual([la["name"] for la in replication["layers"]], ["conv5"])
+        (*_, last) = self._records(watched, "activations")
+        self.assertGreater(last["layers"][0]["mean_drift"], 0.0)
+        (*_, last) = self._records(watched, "landscape")
+        self.assertAllClose(last["step_sizes"], [0.005, 0.02**0.5 * 0.1, 0.04])
+
+    def test_loss_that_is_not_finite_is_recorded_and_the_run_goes_on(self):
+        trainer = self._trainer(_linear(train_steps=4, learning_rate=1e30, **_ALL))
+        trainer.train()
+        self.assertEqual(trainer.step, 4)
+        (*_, shift) = self._records(trainer, "ics")
+        self.assertTrue(np.isnan(shift["total"]["distance"]))
+        (*_, curvature) = self._records(trainer, "curvature")
+        self.assertTrue(np.isnan(curvature["eigenvalue"]))
+        (*_, landscape) = self._records(trainer, "landscape")
+        self.assertTrue(np.isnan(landscape["beta"]))
+
+    def test_measurements_further_and_further_apart(self):
+        trainer = self._trainer(
+            _mlp(train_steps=30, activations_every=1, diagnostics_spacing="log")
+        )
+        trainer.train()
+        steps = [r["step"] for r in self._records(trainer, "activations")]
+        self.assertEqual(steps, [*range(20), 20, 22, 24, 26, 28])
+
+    def test_simulated_update_is_that_of_gradient_descent(self):
+        options = {"train_steps": 1, "ics_every": 1, "learning_rate": 1e-3}
+        by_adam, by_sgd, simulated = (
+            self._trainer(_linear(**options, **more))
+            for more in (
+                {"optimizer": "adam"},
+                {"optimizer": "sgd"},
+                {"optimizer": "adam", "ics_update": "sgd"},
+            )
+        )
+        distances = []
+        for trainer in (by_adam, by_sgd, simulated):
+            trainer.train()
+            (record,) = self._records(trainer, "ics")
+            distances.append(record["total"]["distance"])
+        self.assertAllClose(distances[1], distances[2], rtol=RTOL)
+        self.assertGreater(abs(distances[0] / distances[1] - 1.0), 0.1)
+
+    def test_costs_are_told_once(self):
+        trainer = self._trainer(_mlp(train_steps=4, ics_every=2), progress=True)
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            trainer.train()
+        lines = out.getvalue().splitlines()
+        (first,) = [line for line in lines if line.startswith("Measuring ")]
+        self.assertRegex(
+            first, r"ics every 2 steps; each about \d\.\d forward and back"
+        )
+        (last,) = [line for line in lines if line.startswith("Measured ")]
+        self.assertRegex(last, r"ics 2 times, \d\.\d\d s each \(the first \d+\.\d s\)")
 
     def test_covariate_shift_is_that_of_the_optimizers_update(self):
         trainer = self._trainer(
@@ -141,7 +231,7 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(int(layer.step), 26)
 
     def test_summaries_can_be_read_back(self):
-        trainer = self._trainer(_mlp(train_steps=4, log_every=2, ics_every=2))
+        trainer = self._trainer(_mlp(train_steps=4, log_every=2, **_ALL))
         trainer.train()
         (path,) = glob.glob(os.path.join(trainer.run_dir, "events.out.tfevents.*"))
         tags = {
@@ -157,10 +247,18 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
             "eval/accuracy",
             "diagnostics/ics_distance/dense2",
             "diagnostics/ics_cosine/logits",
+            "diagnostics/ics_total_distance",
+            "diagnostics/landscape_losses_upper",
+            "diagnostics/landscape_beta",
+            "diagnostics/activations_mean_change/dense1",
+            "diagnostics/curvature_eigenvalue",
         ):
             self.assertIn(tag, tags)
         last = self._records(trainer, "train")[-1]
         self.assertAllClose(tags["train/loss"], (last["step"], last["loss"]))
+        last = self._records(trainer, "landscape")[-1]
+        upper = tags["diagnostics/landscape_losses_upper"]
+        self.assertAllClose(upper, (last["step"], max(last["losses"])))
 
     def test_saved_model_is_the_trained_one(self):
         trainer = self._trainer(_mlp(norm="batch_renorm", train_steps=2))
@@ -213,10 +311,10 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
             self._trainer(config)
         self.assertEqual(os.listdir(self._folder), [])
 
-    def _trainer(self, options):
+    def _trainer(self, options, progress=False):
         self._folder = tempfile.mkdtemp(dir=self.get_temp_dir())
         run_dir = os.path.join(self._folder, "run")
-        return Trainer(TrainConfig(run_dir=run_dir, progress=False, **options))
+        return Trainer(TrainConfig(run_dir=run_dir, progress=progress, **options))
 
     def _records(self, trainer, kind):
         return records.read_records(trainer.run_dir, kind)

@@ -1,23 +1,63 @@
 """Instruments that show why normalisation helps. Watching changes nothing."""
 
+from tfbn.diagnostics.activations import ActivationMeter
+from tfbn.diagnostics.activations import Activations
+from tfbn.diagnostics.activations import LayerActivations
+from tfbn.diagnostics.activations import activation_moments
 from tfbn.diagnostics.covariate_shift import CovariateShift
 from tfbn.diagnostics.covariate_shift import CovariateShiftMeter
 from tfbn.diagnostics.covariate_shift import internal_covariate_shift
 from tfbn.diagnostics.covariate_shift import total_shift
+from tfbn.diagnostics.curvature import Curvature
+from tfbn.diagnostics.curvature import CurvatureMeter
+from tfbn.diagnostics.curvature import hessian_top_eigenvalue
+from tfbn.diagnostics.landscape import Landscape
+from tfbn.diagnostics.landscape import LandscapeMeter
+from tfbn.diagnostics.landscape import landscape
+from tfbn.diagnostics.landscape import relative_step_sizes
 from tfbn.diagnostics.layer_groups import LayerGroup
 from tfbn.diagnostics.layer_groups import layer_groups
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
+from tfbn.diagnostics.replication import ReplicationMeter
+from tfbn.diagnostics.replication import ReplicationShift
+from tfbn.diagnostics.surface import LossSurface
+from tfbn.diagnostics.surface import SurfaceMeter
+from tfbn.diagnostics.surface import filter_normalized_directions
+from tfbn.diagnostics.surface import loss_surface
+from tfbn.diagnostics.theory import GradientIdentities
+from tfbn.diagnostics.theory import GradientIdentityMeter
+from tfbn.diagnostics.theory import gradient_identities
 
 __all__ = [
+    "ActivationMeter",
+    "Activations",
     "CovariateShift",
     "CovariateShiftMeter",
+    "Curvature",
+    "CurvatureMeter",
+    "GradientIdentities",
+    "GradientIdentityMeter",
+    "Landscape",
+    "LandscapeMeter",
+    "LayerActivations",
     "LayerGroup",
     "LossFunction",
+    "LossSurface",
+    "ReplicationMeter",
+    "ReplicationShift",
     "State",
+    "SurfaceMeter",
+    "activation_moments",
+    "filter_normalized_directions",
+    "gradient_identities",
+    "hessian_top_eigenvalue",
     "internal_covariate_shift",
+    "landscape",
     "layer_groups",
+    "loss_surface",
+    "relative_step_sizes",
     "snapshot",
     "total_shift",
 ]

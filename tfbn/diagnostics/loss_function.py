@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 
 from tfbn.diagnostics.layer_calls import all_layers
@@ -69,7 +70,7 @@ class LossFunction:
         Raises:
             ValueError: if the batch does not fit, or the loss is not a scalar.
         """
-        y_pred, penalties = self._predict(parameters, buffers, x)
+        y_pred, penalties = self._predict(State(parameters, buffers), x)
         loss = self._loss_of(y, y_pred)
         return tf.add_n([loss, *(tf.cast(p, loss.dtype) for p in penalties)])
 
@@ -101,18 +102,24 @@ class LossFunction:
             gradients = [g / self._scale for g in gradients]
         return loss, gradients
 
-    def _predict(self, parameters, buffers, x):
+    def _predict(self, state, x):
         """The model's outputs, and the penalties of its regularizers."""
+        model = self.model
+        variables = [*model.trainable_variables, *model.non_trainable_variables]
+        values = [*state.parameters, *state.buffers]
+        # Not `model.stateless_call`: it leaves out `__call__`, and with that the mode
+        # of layers that a subclassed model calls without an argument `training`.
+        scope = keras.StatelessScope(
+            state_mapping=list(zip(variables, values, strict=True)), collect_losses=True
+        )
         try:
-            y_pred, _, penalties = self.model.stateless_call(
-                parameters, buffers, x, training=self._training, return_losses=True
-            )
+            with scope:
+                return model(x, training=self._training), model.losses
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             raise ValueError(
-                f"x must be a batch that model {self.model.name} takes. Received: x of "
+                f"x must be a batch that model {model.name} takes. Received: x of "
                 f"{_shapes(x)}. {_first_line(error)}"
             ) from error
-        return y_pred, penalties
 
     def _loss_of(self, y, y_pred):
         try:

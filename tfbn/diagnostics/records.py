@@ -6,8 +6,33 @@ and the string `kind`; the other values depend on the kind:
 * `train`: `loss`, `learning_rate` and, where they exist, `accuracy`, `rmax` and
   `dmax`: means over the steps since the previous record of this kind.
 * `eval`: `loss` and, where it exists, `accuracy`: test split, inference mode.
-* `ics`: `layers`, a list of objects in forward order, each with `name`, `distance`
-  (|G - G'|_2), `cosine` (of G and G'), `norm` (|G|_2) and `norm_after` (|G'|_2).
+* `ics` (internal covariate shift): `layers`, a list of objects in forward order, each
+  with `name`, `distance` (|G - G'|_2), `cosine` (of G and G'), `norm` (|G|_2) and
+  `norm_after` (|G'|_2); `total`, the same numbers over all parameters.
+* `landscape` (along the gradient g) and `landscape_random` (along a random direction
+  of g's length): `loss` and `gradient_norm` at the point itself, `step_sizes`, and one
+  number for each of these in `losses` and `gradient_distances` (|g' - g|_2); `beta` and
+  `local_linearity`; `layers`, each with `name` and `gradient_distances`; and, where it
+  is known, `learning_rate`.
+* `activations`: `layers`, each with `name`; `mean` and `variance`, averages over the
+  units of each unit's mean and variance over the batch; `mean_change` and
+  `variance_change`, averages of what the update of this step changed in them, and
+  `mean_drift` and `variance_drift`, of what changed since the first measurement (all
+  four in absolute value; missing or None where there was nothing to compare with); of
+  one `unit` its `unit_mean`, `unit_variance` and `percentiles` [15th, 50th, 85th]; and
+  `histogram`, an object of `edges` [b + 1] and `counts` [b].
+* `curvature` (of the loss's Hessian): `eigenvalue` (the largest), `smallest`,
+  `residual`, `iterations`; `nodes` and `weights`, its spectrum as Lanczos's quadrature
+  has it; `layers`, each with `name`, `eigenvalue` and `residual`; may be empty.
+* `replication` (a public replication's estimators): `layers`, each with `name`,
+  `distance`, `cosine`, `gradient_sum` (|g_t + g_{t+1}|_2), `gradient_change` (of their
+  difference), and `distance_faulty` and `cosine_faulty`, which compare gradients of two
+  different functions.
+* `theory` (Theorem 4.1): `layers`, each with `name`, `norm`, `bound`, `printed_bound`
+  (negative where it is of no number), `relative_error`, `channel_violations`,
+  `sum_residual`, `projection_residual` and others.
+* `surface`: `radii` [n], and `losses` [n] along one direction or [n][n] along two
+  (rows: the first direction).
 
 JSON has no number for NaN or infinity, so those are written as the strings "NaN",
 "Infinity" and "-Infinity": each line is strict JSON, and reading gives floats back.
@@ -182,19 +207,21 @@ def column(records: Iterable[Mapping], name: str) -> tuple[np.ndarray, np.ndarra
     return steps, values
 
 
-def by_layer(records: Iterable[Mapping]) -> dict[str, list[dict]]:
-    """Returns the entries of `ics` records layer by layer, in forward order.
+def by_layer(records: Iterable[Mapping], kind: str = "ics") -> dict[str, list[dict]]:
+    """Returns the entries of `layers` layer by layer, in forward order.
 
     Args:
-        records: records of any kinds; only those of kind "ics" are used.
+        records: records of any kinds; only those of kind `kind` are used.
+        kind: a kind whose records hold `layers`.
 
     Returns:
-        A dict from layer name to a list of flat records (`step`, `distance`,
-        `cosine`, `norm`, `norm_after`), which `column` takes.
+        A dict from layer name to a list of flat records: the `step`, and what the kind
+        holds for a layer ("ics": `distance`, `cosine`, `norm`, `norm_after`). `column`
+        takes such a list. Records without `layers` add nothing.
     """
     layers = {}
-    for record in select(records, "ics"):
-        for layer in record["layers"]:
+    for record in select(records, kind):
+        for layer in record.get("layers") or ():
             entry = {"step": record["step"], **layer}
             layers.setdefault(layer["name"], []).append(entry)
     return layers

@@ -6,6 +6,8 @@ import keras
 
 from tfbn import data
 from tfbn import validation
+from tfbn.diagnostics import instruments
+from tfbn.training import cadence
 
 MODELS = ("vgg", "deep_linear", "mlp")
 NORMS = (
@@ -144,11 +146,80 @@ class TrainConfig:
         1000, "Steps between evaluations; 0: only at the end.", minimum=0
     )
     eval_batch_size: int = _option(1000, "Examples in an evaluation batch.", minimum=1)
+    diagnostics_spacing: str = _option(
+        "linear",
+        "Steps between the measurements below: as given, or (log) growing to about a "
+        "tenth of the step, in multiples of what is given.",
+        choices=cadence.SPACINGS,
+    )
     ics_every: int = _option(
         0,
         "Steps between measurements of internal covariate shift (G and G' of every "
-        "layer; one costs about as much as one step a layer); 0: never.",
+        "layer; one costs about 0.4 steps a layer, and one); 0: never.",
         minimum=0,
+    )
+    ics_update: str = _option(
+        "optimizer",
+        "Update that the covariate shift is of: the optimizer's, or that of a step of "
+        "plain SGD.",
+        choices=instruments.UPDATES,
+    )
+    landscape_every: int = _option(
+        0,
+        "Steps between measurements of the loss landscape along the gradient (loss "
+        "range, gradient predictiveness, effective beta, local linearity; one costs "
+        "--landscape_points + 1 steps); 0: never.",
+        minimum=0,
+    )
+    landscape_low: float = _option(
+        0.5, "Landscape: least step size, in learning rates.", above=0.0
+    )
+    landscape_high: float = _option(
+        4.0, "Landscape: largest step size, in learning rates.", above=0.0
+    )
+    landscape_points: int = _option(
+        8, "Landscape: number of step sizes, in geometric spacing.", minimum=2
+    )
+    landscape_directions: str = _option(
+        "gradient",
+        "Landscape: down the gradient, along random directions of its length, or both.",
+        choices=instruments.DIRECTIONS,
+    )
+    activations_every: int = _option(
+        0,
+        "Steps between measurements of every layer's activations (moments, their "
+        "change, percentiles, histograms; one costs two forward passes); 0: never.",
+        minimum=0,
+    )
+    activations_unit: int = _option(
+        0, "Activations: the unit whose percentiles are taken.", minimum=0
+    )
+    curvature_every: int = _option(
+        0,
+        "Steps between measurements of the Hessian's largest eigenvalue and spectrum "
+        "(one costs about three steps an iteration); 0: never.",
+        minimum=0,
+    )
+    curvature_iterations: int = _option(
+        20, "Curvature: most iterations of Lanczos.", minimum=1
+    )
+    curvature_per_layer: bool = _option(
+        False, "Curvature: of each layer too, at as many iterations each."
+    )
+    theory_every: int = _option(
+        0,
+        "Steps between checks of theorem 4.1 and the gradient identities on the batch "
+        "normalisation layers (one costs about a step); 0: never.",
+        minimum=0,
+    )
+    replication_every: int = _option(
+        0,
+        "Steps between measurements by a public replication's estimators, faults "
+        "included (one costs two steps a convolution, and two); 0: never.",
+        minimum=0,
+    )
+    replication_convolutions: tuple[int, ...] = _option(
+        (5,), "Replication: the convolutions measured, from 1 on.", minimum=1
     )
     progress: bool = _option(True, "Show a progress bar.")
 
@@ -251,4 +322,28 @@ def _check_combination(config):
             "learning_rate_boundaries goes with learning_rate_schedule=step. Received: "
             f"learning_rate_schedule={config.learning_rate_schedule}, "
             f"learning_rate_boundaries={list(config.learning_rate_boundaries)}."
+        )
+    _check_watching(config)
+
+
+def _check_watching(config):
+    """The same, of the measurements."""
+    if config.landscape_low >= config.landscape_high:
+        raise ValueError(
+            "landscape_low must be less than landscape_high. Received: landscape_low="
+            f"{config.landscape_low}, landscape_high={config.landscape_high}."
+        )
+    if config.theory_every and config.norm not in ("batch_norm", "noisy_batch_norm"):
+        raise ValueError(
+            "theory_every needs batch normalisation: norm=batch_norm or "
+            f"noisy_batch_norm. Received: norm={config.norm}."
+        )
+    if config.replication_every and config.model != "vgg":
+        raise ValueError(
+            "replication_every needs convolutions: model=vgg. Received: "
+            f"model={config.model}."
+        )
+    if config.replication_every and not config.replication_convolutions:
+        raise ValueError(
+            "replication_convolutions must name one or more. Received: none."
         )

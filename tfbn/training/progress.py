@@ -39,6 +39,11 @@ class Progress:
         yield
         self._seconds_aside += self._clock() - begin
 
+    def note(self, text):
+        """Says something before or after the steps, or nothing (None)."""
+        if self._enabled and text:
+            print(text, flush=True)
+
     def update(self, step, metrics):
         """Tells of `step` steps done and the latest `metrics`, a dict of floats."""
         now = self._clock() - self._seconds_aside

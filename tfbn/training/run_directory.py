@@ -9,15 +9,11 @@ import tensorflow as tf
 
 from tfbn.diagnostics import records
 from tfbn.training import config as config_lib
+from tfbn.training import summaries
 from tfbn.version import __version__
 
 FLAGS_FILE = "flags.cfg"
 MODEL_FILE = "model.keras"
-
-_SCALAR = tf.compat.v1.SummaryMetadata(
-    plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
-    data_class=1,  # DATA_CLASS_SCALAR
-)
 
 
 def choose(config, now=None):
@@ -31,7 +27,7 @@ def choose(config, now=None):
     if not config.run_dir:
         now = now or datetime.datetime.now()
         name = f"{config.dataset}_{config.model}_{config.norm}_{now:%Y%m%d-%H%M%S}"
-        return _unused(os.path.join("runs", name))
+        return unused(os.path.join("runs", name))
     path = config.run_dir
     if os.path.exists(os.path.join(path, FLAGS_FILE)):
         raise ValueError(
@@ -63,7 +59,7 @@ class RunDirectory:
         os.makedirs(path, exist_ok=True)
         self._write_flags(config)
         self._records = records.RecordWriter(path)
-        self._summaries = tf.summary.create_file_writer(path)
+        self._summaries = summaries.SummaryWriter(path)
 
     def __enter__(self):
         return self
@@ -80,12 +76,10 @@ class RunDirectory:
         """A record of the test split."""
         self._write("eval", step, values)
 
-    def covariate_shift(self, step, shifts):
-        """A record of `CovariateShift`, one a layer."""
-        self._records.write("ics", step, layers=[shift._asdict() for shift in shifts])
-        for shift in shifts:
-            self._scalar(f"diagnostics/ics_distance/{shift.name}", shift.distance, step)
-            self._scalar(f"diagnostics/ics_cosine/{shift.name}", shift.cosine, step)
+    def measurement(self, kind, step, values):
+        """A diagnostic's record."""
+        self._records.write(kind, step, **values)
+        self._summaries.measurement(kind, step, values)
 
     def save_model(self, model):
         """Writes the model as `model.keras`."""
@@ -94,15 +88,7 @@ class RunDirectory:
     def _write(self, kind, step, values):
         self._records.write(kind, step, **values)
         for name, value in values.items():
-            self._scalar(f"{kind}/{name}", value, step)
-
-    def _scalar(self, tag, value, step):
-        # What tf.summary.scalar writes; that one needs the tensorboard package, which
-        # tensorflow does not bring.
-        with self._summaries.as_default():
-            tf.summary.write(
-                tag, tf.constant(value, tf.float32), step, metadata=_SCALAR
-            )
+            self._summaries.scalar(f"{kind}/{name}", value, step)
 
     def _write_flags(self, config):
         lines = [
@@ -115,7 +101,7 @@ class RunDirectory:
             file.write("\n".join(lines) + "\n")
 
 
-def _unused(path):
+def unused(path):
     """`path`, or the first of path-2, path-3, ... that does not exist."""
     candidate, number = path, 2
     while os.path.exists(candidate):

@@ -1,5 +1,6 @@
 """What a network is trained for: its loss and how well it does."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,17 +23,23 @@ class Task(NamedTuple):
     loss_is_sum: bool
 
 
-def task_of(dataset):
-    """Classification with cross-entropy, or regression with half the squared error."""
+def task_of(dataset, *, probabilities=False):
+    """Classification with cross-entropy, or regression with half the squared error.
+
+    Args:
+        dataset: `tfbn.data.Dataset`.
+        probabilities: bool, whether a classifier gives these instead of logits.
+    """
     if dataset.num_classes is None:
         return Task(half_squared_error, None, loss_is_sum=True)
-    return Task(mean_cross_entropy, accuracy, loss_is_sum=False)
+    loss = functools.partial(mean_cross_entropy, from_logits=not probabilities)
+    return Task(loss, accuracy, loss_is_sum=False)
 
 
-def mean_cross_entropy(y_true, y_pred):
+def mean_cross_entropy(y_true, y_pred, *, from_logits=True):
     """The mean cross-entropy of logits `[n, classes]` with labels `[n]`."""
     losses = keras.losses.sparse_categorical_crossentropy(
-        y_true, y_pred, from_logits=True
+        y_true, y_pred, from_logits=from_logits
     )
     return tf.reduce_mean(losses)
 

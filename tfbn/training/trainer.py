@@ -6,11 +6,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbn.diagnostics.covariate_shift import CovariateShiftMeter
+from tfbn.diagnostics.instruments import Moment
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.layers import BatchRenorm
 from tfbn.training import builders
 from tfbn.training import run_directory
+from tfbn.training import watching
+from tfbn.training.cadence import Cadence
 from tfbn.training.progress import Progress
 from tfbn.training.step import Steps
 from tfbn.training.task import task_of
@@ -50,17 +52,18 @@ class Trainer:
         dataset = builders.build_dataset(config)
         self._batches = builders.build_batches(config, dataset)
         self._task = task_of(dataset)
+        jit_compile = _jit_compile(config.jit_compile)
+        self._optimizer = builders.build_optimizer(config)
         with _dtype_policy(config.dtype_policy):
             self.model = builders.build_model(config, dataset)
-        self._optimizer = builders.build_optimizer(config)
+            self._watches = watching.watches(
+                config, self.model, self._task.loss, dataset, jit_compile=jit_compile
+            )
         self._steps = Steps(
-            self.model,
-            self._optimizer,
-            self._task,
-            dataset,
-            jit_compile=_jit_compile(config.jit_compile),
+            self.model, self._optimizer, self._task, dataset, jit_compile=jit_compile
         )
-        self._shift_meter = CovariateShiftMeter(self.model, self._task.loss)
+        self._log = Cadence(config.log_every)
+        self._evaluate_at = Cadence(config.eval_every)
         self._since_record = []
         self.step = 0
 
@@ -70,10 +73,12 @@ class Trainer:
         progress = Progress(
             config.train_steps, config.batch_size, enabled=config.progress
         )
+        self._announce(progress)
         with run_directory.RunDirectory(self.run_dir, config) as results:
             while self.step < config.train_steps:
-                if _due(self.step, config.ics_every):
-                    metrics = self._measured_step(results)
+                due = [w for w in self._watches if w.cadence.due(self.step)]
+                if due:
+                    metrics = self._measured_step(due, results, progress)
                 else:
                     metrics = self._advance(self._steps_to_next_event())
                 self._record(results)
@@ -82,7 +87,16 @@ class Trainer:
                     with progress.aside():
                         evaluation = self._evaluate(results)
             results.save_model(self.model)
+        for watch in self._watches:
+            progress.note(watching.summed_up(watch))
         return evaluation
+
+    def _announce(self, progress):
+        num_parameters = sum(
+            int(np.prod(v.shape)) for v in self.model.trainable_variables
+        )
+        for watch in self._watches:
+            progress.note(watching.announced(watch, num_parameters))
 
     def _advance(self, num_steps):
         """Makes `num_steps` steps; returns the means of their metrics."""
@@ -92,27 +106,39 @@ class Trainer:
         self._since_record.append(metrics)
         return _means([metrics])
 
-    def _measured_step(self, results):
-        """Makes one step and measures the covariate shift that its update caused."""
-        before, step = snapshot(self.model), self.step
+    def _measured_step(self, watches, results, progress):
+        """Makes one step, and the measurements of it."""
+        step, before = self.step, snapshot(self.model)
+        learning_rate = float(self._optimizer.learning_rate)
         metrics = self._advance(1)
-        after = snapshot(self.model)
-        x, y = self._steps.batch(self._batches.indices(step))
-        shifts = self._shift_meter(before, after.parameters, x, y)
-        results.covariate_shift(step, shifts)
+        with progress.aside():
+            moment = Moment(
+                step=step,
+                before=before,
+                after=snapshot(self.model),
+                batch=self._batch(step),
+                next_batch=self._batch(step + 1),
+                probe=self._batch(0),
+                learning_rate=learning_rate,
+            )
+            for watch in watches:
+                watch.measure(moment, results.measurement)
         return metrics
 
+    def _batch(self, step):
+        return self._steps.batch(self._batches.indices(step))
+
     def _steps_to_next_event(self):
-        config = self.config
-        every = (config.log_every, config.eval_every, config.ics_every)
+        cadences = [self._log, self._evaluate_at, *(w.cadence for w in self._watches)]
+        following = [cadence.next(self.step) for cadence in cadences]
         return min(
-            config.steps_per_execution,
-            config.train_steps - self.step,
-            *(period - self.step % period for period in every if period),
+            self.config.steps_per_execution,
+            self.config.train_steps - self.step,
+            *(step - self.step for step in following if step is not None),
         )
 
     def _record(self, results):
-        if not (_due(self.step, self.config.log_every) or self._done()):
+        if not (self._log.due(self.step) or self._done()):
             return
         values = _means(self._since_record)
         values["learning_rate"] = float(self._optimizer.learning_rate)
@@ -129,7 +155,7 @@ class Trainer:
         return {}
 
     def _evaluation_due(self):
-        return _due(self.step, self.config.eval_every) or self._done()
+        return self._evaluate_at.due(self.step) or self._done()
 
     def _evaluate(self, results):
         evaluation = self._steps.evaluate(self.config.eval_batch_size)
@@ -138,10 +164,6 @@ class Trainer:
 
     def _done(self):
         return self.step >= self.config.train_steps
-
-
-def _due(step, period):
-    return period > 0 and step % period == 0
 
 
 def _means(metrics):

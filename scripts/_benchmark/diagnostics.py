@@ -1,0 +1,137 @@
+"""Time and memory of measuring internal covariate shift, each in its own process.
+
+A pass is forward and backward of the whole network for all of its gradients. Memory is
+that of the host, as in `memory`.
+"""
+
+import time
+
+import keras
+import tensorflow as tf
+
+import tfbn
+from _benchmark import memory
+from _benchmark import timing
+from tfbn import diagnostics
+from tfbn.diagnostics import measurement
+from tfbn.training import task as task_lib
+
+STEPS = 3  # of training, and measurements, before a peak is read
+
+
+def measure(networks, *, batch_size, rounds, seed, progress):
+    """A list of rows, one a network, with times, and peaks of memory in MiB."""
+    options = {"batch_size": batch_size, "seed": seed}
+    rows = []
+    for name in networks:
+        progress(f"diagnostics: {name}")
+        row = memory.in_new_process(times, name, rounds=rounds, **options)
+        for what in ("training", "ics"):
+            progress(f"diagnostics: {name}, memory of {what}")
+            row[f"{what}_mib"] = memory.in_new_process(peak, name, what, **options)
+        rows.append({"network": name, **row})
+    return rows
+
+
+def times(name, *, rounds, batch_size, seed):
+    """Seconds of a pass and of a measurement, and what a group costs in passes."""
+    model, loss, batch = NETWORKS[name](batch_size, seed)
+    state = diagnostics.snapshot(model)
+    gradients = measurement.compiled(diagnostics.LossFunction(model, loss).gradients)
+    measure_shift = _shift(model, loss, batch)
+    begin = time.perf_counter()
+    measure_shift()
+    first = time.perf_counter() - begin
+    calls = {
+        "pass": timing.blocking(gradients, *state, *batch),
+        "ics": timing.blocking(measure_shift),
+    }
+    seconds = timing.interleaved(calls, rounds=rounds, warmups=1, seed=seed)
+    groups = len(diagnostics.layer_groups(model))
+    passes = timing.ratio(seconds["ics"], seconds["pass"])
+    return {
+        "groups": groups,
+        "parameters": model.count_params(),
+        "ms": timing.median_ms(seconds),
+        "passes": passes,
+        "passes_per_group": {
+            "median": passes["median"] / groups,
+            "quartiles": [q / groups for q in passes["quartiles"]],
+        },
+        "first_seconds": first,
+    }
+
+
+def peak(name, what, *, batch_size, seed):
+    """The peaks of this process: model built, graph traced, and after `STEPS` runs.
+
+    Args:
+        what: "training", steps of SGD, or "ics".
+    """
+    model, loss, batch = NETWORKS[name](batch_size, seed)
+    run = {"training": _training_step, "ics": _shift}[what](model, loss, batch)
+    built = memory.peak_mib()
+    for _ in range(STEPS):
+        run()
+    return {"start_mib": built, "peak_mib": memory.peak_mib()}
+
+
+def _training_step(model, loss, batch):
+    optimizer = keras.optimizers.SGD(1e-9)
+    optimizer.build(model.trainable_variables)
+    x, y = batch
+
+    @tf.function
+    def step():
+        variables = model.trainable_variables
+        with tf.GradientTape() as tape:
+            value = loss(y, model(x, training=True))
+        optimizer.apply(tape.gradient(value, variables), variables)
+
+    return step
+
+
+def _shift(model, loss, batch):
+    meter = diagnostics.CovariateShiftMeter(model, loss)
+    return lambda: meter.simulated(
+        diagnostics.snapshot(model), *batch, learning_rate=1e-3
+    )
+
+
+def _images(batch_size):
+    x = tf.random.stateless_normal((batch_size, 32, 32, 3), [0, 1])
+    y = tf.random.stateless_uniform((batch_size,), [0, 2], 0, 10, tf.int32)
+    return x, y
+
+
+def _vgg(depth):
+    def build(batch_size, seed):
+        keras.utils.set_random_seed(seed)
+        model = tfbn.models.vgg(depth, norm=tfbn.BatchNorm)
+        return model, task_lib.mean_cross_entropy, _images(batch_size)
+
+    return build
+
+
+def _resnet(batch_size, seed):
+    keras.utils.set_random_seed(seed)
+    model = keras.applications.ResNet50V2(
+        weights=None, classes=10, input_shape=(32, 32, 3), classifier_activation=None
+    )
+    return model, task_lib.mean_cross_entropy, _images(batch_size)
+
+
+def _deep_linear(batch_size, seed):
+    del batch_size  # it is trained on all of its examples
+    keras.utils.set_random_seed(seed)
+    model = tfbn.models.deep_linear(25, 10, norm=tfbn.BatchNorm)
+    x, y = (tf.random.stateless_normal((1000, 10), [0, i]) for i in (1, 2))
+    return model, task_lib.half_squared_error, (x, y)
+
+
+NETWORKS = {
+    "VGG-A": _vgg("A"),
+    "VGG-E": _vgg("E"),
+    "ResNet50V2": _resnet,
+    "DLN-25": _deep_linear,
+}

@@ -1,0 +1,376 @@
+"""Curvature of the training loss: extreme eigenvalues of its Hessian, by Lanczos.
+
+The effective beta-smoothness of Santurkar et al. 2018 (arXiv 1805.11604, section 3.1)
+looks along the gradient. The largest eigenvalue of the Hessian is the smoothness at a
+point over all directions, and 2 / eigenvalue the largest step at which gradient descent
+on the local quadratic is stable. The paper does not measure it; the method here is that
+of Ghorbani et al. 2019 (arXiv 1901.10159): m steps of Lanczos's three-term recurrence
+from a random vector v of length 1,
+
+```
+w = H q_j - beta_{j-1} q_{j-1}       alpha_j = <w, q_j>          q_1 = v, beta_0 = 0
+w <- w - alpha_j q_j                 beta_j = |w|                q_{j+1} = w / beta_j
+```
+
+make a tridiagonal T (alpha on the diagonal, beta beside it). Its eigenvalues are the
+nodes, and the squared first components of its eigenvectors the weights, of the Gauss
+quadrature of the spectral density that v sees: sum(weights * f(nodes)) = v' f(H) v for
+every polynomial f of degree up to 2m - 1 (Golub & Welsch 1969). Its largest and
+smallest nodes approach those of H from inside.
+"""
+
+import contextlib
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfbn import validation
+from tfbn.diagnostics import measurement
+from tfbn.diagnostics.layer_groups import LayerGroup
+from tfbn.diagnostics.layer_groups import layer_groups
+from tfbn.diagnostics.loss_function import LossFunction
+from tfbn.diagnostics.loss_function import snapshot
+
+# Forward and backward passes that take as long as one Hessian-vector product: the
+# product goes backward through both of a gradient's.
+_PASSES = 3.0
+
+# The vectors of a product are this much longer than 1, so that a float16 model's
+# derivatives do not vanish; a power of two, exact in other dtypes.
+_SCALE = 1024.0
+
+
+class Curvature(NamedTuple):
+    """What Lanczos says of one Hessian, or of the block of a layer group.
+
+    Attributes:
+        eigenvalue: float, the largest (algebraic) eigenvalue. NaN, as all the rest, if
+            the loss or a product is not finite.
+        smallest: float, the smallest node: the smallest eigenvalue, or above it where
+            it has not converged.
+        residual: float, |H v - eigenvalue * v| of the eigenvector found, estimated as
+            |beta_m s_m|: an eigenvalue of H is that near. It holds no rounding errors.
+        iterations: int, Hessian-vector products made.
+        nodes, weights: float64 arrays `[iterations]`, in ascending order of the nodes;
+            the weights sum to 1.
+        name: str, of the group; None for all parameters.
+        layers: tuple of `Curvature`, one a group; empty if not asked for.
+    """
+
+    eigenvalue: float
+    smallest: float
+    residual: float
+    iterations: int
+    nodes: np.ndarray
+    weights: np.ndarray
+    name: str | None = None
+    layers: tuple = ()
+
+    def record(self):
+        """Plain numbers and lists, for the records of kind `curvature`."""
+        return {
+            "eigenvalue": self.eigenvalue,
+            "smallest": self.smallest,
+            "residual": self.residual,
+            "iterations": self.iterations,
+            "nodes": self.nodes.tolist(),
+            "weights": self.weights.tolist(),
+            "layers": [
+                {"name": c.name, "eigenvalue": c.eigenvalue, "residual": c.residual}
+                for c in self.layers
+            ],
+        }
+
+
+class CurvatureMeter:
+    """Measures the curvature of one model's loss, whole and layer by layer.
+
+    A layer's curvature is that of its block of the Hessian: second derivatives for the
+    parameters of its group, all others fixed.
+
+    Lanczos runs without reorthogonalisation: of long runs the vectors lose
+    orthogonality, and eigenvalues that have converged come up as nodes again. That
+    moves no extreme eigenvalue, and copies share the weight of the one (Paige 1980). A
+    start vector that happens to be nearly orthogonal to the first eigenvector finds
+    the next one instead; another `seed` tells.
+
+    Derivatives are TensorFlow's: of ReLU and max pooling, whose slope is constant but
+    at jumps, the second is 0; `BatchRenorm`'s r and d are constants in second
+    derivatives as they are in first ones, and so is what a layer stops the gradient
+    of. Except `tf.nn.moments`, whose mean is such a constant (in the variance): Keras's
+    batch and group normalisation would have a wrong Hessian, and get the right one
+    here. In half precision a product has that precision's rounding errors, about 1e-2
+    (bfloat16) or 1e-3 (float16) of it.
+
+    Cost: `iterations` Hessian-vector products at most, as many for each group, each
+    about three forward and backward passes; in memory three vectors of the
+    parameters' size, and about twice the activations of a training step. The first
+    call traces one product, and one a group.
+
+    No state changes.
+
+    Args:
+        model: a built Keras model.
+        loss: function `loss(y_true, y_pred)` -> scalar.
+        groups: as in `layer_groups`; for `per_layer=True` only.
+        per_layer: bool, measure each group too. Default False.
+        iterations: int >= 1, the largest number of products. Default 100, of which an
+            early stop leaves few; Ghorbani et al. take 90 for a density. There are
+            never more than parameters.
+        tolerance: float >= 0; a run ends when residual <= tolerance * |eigenvalue|.
+            Default 1e-3 (PyHessian's for its power iteration); the eigenvalue is then
+            exact to about tolerance^2 times eigenvalue / gap. Take 0 for a density: all
+            iterations are made, unless the vectors end before.
+        seed: int >= 0, of the start vector. Default 0.
+        training: bool, the model's mode: batch statistics and noise. Default True.
+        jit_compile: bool, whether XLA compiles the product. Default False.
+
+    Raises:
+        ValueError: for an argument outside its range, groups without `per_layer`, a
+            model without trainable variables, or a group that names an unknown layer.
+    """
+
+    def __init__(
+        self,
+        model,
+        loss,
+        *,
+        groups=None,
+        per_layer=False,
+        iterations=100,
+        tolerance=1e-3,
+        seed=0,
+        training=True,
+        jit_compile=False,
+    ):
+        if not validation.boolean("per_layer", per_layer) and groups is not None:
+            raise ValueError(
+                "groups must be None unless per_layer is True. Received: "
+                f"groups={groups}, per_layer=False. Give per_layer=True."
+            )
+        loss = LossFunction(
+            model, loss, training=validation.boolean("training", training)
+        )
+        options = _options(iterations, tolerance, seed, jit_compile)
+        chosen = layer_groups(model, groups) if per_layer else []
+        self._whole = _Block(loss, _all_parameters(model), **options)
+        self._parts = [_Block(loss, group, **options) for group in chosen]
+
+    def __call__(self, state, x, y):
+        """The curvature at a state.
+
+        Args:
+            state: `State`.
+            x, y: the batch: tensors, or structures of them.
+
+        Returns:
+            `Curvature` of all parameters, with that of the groups in `layers`.
+        """
+        whole = self._whole.spectrum(state, x, y)
+        return whole._replace(
+            layers=tuple(b.spectrum(state, x, y) for b in self._parts)
+        )
+
+    @property
+    def cost(self):
+        """`measurement.Cost` of a call, if no run ends early."""
+        products = sum(block.most_iterations for block in [self._whole, *self._parts])
+        return measurement.Cost(passes=_PASSES * products, copies=3)
+
+
+def hessian_top_eigenvalue(
+    model,
+    loss,
+    x,
+    y,
+    *,
+    group=None,
+    iterations=100,
+    tolerance=1e-3,
+    seed=0,
+    training=True,
+):
+    """The largest eigenvalue of the Hessian of a model's loss at its present weights.
+
+    Args:
+        model, loss, iterations, tolerance, seed, training: as in `CurvatureMeter`.
+        x, y: a batch: arrays, tensors, or structures of them.
+        group: None for all parameters, or the name of one of `layer_groups(model)` for
+            its block of the Hessian.
+
+    Returns:
+        `Curvature`. Cost: that of `CurvatureMeter`; each call of this function traces
+        anew. No state changes.
+
+    Raises:
+        ValueError: for an argument outside its range, an unknown group, a model
+            without trainable variables, or a batch that does not fit.
+    """
+    chosen = _all_parameters(model)
+    if group is not None:
+        groups = {g.name: g for g in layer_groups(model)}
+        chosen = groups[validation.choice("group", group, tuple(groups))]
+    loss = LossFunction(model, loss, training=validation.boolean("training", training))
+    options = _options(iterations, tolerance, seed, jit_compile=False)
+    x, y = measurement.as_batch(x, y)
+    return _Block(loss, chosen, **options).spectrum(snapshot(model), x, y)
+
+
+class _Block:
+    """The block of the Hessian that belongs to a group, and Lanczos's runs with it."""
+
+    def __init__(self, loss, group, *, iterations, tolerance, seed, jit_compile):
+        self._loss, self._group = loss, group
+        self._tolerance, self._seed = tolerance, seed
+        variables = [loss.model.trainable_variables[i] for i in group.indices]
+        self._shapes = [tuple(v.shape) for v in variables]
+        # A vector in half precision would not be orthogonal to anything.
+        self._dtypes = [
+            tf.float64 if v.dtype == "float64" else tf.float32 for v in variables
+        ]
+        size = sum(int(np.prod(shape)) for shape in self._shapes)
+        self.most_iterations = min(iterations, size)
+        self._rounding = 10.0 * max(
+            np.finfo(t.as_numpy_dtype).eps for t in self._dtypes
+        )
+        self._step = measurement.compiled(self._lanczos_step, jit_compile=jit_compile)
+
+    def spectrum(self, state, x, y):
+        """`Curvature` of one run."""
+        current = self._start()
+        previous = [tf.zeros_like(v) for v in current]
+        alphas, betas, beta = [], [], 0.0
+        for _ in range(self.most_iterations):
+            coefficients, following = self._step(
+                *state, x, y, previous, current, tf.constant(beta, tf.float64)
+            )
+            alpha, beta = coefficients.numpy().tolist()
+            alphas.append(alpha)
+            if not np.isfinite(alpha + beta):
+                return _undefined(len(alphas), self._group.name)
+            nodes, vectors = _eigen(alphas, betas)
+            residual = abs(beta * vectors[-1, -1])
+            # With the second, the vectors span what the start vector has a part in.
+            if residual <= self._tolerance * abs(nodes[-1]) or beta <= (
+                self._rounding * np.max(np.abs(nodes))
+            ):
+                break
+            betas.append(beta)
+            previous, current = current, following
+        return Curvature(
+            float(nodes[-1]),
+            float(nodes[0]),
+            float(residual),
+            len(alphas),
+            nodes,
+            np.square(vectors[0]),
+            self._group.name,
+        )
+
+    def _start(self):
+        """A random vector of length 1."""
+        vectors = [
+            tf.random.stateless_normal(shape, [self._seed, i], dtype=dtype)
+            for i, shape, dtype in zip(
+                self._group.indices, self._shapes, self._dtypes, strict=True
+            )
+        ]
+        return _scaled(1.0 / measurement.norm(vectors), vectors)
+
+    def _lanczos_step(self, parameters, buffers, x, y, previous, current, beta):
+        """`([alpha, beta], the next vector)`."""
+        loss, image = self._product(parameters, buffers, x, y, current)
+        rest = _plus(image, -beta, previous)
+        alpha = measurement.dot(rest, current)
+        rest = _plus(rest, -alpha, current)
+        beta = measurement.norm(rest)
+        # A product need not depend on what is wrong with the loss.
+        alpha = tf.where(tf.math.is_finite(loss), alpha, np.nan)
+        return tf.stack([alpha, beta]), _scaled(tf.math.reciprocal_no_nan(beta), rest)
+
+    def _product(self, parameters, buffers, x, y, vectors):
+        """The loss, and the block of the Hessian times the vectors."""
+        indices = self._group.indices
+        watched = [parameters[i] for i in indices]
+        with (
+            _twice_differentiable_moments(),
+            tf.GradientTape(watch_accessed_variables=False) as tape,
+        ):
+            tape.watch(watched)
+            loss, gradients = self._loss.value_and_gradients(
+                parameters, buffers, x, y, indices
+            )
+        upstream = [
+            tf.cast(_SCALE * v, g.dtype)
+            for v, g in zip(vectors, gradients, strict=True)
+        ]
+        products = tape.gradient(
+            gradients,
+            watched,
+            output_gradients=upstream,
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        return loss, [
+            tf.cast(tf.convert_to_tensor(p), v.dtype) / _SCALE
+            for p, v in zip(products, vectors, strict=True)
+        ]
+
+
+@contextlib.contextmanager
+def _twice_differentiable_moments():
+    """While open, `tf.nn.moments` has a right second derivative.
+
+    TensorFlow's takes the mean in the variance for a constant. Its derivative is 0, and
+    that of the derivative is not: second derivatives of Keras's normalisation layers
+    would be wrong.
+    """
+    original = tf.nn.moments
+
+    def moments(x, axes, shift=None, keepdims=False, name=None):
+        mean, _ = original(x, axes, shift=shift, keepdims=True, name=name)
+        variance = tf.reduce_mean(
+            tf.math.squared_difference(x, mean), axes, keepdims=True
+        )
+        if keepdims:
+            return mean, variance
+        return tf.squeeze(mean, axes), tf.squeeze(variance, axes)
+
+    tf.nn.moments = moments
+    try:
+        yield
+    finally:
+        tf.nn.moments = original
+
+
+def _all_parameters(model):
+    return LayerGroup(None, list(range(len(model.trainable_variables))))
+
+
+def _options(iterations, tolerance, seed, jit_compile):
+    return {
+        "iterations": validation.integer("iterations", iterations, minimum=1),
+        "tolerance": validation.number("tolerance", tolerance, minimum=0.0),
+        "seed": validation.integer("seed", seed, minimum=0),
+        "jit_compile": validation.boolean("jit_compile", jit_compile),
+    }
+
+
+def _eigen(alphas, betas):
+    """Eigenvalues, ascending, and eigenvectors of the tridiagonal matrix."""
+    matrix = np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1)
+    return np.linalg.eigh(matrix)
+
+
+def _undefined(iterations, name):
+    nothing = np.full([iterations], np.nan)
+    return Curvature(np.nan, np.nan, np.nan, iterations, nothing, nothing, name)
+
+
+def _plus(a, factor, b):
+    """`a + factor * b` of two lists of tensors."""
+    return [p + tf.cast(factor, p.dtype) * q for p, q in zip(a, b, strict=True)]
+
+
+def _scaled(factor, tensors):
+    return [tf.cast(factor, t.dtype) * t for t in tensors]

@@ -1,0 +1,165 @@
+"""The outputs of chosen layers, where the next nonlinearity takes them."""
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from tfbn.diagnostics.layer_calls import all_layers
+from tfbn.diagnostics.layer_groups import layer_groups
+from tfbn.layers.noise import ActivationNoise
+
+_NORMALIZATIONS = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.UnitNormalization,
+)
+
+
+def tapped_layers(model, layers=None):
+    """The layers to look at, a dict from label to layer.
+
+    Args:
+        model: a built Keras model.
+        layers: None for the last layer of each layer group under the group's name, an
+            iterable of names of layers, or a mapping of labels to names. A name is a
+            layer's own, or its path ("block1/conv").
+
+    Raises:
+        ValueError: for a name that is not that of one layer, or, without names, for
+            parameters that are the model's own.
+    """
+    if layers is None:
+        return _last_of_groups(model)
+    if isinstance(layers, str):
+        raise ValueError(
+            "layers must be a list of names of layers, or a mapping of labels to "
+            f"names. Received: layers={layers!r}."
+        )
+    labels = layers if isinstance(layers, Mapping) else {name: name for name in layers}
+    if not labels:
+        raise ValueError(f"layers must name one or more. Received: layers={layers}.")
+    known = all_layers(model)
+    return {label: _layer_of_name(name, known) for label, name in labels.items()}
+
+
+class OutputTap:
+    """A handler for `layer_calls.intercepted` that keeps what some layers put out.
+
+    The first call of a layer counts.
+
+    Args:
+        layers: the layers.
+        follow: bool, whether to keep in place of a layer's output what an
+            `ActivationNoise` or a normalisation without parameters makes of it, if one
+            takes just that tensor.
+    """
+
+    def __init__(self, layers, *, follow):
+        self._wanted = {id(layer) for layer in layers}
+        self._follow = follow
+        self._graph = tf.compat.v1.get_default_graph()
+        self._kept = {}
+
+    def __call__(self, layer, call, *args, **kwargs):
+        outputs = call(*args, **kwargs)
+        if tf.compat.v1.get_default_graph() is not self._graph:
+            return outputs  # inside of a loop: cannot be had outside
+        if self._follow and _keeps_units(layer):
+            inputs = {id(value) for value in tf.nest.flatten((args, kwargs))}
+            for key, (_, kept) in self._kept.items():
+                if id(kept) in inputs:
+                    self._kept[key] = layer, outputs
+        if id(layer) in self._wanted:
+            self._kept.setdefault(id(layer), (layer, outputs))
+        return outputs
+
+    def units_last(self, label, layer):
+        """The kept output with its units as last axis, float32 or float64.
+
+        Raises:
+            ValueError: if there is none, or it is no such tensor.
+        """
+        if id(layer) not in self._kept:
+            raise ValueError(
+                "layers must be called by the model, and not in a loop inside of it. "
+                f"Received: layer {label!r}, which is not. Name others in layers."
+            )
+        source, values = self._kept[id(layer)]
+        axis = _unit_axis(source)
+        if not _is_activation(values, axis):
+            raise ValueError(
+                "layers must put out one tensor of floats of rank 2 or more with a "
+                f"known number of units. Received: layer {label!r} with {values}."
+            )
+        if values.dtype != tf.float64:
+            values = tf.cast(values, tf.float32)
+        rank = values.shape.rank
+        if axis % rank == rank - 1:
+            return values
+        order = [a for a in range(rank) if a != axis % rank] + [axis]
+        return tf.transpose(values, order)
+
+
+def _last_of_groups(model):
+    owners, in_loops = {}, set()
+    for layer in all_layers(model):  # inner ones last
+        if isinstance(layer, keras.layers.RNN):
+            in_loops |= {id(cell) for cell in all_layers(layer)}
+        if id(layer) not in in_loops:
+            owners |= {id(v): layer for v in layer.trainable_variables}
+    tapped = {}
+    for group in layer_groups(model):
+        variable = model.trainable_variables[group.indices[-1]]
+        if id(variable) not in owners:
+            raise ValueError(
+                f"layers must be given for model {model.name}. Received: layers=None, "
+                f"and {variable.path} is a parameter of the model itself. Name the "
+                "layers to look at."
+            )
+        tapped[group.name] = owners[id(variable)]
+    return tapped
+
+
+def _layer_of_name(name, known):
+    found = [layer for layer in known if layer.path == name]
+    found = found or [layer for layer in known if layer.name == name]
+    if not found:
+        names = ", ".join(_path(layer) for layer in known)
+        raise ValueError(f"layers must name some of {names}. Received: {name!r}.")
+    if len(found) > 1:
+        paths = ", ".join(_path(layer) for layer in found)
+        raise ValueError(
+            f"layers must name each one layer. Received: {name!r}, which may be any of "
+            f"{paths}. Name its path."
+        )
+    return found[0]
+
+
+def _path(layer):
+    return layer.path or layer.name  # an input layer has no path
+
+
+def _keeps_units(layer):
+    """Whether the layer belongs to the one before it and has no parameters to tell."""
+    if isinstance(layer, _NORMALIZATIONS):
+        return not layer.trainable_variables
+    return isinstance(layer, ActivationNoise)
+
+
+def _is_activation(values, axis):
+    return (
+        tf.is_tensor(values)
+        and values.dtype.is_floating
+        and (values.shape.rank or 0) >= 2
+        and values.shape[axis] is not None
+    )
+
+
+def _unit_axis(layer):
+    if isinstance(layer, (*_NORMALIZATIONS, ActivationNoise)):
+        axis = layer.axis
+        return axis if isinstance(axis, int) else axis[-1]
+    return 1 if getattr(layer, "data_format", None) == "channels_first" else -1

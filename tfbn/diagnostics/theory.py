@@ -1,0 +1,536 @@
+"""Theorem 4.1 of Santurkar et al. 2018 (arXiv 1805.11604), checked on live layers.
+
+Of one channel of a batch-normalisation layer with m elements (batch and space):
+z = gamma * yh + beta, yh = (y - mean y) / s, s = sqrt(var y + epsilon), g = dL/dz and
+G = dL/dy. Fact C.1 of the paper, which holds for any epsilon:
+
+```
+G = (gamma / s) * (g - <1, g> / m - yh * <g, yh> / m)
+```
+
+from which, with q = |yh|^2 / m = var y / (var y + epsilon):
+
+```
+<1, G> = 0           <yh, G> = (gamma / s) * (1 - q) * <g, yh>
+|G|^2 = (gamma / s)^2 * (|g|^2 - <1, g>^2 / m - (2 - q) * <g, yh>^2 / m)   (Theorem 4.1)
+dL/dgamma = <g, yh>                        dL/dbeta = <1, g>
+<W, dL/dW> = sum over channels of gamma * (1 - q) * <g, yh>
+```
+
+W being all weights of the linear layer before: its scale has no influence (Lemma 4.5)
+but for epsilon. The paper has epsilon = 0, so q = 1, and says "at most" where there is
+equality. Version 3 prints 1 / sqrt(m) instead of 1 / m before <g, yh>^2: the proof's
+last step drops a sqrt(m), and that bound is violated wherever <g, yh> is not 0.
+"""
+
+import contextlib
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbn.diagnostics import layer_calls
+from tfbn.diagnostics import measurement
+from tfbn.diagnostics.loss_function import LossFunction
+from tfbn.diagnostics.loss_function import snapshot
+from tfbn.layers import BatchRenorm
+from tfbn.layers import LpBatchNorm
+from tfbn.layers import NoisyBatchNorm
+
+# What the loss is multiplied by, lest float16 gradients vanish: a power of two, exact
+# in other dtypes.
+_SCALE = 1024.0
+
+# Of each dtype: its rounding error, and the root mean square of a channel's gradients
+# below which they have no digits to compare.
+_ROUNDING = {
+    tf.float16: (2.0**-10, 2.0**-14 / _SCALE),
+    tf.bfloat16: (2.0**-7, 1e-30),
+    tf.float32: (2.0**-23, 1e-30),
+    tf.float64: (2.0**-52, 1e-30),
+}
+
+
+class GradientIdentities(NamedTuple):
+    """The check of one layer. Errors are the largest over its channels.
+
+    All errors, residuals and cosines are relative and of the size of rounding errors
+    where the layer's derivative is right: about 1e-6 in float32, 1e-2 in bfloat16.
+    "Upstream" is |(gamma / s) g|, what |G| would be were mean and variance constants.
+
+    Attributes:
+        name: str, the layer's.
+        upstream: float, over all channels.
+        norm: float, |G| over all channels.
+        bound: float, the square root of Theorem 4.1's right-hand side, as corrected.
+        printed_bound: float, that of the right-hand side as printed, with 1 / sqrt(m);
+            with a minus where that is negative, which no |G|^2 can be below.
+        relative_error: float, of Theorem 4.1: the difference of its two sides, of
+            upstream^2.
+        gradient_error: float, of Fact C.1: |G - its right-hand side|, of upstream.
+        channel_violations: float, the number of channels whose |G|^2 is above the
+            printed bound, by more than rounding errors.
+        sum_residual: float, |<1, G>|, of sqrt(m) * upstream.
+        projection: float, |<yh, G>|, of |yh| * upstream: what epsilon leaves of it.
+        projection_residual: float, its difference from what epsilon leaves.
+        gamma_error: float, of dL/dgamma, of |g| |yh|; None without a gamma.
+        beta_error: float, of dL/dbeta, of sqrt(m) |g|; None without a beta.
+        invariance: float, |<W, dL/dW>|, of |y| * upstream, for kernel and bias of the
+            linear layer whose output y is; None where there is none.
+        invariance_residual: float, its difference from what epsilon leaves, or None.
+    """
+
+    name: str
+    upstream: float
+    norm: float
+    bound: float
+    printed_bound: float
+    relative_error: float
+    gradient_error: float
+    channel_violations: float
+    sum_residual: float
+    projection: float
+    projection_residual: float
+    gamma_error: float | None
+    beta_error: float | None
+    invariance: float | None
+    invariance_residual: float | None
+
+    def record(self):
+        """One of the `layers` of the records of kind `theory`: plain numbers."""
+        return self._asdict()
+
+
+class GradientIdentityMeter:
+    """Checks Theorem 4.1 and its identities in the layers of one model.
+
+    It takes y, z, g and G of each layer from a training pass of the model itself, and
+    compares G with what the formulas make of y and g, in float64. g and G are those of
+    the normalisation alone: what else is made of y does not count, and of
+    `NoisyBatchNorm` z is what the noise is added to.
+
+    Checked are `tfbn.BatchNorm`, `tfbn.NoisyBatchNorm`, Keras's `BatchNormalization`
+    and subclasses of it that promise the same function. Not: renormalisation, l_p
+    norms, virtual batches, statistics over replicas, frozen layers; nor calls with a
+    mask, in inference mode or inside a loop.
+
+    Cost: about a forward and a backward pass; in memory a training step, and float64
+    copies of a layer's activations. No state changes.
+
+    Args:
+        model: a built Keras model.
+        loss: function `loss(y_true, y_pred)` -> scalar.
+        layers: list of str, the names of the layers to check, or their paths in the
+            model ("block1/norm"). Default None: all for which it holds.
+        jit_compile: bool, whether XLA compiles it. Default False.
+
+    Raises:
+        ValueError: for a name that no layer has, or a layer for which it does not hold.
+    """
+
+    def __init__(self, model, loss, *, layers=None, jit_compile=False):
+        self._loss = LossFunction(model, loss)
+        self._names = _chosen(model, layers)
+        self._required = layers is not None
+        self._check = measurement.compiled(self._identities, jit_compile=jit_compile)
+
+    def __call__(self, state, x, y):
+        """The check at a state.
+
+        Args:
+            state: `State`.
+            x, y: the batch: tensors, or structures of them.
+
+        Returns:
+            A list of `GradientIdentities`, one a layer in the order of their calls. Of
+            a layer that is called more than once, the second call is named "NAME#2".
+
+        Raises:
+            ValueError: if a layer was asked for by name and the model does not call it,
+                or with a mask, or in inference mode; for a batch that does not fit.
+        """
+        rows = self._check(*state, x, y)
+        return [
+            GradientIdentities(name, **{k: _plain(v) for k, v in row.items()})
+            for name, row in rows.items()
+        ]
+
+    @property
+    def cost(self):
+        """`measurement.Cost` of a call."""
+        return measurement.Cost(passes=1.0, copies=0)
+
+    def _identities(self, parameters, buffers, x, y):
+        """A dict of dicts of scalars: layer, then attribute."""
+        model = self._loss.model
+        variables = [*model.trainable_variables, *model.non_trainable_variables]
+        values = dict(zip(map(id, variables), [*parameters, *buffers], strict=True))
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            calls = _Calls(self._names, values, tape)
+            with layer_calls.intercepted(model, calls):
+                loss = _SCALE * self._loss(parameters, buffers, x, y)
+        self._check_called(calls)
+        gradients = tape.gradient(
+            loss,
+            [(call.inputs, call.outputs) for call in calls.found],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        rows, done = {}, []
+        for call, (downstream, upstream) in zip(calls.found, gradients, strict=True):
+            # One after the other, so that one layer's copies are alive at a time.
+            with tf.control_dependencies(done):
+                row = _compare(call, downstream, upstream)
+            rows[_unused(call.name, rows)] = row
+            done = [value for value in row.values() if value is not None]
+        return rows
+
+    def _check_called(self, calls):
+        called = {call.name for call in calls.found}
+        missing = [n for n in self._names.values() if n not in called]
+        if self._required and missing:
+            raise ValueError(
+                "layers must be called with the statistics of the batch, without a "
+                f"mask. Received: layers with {missing[0]!r}, which is not. Leave it "
+                "out."
+            )
+
+
+def gradient_identities(model, loss, x, y, *, layers=None):
+    """Checks Theorem 4.1 and its identities at a model's present weights.
+
+    Args:
+        model, loss, layers: as in `GradientIdentityMeter`.
+        x, y: a batch: arrays, tensors, or structures of them.
+
+    Returns:
+        A list of `GradientIdentities`, one a layer. Cost: that of
+        `GradientIdentityMeter`; each call of this function traces anew. No state
+        changes.
+
+    Raises:
+        ValueError: as `GradientIdentityMeter`.
+    """
+    meter = GradientIdentityMeter(model, loss, layers=layers)
+    return meter(snapshot(model), *measurement.as_batch(x, y))
+
+
+class _Call(NamedTuple):
+    """A call of a normalisation layer, or of the linear layer before one.
+
+    Attributes:
+        layer: the layer; `name`: str.
+        inputs, outputs: tensors of their own, that nothing else uses.
+        tape: of this call only, watching `weights`: dict of name to tensor.
+        before: `_Call` of the linear layer before, or None.
+    """
+
+    layer: keras.layers.Layer
+    name: str
+    inputs: tf.Tensor
+    outputs: tf.Tensor
+    tape: tf.GradientTape
+    weights: dict
+    before: object = None
+
+
+class _Calls:
+    """What `layer_calls.intercepted` calls: finds the calls of the chosen layers."""
+
+    def __init__(self, names, values, tape):
+        self.found = []
+        self._names, self._values, self._tape = names, values, tape
+        self._linear = {}  # by id of their outputs
+        self._graph = tf.compat.v1.get_default_graph()
+
+    def __call__(self, layer, call, *args, **kwargs):
+        if id(layer) in self._names and self._has_statistics(layer, args, kwargs):
+            return self._normalization(layer, call, *args, **kwargs)
+        if _is_linear(layer) and id(layer.kernel) in self._values:
+            with self._watching(layer, ("kernel", "bias")) as (tape, weights):
+                outputs = call(*args, **kwargs)
+            record = _Call(layer, layer.name, None, outputs, tape, weights)
+            self._linear[id(outputs)] = record
+            return outputs
+        return call(*args, **kwargs)
+
+    def _normalization(self, layer, call, *args, **kwargs):
+        y, *args = args if args else [kwargs.pop("inputs")]
+        own = tf.identity(y)
+        self._tape.watch(own)
+        name, before = self._names[id(layer)], self._linear.get(id(y))
+        with self._watching(layer, ("gamma", "beta")) as (tape, weights):
+            with _without_noise(layer) as normalized:
+                outputs = tf.identity(call(own, *args, **kwargs))
+        z = normalized[0] if normalized else outputs
+        self.found.append(_Call(layer, name, own, z, tape, weights, before))
+        return outputs
+
+    @contextlib.contextmanager
+    def _watching(self, layer, names):
+        """A tape of the layer's call, and those of its weights that it watches."""
+        variables = {name: getattr(layer, name) for name in names}
+        weights = {
+            name: self._values[id(variable)]
+            for name, variable in variables.items()
+            if id(variable) in self._values
+        }
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            yield tape, weights
+
+    def _has_statistics(self, layer, args, kwargs):
+        """Whether a call normalises with the batch's statistics, where we can look."""
+        y, training, mask = [*args, *[None] * 3][:3]
+        y, training = kwargs.get("inputs", y), kwargs.get("training", training)
+        if kwargs.get("mask", mask) is not None or not (training and layer.trainable):
+            return False
+        if not y.dtype.is_floating:
+            return False
+        return tf.executing_eagerly() or y.graph is self._graph  # else in a loop
+
+
+@contextlib.contextmanager
+def _without_noise(layer):
+    """While open, puts what the layer adds its noise to in the list that it yields."""
+    normalized = []
+    if not isinstance(layer, NoisyBatchNorm):
+        yield normalized
+        return
+    add_noise = layer._add_noise
+
+    def add_noise_to(z):
+        normalized.append(tf.identity(z))
+        return add_noise(normalized[0])
+
+    vars(layer)["_add_noise"] = add_noise_to
+    try:
+        yield normalized
+    finally:
+        del vars(layer)["_add_noise"]
+
+
+class _Channels:
+    """The quantities of the module's formulas for one call, in float64.
+
+    Sums over the elements of a channel keep their dimensions.
+    """
+
+    def __init__(self, call, downstream, upstream):
+        layer, y = call.layer, tf.cast(call.inputs, tf.float64)
+        axis = layer.axis % y.shape.rank
+        self._axes = [i for i in range(y.shape.rank) if i != axis]
+        self._m, self._size = self._sum(tf.ones_like(y)), tf.norm(y)
+        self._rounding, floor = _ROUNDING[call.inputs.dtype]
+        self._floor = tf.sqrt(self._m) * floor
+        centred = y - self._sum(y) / self._m
+        spread = self._sum(tf.square(centred)) / self._m + layer.epsilon
+        self._left = layer.epsilon / spread  # 1 - q
+        self._yh = centred / tf.sqrt(spread)
+        gamma = tf.cast(call.weights.get("gamma", 1.0), tf.float64)
+        shape = [-1 if i == axis else 1 for i in range(y.shape.rank)]
+        self._gamma = tf.reshape(gamma, shape) if gamma.shape.rank else gamma
+        self._gain = self._gamma / tf.sqrt(spread)
+        self._found = tf.cast(downstream, tf.float64) / _SCALE
+        self._g = tf.cast(upstream, tf.float64) / _SCALE
+        self._ones = self._sum(self._g)
+        self._along = self._sum(self._g * self._yh)
+        self._norm = self._length(self._g)
+        self._upstream = tf.abs(self._gain) * self._norm
+
+    def theorem(self):
+        """Theorem 4.1, as corrected and as printed."""
+        left, m = tf.square(self._length(self._found)), self._m
+        gain, along = tf.square(self._gain), tf.square(self._along)
+        rest = tf.square(self._norm) - tf.square(self._ones) / m
+        bound = gain * (rest - (1.0 + self._left) * along / m)
+        printed = gain * (rest - along / tf.sqrt(m))
+        scale = tf.square(self._upstream + self._floor)
+        violated = left > printed + 16.0 * self._rounding * scale
+        violations = tf.reduce_sum(tf.cast(violated, tf.float64))
+        defined = tf.math.is_finite(tf.reduce_sum(left + printed))
+        return {
+            "upstream": tf.norm(self._upstream),
+            "norm": tf.norm(self._length(self._found)),
+            "bound": _signed_root(tf.reduce_sum(bound)),
+            "printed_bound": _signed_root(tf.reduce_sum(printed)),
+            "relative_error": tf.reduce_max(tf.abs(left - bound) / scale),
+            "channel_violations": tf.where(defined, violations, np.nan),
+        }
+
+    def projection(self):
+        """Fact C.1, and what it says of <1, G> and <yh, G>."""
+        m, upstream = self._m, self._upstream + self._floor
+        expected = self._gain * (self._g - self._ones / m - self._yh * self._along / m)
+        along = self._sum(self._yh * self._found)
+        scale = upstream * tf.maximum(self._length(self._yh), 1.0)
+        left = along - self._gain * self._left * self._along
+        error = self._length(self._found - expected)
+        return {
+            "gradient_error": tf.reduce_max(error / upstream),
+            "sum_residual": tf.reduce_max(
+                tf.abs(self._sum(self._found)) / (tf.sqrt(m) * upstream)
+            ),
+            "projection": tf.reduce_max(tf.abs(along) / scale),
+            "projection_residual": tf.reduce_max(tf.abs(left) / scale),
+        }
+
+    def affine(self, gradients):
+        """The gradients of gamma and beta: None for one that the layer has not."""
+        norm = self._norm + self._floor
+        expected = {
+            "gamma": (self._along, norm * tf.maximum(self._length(self._yh), 1.0)),
+            "beta": (self._ones, norm * tf.sqrt(self._m)),
+        }
+        return {
+            f"{name}_error": None
+            if name not in gradients
+            else tf.reduce_max(
+                tf.abs(_wide(gradients[name]) - tf.reshape(value, [-1]))
+                / tf.reshape(scale, [-1])
+            )
+            for name, (value, scale) in expected.items()
+        }
+
+    def invariance(self, weights, gradients):
+        """That the scale of the weights before has no influence; None without any."""
+        if not weights:
+            return {"invariance": None, "invariance_residual": None}
+        pairs = [
+            (tf.cast(weights[k], tf.float64), _wide(gradients[k])) for k in weights
+        ]
+        inner = tf.add_n([tf.reduce_sum(w * g) for w, g in pairs])
+        scale = self._size * tf.norm(self._upstream + self._floor)
+        expected = tf.reduce_sum(self._gamma * self._left * self._along)
+        return {
+            "invariance": tf.abs(inner) / scale,
+            "invariance_residual": tf.abs(inner - expected) / scale,
+        }
+
+    def _sum(self, t):
+        return tf.reduce_sum(t, self._axes, keepdims=True)
+
+    def _length(self, t):
+        return tf.sqrt(self._sum(tf.square(t)))
+
+
+def _compare(call, downstream, upstream):
+    """What `GradientIdentities` holds of one call, but its name: a dict of scalars."""
+    channels = _Channels(call, downstream, upstream)
+    before, linear, gradients = call.before, {}, {}
+    if before is not None:
+        linear = before.weights
+        gradients = _gradients(before, downstream)
+    return {
+        **channels.theorem(),
+        **channels.projection(),
+        **channels.affine(_gradients(call, upstream)),
+        **channels.invariance(linear, gradients),
+    }
+
+
+def _gradients(call, upstream):
+    """Of sum(upstream * outputs) for the weights of a call, a dict."""
+    return call.tape.gradient(
+        call.outputs,
+        call.weights,
+        output_gradients=upstream,
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    )
+
+
+def _wide(gradient):
+    return tf.cast(gradient, tf.float64) / _SCALE
+
+
+def _signed_root(x):
+    return tf.sign(x) * tf.sqrt(tf.abs(x))
+
+
+def _plain(scalar):
+    return None if scalar is None else float(scalar)
+
+
+# Layers whose outputs are linear in all of their weights, without an activation.
+_LINEAR = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.Conv1D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3D,
+    keras.layers.Conv3DTranspose,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+)
+
+
+def _is_linear(layer):
+    linear = (None, keras.activations.linear)
+    return type(layer) in _LINEAR and layer.activation in linear
+
+
+def _chosen(model, layers):
+    """A dict of the ids of the layers to check to their names."""
+    candidates = {}
+    for layer in layer_calls.all_layers(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            candidates[_unused(_path(layer, model), candidates)] = layer
+    if layers is None:
+        return {
+            id(layer): name
+            for name, layer in candidates.items()
+            if _exception(layer) is None
+        }
+    if isinstance(layers, str):
+        raise ValueError(
+            f"layers must be a list of names. Received: layers={layers!r}. Put it in "
+            "brackets."
+        )
+    return dict(_named(name, candidates) for name in layers)
+
+
+def _named(wanted, candidates):
+    """`(id, name)` of the layer of a name or path."""
+    found = [n for n, c in candidates.items() if wanted in (n, c.name)]
+    if len(found) != 1:
+        raise ValueError(
+            "layers must name batch-normalisation layers, by path if their names are "
+            f"not unique: {', '.join(candidates)}. Received: {wanted!r}."
+        )
+    layer = candidates[found[0]]
+    exception = _exception(layer)
+    if exception is not None:
+        raise ValueError(
+            "layers must normalise with the batch's mean and variance, and nothing "
+            f"else. Received: {wanted!r}, {exception}. Leave it out."
+        )
+    return id(layer), found[0]
+
+
+def _exception(layer):
+    """Why the identities do not hold for a layer, or None."""
+    if isinstance(layer, BatchRenorm) or getattr(layer, "renorm", False):
+        return "which renormalises"
+    if isinstance(layer, LpBatchNorm):
+        return "which divides by an l_p norm"
+    if getattr(layer, "virtual_batch_size", None) is not None:
+        return "which splits the batch in virtual batches"
+    if layer.synchronized:
+        return "whose statistics are synchronized over replicas"
+    if not layer.trainable:
+        return "which is frozen"
+    return None
+
+
+def _path(layer, model):
+    path = layer.weights[0].path if layer.weights else layer.name
+    return path.rpartition("/")[0].removeprefix(f"{model.name}/")
+
+
+def _unused(name, names):
+    key, number = name, 2
+    while key in names:
+        key, number = f"{name}#{number}", number + 1
+    return key

@@ -1,0 +1,156 @@
+"""Distributions of activations, one behind the other as training goes on."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from tfbn.plots.legend import run_label
+from tfbn.plots.panels import fit_label
+from tfbn.plots.panels import grid
+from tfbn.plots.panels import head_columns
+from tfbn.plots.panels import note
+from tfbn.plots.panels import usual_range
+from tfbn.plots.runs import Layers
+from tfbn.plots.runs import Runs
+from tfbn.plots.runs import chosen
+from tfbn.plots.runs import layers_of
+from tfbn.plots.runs import require
+from tfbn.plots.runs import styled
+
+_HEIGHT = 1.7  # of a ridge, in distances between two base lines
+_TAIL = 1e-3  # part of the mass at either end that the axis need not show
+
+
+def activation_ridges(
+    runs: Runs,
+    layers: Sequence[str] | None = None,
+    *,
+    num_steps: int = 8,
+    log_steps: bool = False,
+) -> Figure:
+    """Draws how the distribution of a layer's activations moves while it trains.
+
+    A row a layer and a column a run: histograms at some of the recorded steps, the
+    earliest at the top and behind the others. All panels of a row have the same x axis,
+    which leaves out the outermost thousandth of the values; each ridge is scaled to its
+    own peak, so that heights tell the shape of a distribution, and no more than that. A
+    ridge far wider than most is cut, and the panel says so; one wider than the axis is
+    lower by as much. Histograms without finite edges are left out.
+
+    Args:
+        runs: label -> records; uses the histograms of the kind "activations".
+        layers: names of the layers, in the order in which to draw them. Default: the
+            second, the middle and the last of those that all runs have.
+        num_steps: int >= 1, how many of the recorded steps are drawn at most.
+        log_steps: whether these are evenly spaced in the logarithm of the step, rather
+            than in the step.
+
+    Raises:
+        ValueError: if no run has histograms of activations, or `layers` names a layer
+            that no run has.
+    """
+    measured = _with_histograms(layers_of(styled(runs), "activations"))
+    require(measured, "histograms in records of kind 'activations'", runs)
+    names = chosen(measured, layers)
+    size = (len(names), len(measured))
+    width = max(7.0, min(10.0, 3.5 * size[1]), 2.2 * size[1])
+    title = "Distributions of activations, from the earliest step (top) on"
+    options = {"share_x": "row", "width": width, "row_height": 2.9}
+    figure, axes = grid(title, *size, x_label="activation", **options)
+    for row, name in zip(axes, names, strict=True):
+        panels = [
+            [_ridge(e) for e in _spaced(run.table.get(name, ()), num_steps, log_steps)]
+            for run in measured
+        ]
+        _draw_row(row, panels, [run.run.colour for run in measured])
+        fit_label(row[0], f"{name}\noptimizer step")
+    head_columns(axes, [run_label(run) for run, _ in measured])
+    return figure
+
+
+class _Ridge(NamedTuple):
+    step: int
+    edges: np.ndarray
+    density: np.ndarray  # of each bin, the peak being 1
+    low: float
+    high: float
+
+
+def _with_histograms(measured):
+    kept = [
+        Layers(run, {name: _usable(records) for name, records in table.items()})
+        for run, table in measured
+    ]
+    kept = [Layers(run, {n: r for n, r in table.items() if r}) for run, table in kept]
+    return [layers for layers in kept if layers.table]
+
+
+def _usable(records):
+    """Returns the records whose histograms have finite edges and some count."""
+    usable = []
+    for record in records:
+        histogram = record.get("histogram") or {"edges": [], "counts": []}
+        edges = np.array(histogram["edges"], dtype=np.float64)
+        counts = np.array(histogram["counts"], dtype=np.float64)
+        finite = np.isfinite(edges).all() and np.isfinite(counts).all()
+        if finite and counts.sum() > 0 and np.all(np.diff(edges) > 0):
+            usable.append(record)
+    return usable
+
+
+def _spaced(records, count, log_steps):
+    """Returns at most `count` of the records, evenly spaced, with both ends."""
+    steps = np.array([record["step"] for record in records], dtype=np.float64)
+    if steps.size <= count:
+        return records
+    places = np.log(np.maximum(steps, 0.5)) if log_steps else steps
+    wanted = np.linspace(places[0], places[-1], count)
+    nearest = np.abs(places[:, None] - wanted).argmin(axis=0)
+    return [records[i] for i in sorted(set(nearest.tolist()))]
+
+
+def _ridge(record):
+    edges = np.array(record["histogram"]["edges"], dtype=np.float64)
+    counts = np.array(record["histogram"]["counts"], dtype=np.float64)
+    density = counts / np.diff(edges)
+    mass = np.concatenate([[0.0], np.cumsum(counts)]) / counts.sum()
+    low, high = np.interp([_TAIL, 1 - _TAIL], mass, edges)
+    return _Ridge(record["step"], edges, density / density.max(), low, high)
+
+
+def _draw_row(row, panels, colours):
+    ridges = [ridge for panel in panels for ridge in panel]
+    low, high = (np.array([getattr(r, end) for r in ridges]) for end in ("low", "high"))
+    least, greatest = usual_range(low, high)
+    row[0].set_xlim(least, greatest)
+    for axis, panel, colour in zip(row, panels, colours, strict=True):
+        _draw_ridges(axis, panel, np.array(to_rgb(colour)), greatest - least)
+        if any(ridge.low < least or ridge.high > greatest for ridge in panel):
+            note(axis, "goes on beyond the axis", top=True)
+
+
+def _draw_ridges(axis, panel, colour, extent):
+    count = len(panel)
+    for i, ridge in enumerate(panel):
+        base = count - 1 - i  # the earliest at the top
+        paleness = 0.7 - 0.5 * i / max(count - 1, 1)
+        flatness = min(1.0, extent / max(ridge.high - ridge.low, 1e-30))
+        x = np.concatenate(
+            [
+                ridge.edges[:1],
+                (ridge.edges[1:] + ridge.edges[:-1]) / 2,
+                ridge.edges[-1:],
+            ]
+        )
+        top = base + _HEIGHT * flatness * np.concatenate([[0.0], ridge.density, [0.0]])
+        look = {"facecolor": paleness + (1 - paleness) * colour, "edgecolor": "none"}
+        axis.fill_between(x, base, top, **look, zorder=2 + i / count)
+        look = {"color": 0.75 * colour, "linewidth": 0.6}
+        axis.plot(x, top, **look, zorder=2 + (i + 0.5) / count)
+    axis.set_yticks(range(count), [f"{ridge.step:,}" for ridge in panel[::-1]])
+    axis.tick_params(axis="y", length=0, labelsize="small")
+    axis.set_ylim(-0.3, max(count, 1) - 1 + _HEIGHT + 0.4)
+    axis.spines["left"].set_visible(False)

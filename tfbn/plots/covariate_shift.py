@@ -1,0 +1,91 @@
+"""Internal covariate shift: gradients before and after the update of other layers."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from tfbn.plots.legend import add_legend
+from tfbn.plots.lines import IDEAL
+from tfbn.plots.lines import draw_smoothed
+from tfbn.plots.lines import line_handle
+from tfbn.plots.panels import fit_titles
+from tfbn.plots.panels import grid
+from tfbn.plots.panels import scale
+from tfbn.plots.runs import Layers
+from tfbn.plots.runs import Runs
+from tfbn.plots.runs import chosen
+from tfbn.plots.runs import layer_series
+from tfbn.plots.runs import layers_of
+from tfbn.plots.runs import require
+from tfbn.plots.runs import styled
+
+TOTAL = "all parameters"  # the total's name, beside those of the layers
+
+
+def covariate_shift(
+    runs: Runs, layers: Sequence[str] | None = None, *, log_steps: bool = False
+) -> Figure:
+    """Draws Santurkar's internal covariate shift, as their Fig. 3 (1805.11604).
+
+    A row of two panels a layer: the distance |G - G'|_2 (logarithmic axis; ideal 0)
+    and the cosine of G and G' (ideal 1), where G and G' are the layer's gradients on
+    the same batch before and after the layers below it made their update. A further
+    row has the same of all layers' gradients together, where that was recorded. Faint
+    values are the records, the line is their centred mean over about a 30th of them.
+
+    Args:
+        runs: label -> records; uses the kind "ics".
+        layers: names of the layers, in the order in which to draw them; "all
+            parameters" is the total. Default: the second, the middle and the last of
+            those that all runs have, never the first, whose shift is zero by
+            definition; and the total.
+        log_steps: whether the step axis is logarithmic; it has no place for step 0.
+
+    Raises:
+        ValueError: if no run has "ics" records, `layers` names one that no run has, or
+            is not given and there is no layer besides the first.
+    """
+    measured = layers_of(styled(runs), "ics")
+    require(measured, "records of kind 'ics' (see train.py --ics_every)", runs)
+    with_total = [_with_total(run) for run in measured]
+    if layers is None:
+        names = chosen(measured, None, first=False)
+        names += [TOTAL] * any(TOTAL in run.table for run in with_total)
+    else:
+        names = chosen(with_total, layers)
+    figure, axes = grid("Internal covariate shift", len(names), 2, log_steps)
+    for row, name in zip(axes, names, strict=True):
+        _draw(row, with_total, name)
+    fit_titles(axes)
+    ideal = {"ideal": line_handle(**IDEAL)}
+    add_legend(figure, (run for run, _ in measured), ideal)
+    return figure
+
+
+def shift_layers(runs: Runs) -> list[Layers]:
+    """Returns what `covariate_shift` has a row for: the layers, and the total."""
+    return [_with_total(run) for run in layers_of(styled(runs), "ics")]
+
+
+def _with_total(measured):
+    total = [
+        {"step": record["step"], **record["total"]}
+        for record in measured.run.select("ics")
+        if record.get("total")
+    ]
+    own = {TOTAL: total} if total else {}
+    return Layers(measured.run, {**measured.table, **own})
+
+
+def _draw(row, measured, name):
+    left, right = row
+    distances = layer_series(measured, name, "distance")
+    scale(left, distances, log=True)
+    right.axhline(1.0, zorder=1, **IDEAL)
+    right.set_ylim(-1.1, 1.1)
+    for curve in distances:
+        draw_smoothed(left, curve)
+    for curve in layer_series(measured, name, "cosine"):
+        draw_smoothed(right, curve)
+    left.set(title=f"{name}: distance", ylabel="$|G - G'|_2$")
+    right.set(title=f"{name}: cosine", ylabel="$\\cos(G, G')$")

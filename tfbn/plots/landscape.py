@@ -1,0 +1,123 @@
+"""The loss and its gradient around the point where training is."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from tfbn.plots.legend import add_legend
+from tfbn.plots.lines import band_handle
+from tfbn.plots.lines import draw_band
+from tfbn.plots.lines import draw_line
+from tfbn.plots.lines import draw_smoothed
+from tfbn.plots.lines import line_handle
+from tfbn.plots.panels import drawable
+from tfbn.plots.panels import fit_titles
+from tfbn.plots.panels import grid
+from tfbn.plots.panels import leave_out_last
+from tfbn.plots.panels import scale
+from tfbn.plots.runs import Runs
+from tfbn.plots.runs import bands
+from tfbn.plots.runs import check_layers
+from tfbn.plots.runs import known_layers
+from tfbn.plots.runs import layer_bands
+from tfbn.plots.runs import layers_of
+from tfbn.plots.runs import require
+from tfbn.plots.runs import series
+from tfbn.plots.runs import styled
+
+_LINEARITY = "max $2\\,|\\Delta L - \\langle g, u\\rangle|\\,/\\,|u|^2$"
+
+
+def landscape(
+    runs: Runs, layers: Sequence[str] = (), *, log_steps: bool = False
+) -> Figure:
+    """Draws the landscape along the gradient, as Santurkar's Fig. 4 (1805.11604).
+
+    Four panels, with logarithmic axes: the range, over the step sizes that were
+    measured, of the loss at x - step size * g, with the loss at x itself as a thin
+    line; the range of the distance of the gradients there from g (gradient
+    predictiveness); the effective beta-smoothness; and the local linearity, the least a
+    for which |L(x + u) - L(x) - <g, u>| is at most a |u|^2 / 2 at all points measured.
+
+    Values that are not finite are left out, and a panel says so; where no value of a
+    record is finite the band has a gap.
+
+    Args:
+        runs: label -> records; uses the kind "landscape".
+        layers: names of layers to draw the gradient predictiveness of as well, a panel
+            each. Default: none.
+        log_steps: whether the step axis is logarithmic; it has no place for step 0.
+
+    Raises:
+        ValueError: if no run has such records, or `layers` names a layer that no run
+            has.
+    """
+    title = "Landscape along the gradient"
+    return _figure(runs, "landscape", title, layers, log_steps)
+
+
+def landscape_random(
+    runs: Runs, layers: Sequence[str] = (), *, log_steps: bool = False
+) -> Figure:
+    """Draws the landscape along a random direction of the gradient's length.
+
+    Args:
+        runs: label -> records; uses the kind "landscape_random".
+        layers: as of `landscape`, whose panels these are.
+        log_steps: as of `landscape`.
+
+    Raises:
+        ValueError: as `landscape`.
+    """
+    title = "Landscape along a random direction"
+    return _figure(runs, "landscape_random", title, layers, log_steps)
+
+
+def _figure(runs, kind, title, layers, log_steps):
+    known = styled(runs)
+    losses = bands(known, kind, "losses")
+    require(losses, f"records of kind '{kind}'", runs)
+    measured = layers_of(known, kind)
+    layers = list(dict.fromkeys(layers))
+    if layers:
+        check_layers(layers, known_layers(measured))
+    figure, axes = grid(title, 2 + -(-len(layers) // 2), 2, log_steps, row_height=2.8)
+    _draw_losses(axes[0, 0], losses, series(known, kind, "loss"))
+    distances = bands(known, kind, "gradient_distances")
+    _draw_distances(axes[0, 1], distances, "Gradient predictiveness")
+    beta, linearity = (series(known, kind, n) for n in ("beta", "local_linearity"))
+    _draw_curves(axes[1, 0], beta, "Effective smoothness", "effective $\\beta$")
+    _draw_curves(axes[1, 1], linearity, "Local linearity", _LINEARITY)
+    for axis, name in zip(axes.flat[4:], layers, strict=False):
+        distances = layer_bands(measured, name, "gradient_distances")
+        _draw_distances(axis, distances, f"{name}: gradient predictiveness")
+    fit_titles(axes)
+    if len(layers) % 2:
+        leave_out_last(axes)
+    styles = {"loss at the point itself": line_handle()}
+    styles = {"range over the step sizes": band_handle()} | styles
+    add_legend(figure, (band.run for band in losses), styles)
+    return figure
+
+
+def _draw_losses(axis, losses, curves):
+    scale(axis, losses + curves, log=True)
+    for band in losses:
+        draw_band(axis, band, end=False)  # the line marks it
+    for curve in curves:
+        draw_line(axis, curve, drawable(axis, curve.values), linewidth=1.2)
+    axis.set(title="Loss range", ylabel="loss")
+
+
+def _draw_distances(axis, distances, title):
+    scale(axis, distances, log=True)
+    for band in distances:
+        draw_band(axis, band)
+    axis.set(title=title, ylabel="$|g' - g|_2$")
+
+
+def _draw_curves(axis, curves, title, label):
+    scale(axis, curves, log=True)
+    for curve in curves:
+        draw_smoothed(axis, curve)
+    axis.set(title=title, ylabel=label)

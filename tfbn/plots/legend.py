@@ -1,0 +1,52 @@
+"""The legend of a figure."""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from tfbn.plots.runs import Run
+
+
+def run_label(run: Run) -> str:
+    """Returns the label of a run, with a word about its end."""
+    return f"{run.label} (diverged)" if run.diverged else run.label
+
+
+def add_legend(
+    figure: Figure,
+    runs: Iterable[Run],
+    styles: Mapping[str, Artist],
+    details: Mapping[str, str] | None = None,
+) -> None:
+    """Puts one legend under the panels: the runs, then what the styles mean.
+
+    Args:
+        figure: the figure, which grows by the rows that the legend takes.
+        runs: the runs that are drawn, repetitions allowed.
+        styles: label -> handle of the styles that all runs share.
+        details: what else is to be said of runs, by their labels.
+    """
+    handles = {}
+    for run in {run.label: run for run in runs}.values():
+        look = {"color": run.colour, "linestyle": run.dash, "linewidth": 2}
+        detail = f", {details[run.label]}" if details else ""
+        handles[run_label(run) + detail] = Line2D([], [], **look)
+    handles |= styles
+    widest = max(len(label) for label in handles)
+    columns = max(1, min(len(handles), int(11 * figure.get_figwidth()) // (widest + 8)))
+    rows = -(-len(handles) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.22 * (rows - 1))
+    legend = figure.legend(
+        handles.values(),
+        [""] * len(handles),
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+    )
+    # Set here, for matplotlib leaves out labels that start with an underscore and reads
+    # mathematics between dollar signs, both of which may be in a directory's name.
+    for text, label in zip(legend.get_texts(), handles, strict=True):
+        text.set(text=label, parse_math=False)

@@ -1,0 +1,120 @@
+"""Lines and bands against the step, in the looks of their runs."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from tfbn.plots.panels import GREY
+from tfbn.plots.panels import drawable
+from tfbn.plots.panels import note
+from tfbn.plots.runs import Band
+from tfbn.plots.runs import Curve
+from tfbn.plots.runs import ends_badly
+
+_FILL = 0.18  # opacity of a band; three over each other still let the grid through
+
+IDEAL = {"color": GREY, "linestyle": "--", "linewidth": 0.8}
+
+
+def draw_smoothed(axis: Axes, curve: Curve) -> None:
+    """Draws a line over the faint values that it smooths, if there are many."""
+    values = drawable(axis, curve.values)
+    half = values.size // 60
+    if half:
+        faint = {"color": curve.run.colour, "alpha": 0.25, "linewidth": 0.6}
+        axis.plot(curve.steps, values, **faint)
+        values = _smoothed(values, half, in_decades=axis.get_yscale() == "log")
+    draw_line(axis, curve, values, linewidth=1.2)
+
+
+def draw_points(axis: Axes, curve: Curve) -> None:
+    """Draws a line with a marker at (some of) its values."""
+    values = drawable(axis, curve.values)
+    every = max(1, values.size // 15)  # markers that touch would hide the line
+    points = {"marker": "o", "markersize": 4.5, "markevery": every, "linewidth": 1.8}
+    draw_line(axis, curve, values, **points)
+
+
+def draw_line(axis: Axes, curve: Curve, values: np.ndarray, **style) -> None:
+    """Draws `values` in the style of the curve's run, and its end if it diverged."""
+    run = curve.run
+    measured = drawable(axis, curve.values)
+    if np.count_nonzero(np.isfinite(measured)) == 1:
+        style.setdefault("marker", ".")  # a line of one point cannot be seen
+    axis.plot(curve.steps, values, color=run.colour, linestyle=run.dash, **style)
+    if ends_badly(curve.values):
+        _mark_end(axis, run, curve.steps, measured)
+
+
+def draw_band(axis: Axes, band: Band, end: bool = True) -> None:
+    """Draws the range of the values at each step: a pale area between two edges.
+
+    The edges keep bands over each other apart. A step without any finite value is a
+    gap; a step between two gaps is an upright line.
+
+    Args:
+        axis: the panel.
+        band: what to draw.
+        end: whether to mark the end of a run that diverged.
+    """
+    run = band.run
+    low, high = band.limits(positive=axis.get_yscale() == "log")
+    look = {"color": run.colour, "alpha": _FILL, "linewidth": 0}
+    axis.fill_between(band.steps, low, high, **look)
+    for edge in (low, high):
+        look = {"color": run.colour, "linestyle": run.dash, "linewidth": 0.6}
+        axis.plot(band.steps, edge, **look)
+    alone = _alone(np.isfinite(low))
+    if alone.any():
+        axis.vlines(band.steps[alone], low[alone], high[alone], color=run.colour)
+    present = [np.isfinite(row) for row in band.rows]
+    if any(row.any() and not row.all() for row in present):
+        note(axis, "values that are not finite are left out")
+    if end and present and not present[-1].any():
+        _mark_end(axis, run, band.steps, high)
+
+
+def line_handle(**style) -> Line2D:
+    """Returns a legend's handle for a style of line, whatever the run."""
+    return Line2D([], [], **({"color": GREY, "linewidth": 1.2} | style))
+
+
+def band_handle() -> Patch:
+    """Returns a legend's handle for a band, whatever the run."""
+    return Patch(facecolor=(0.4, 0.4, 0.4, _FILL), edgecolor=GREY, linewidth=0.6)
+
+
+def _mark_end(axis, run, steps, measured):
+    found = np.flatnonzero(np.isfinite(measured))
+    if run.diverged and found.size:
+        last = found[-1]
+        cross = {"marker": "x", "markersize": 9, "markeredgewidth": 2, "zorder": 4}
+        axis.plot(steps[last], measured[last], color=run.colour, **cross)
+
+
+def _alone(present):
+    """Returns where a value is present, but neither of its neighbours."""
+    padded = np.concatenate([[False], present, [False]])
+    return present & ~padded[:-2] & ~padded[2:]
+
+
+def _smoothed(values, half, in_decades):
+    """Returns the mean of the `2 * half + 1` values around each, skipping NaN.
+
+    Where a value is NaN the result is, too. `in_decades`: the mean of the logarithms.
+    """
+    present = np.isfinite(values)
+    filled = np.where(present, values, 1.0)
+    filled = np.where(present, np.log(filled) if in_decades else filled, 0.0)
+    means = _window_sums(filled, half) / np.maximum(_window_sums(present, half), 1)
+    return np.where(present, np.exp(means) if in_decades else means, np.nan)
+
+
+def _window_sums(values, half):
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(values.size)
+    return (
+        sums[np.minimum(index + half + 1, values.size)]
+        - sums[np.maximum(index - half, 0)]
+    )

@@ -1,0 +1,157 @@
+"""Grids of panels, and their axes."""
+
+import textwrap
+from collections.abc import Iterable
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatterSciNotation
+
+from tfbn.plots.runs import Band
+from tfbn.plots.runs import Curve
+from tfbn.plots.runs import finite
+
+GREY = "0.4"
+
+
+def grid(
+    title: str,
+    rows: int,
+    columns: int,
+    log_steps: bool = False,
+    *,
+    x_label: str = "optimizer step",
+    share_x: bool | str = True,
+    width: float | None = None,
+    row_height: float = 2.4,
+) -> tuple[Figure, np.ndarray]:
+    """Returns a figure and its panels, an array of `rows` by `columns` of them.
+
+    Args:
+        title: the title of the figure.
+        rows: how many rows of panels.
+        columns: how many columns.
+        log_steps: whether the x axes are logarithmic; what is not positive has no
+            place on them.
+        x_label: label of the x axes of the lowest row.
+        share_x: which panels have one x axis in common, as `Figure.subplots` has it.
+        width: inches. Default: 10, or 7 for a single column.
+        row_height: inches, if there are several rows.
+    """
+    width = width or (10.0 if columns > 1 else 7.0)
+    height = 1.6 + (3.2 if rows == 1 else row_height * rows)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(title, fontweight="bold")
+    axes = figure.subplots(rows, columns, sharex=share_x, squeeze=False)
+    for axis in axes.flat:
+        axis.grid(color="0.9", linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right"]].set_visible(False)
+        if log_steps:
+            axis.set_xscale("log", nonpositive="mask")
+    for axis in axes[-1]:
+        axis.set_xlabel(x_label)
+    figure.align_ylabels(axes)
+    return figure, axes
+
+
+def scale(axis: Axes, data: Iterable[Curve | Band], log: bool) -> None:
+    """Makes the value axis logarithmic, if there is a value for such an axis."""
+    values = finite(data)
+    if not log or not np.any(values > 0):
+        return
+    axis.set_yscale("log", nonpositive="mask")
+    axis.yaxis.set_major_formatter(_PlainNumbers())
+    axis.yaxis.set_minor_formatter(_PlainNumbers())
+    if np.any(values <= 0):
+        left_out = "zeros" if values.min() == 0 else "values up to zero"
+        note(axis, f"{left_out} are not drawn")
+
+
+def leave_out_last(axes: np.ndarray) -> None:
+    """Removes the last panel, and gives the one above it the labels of its axis."""
+    axes[-1, -1].remove()
+    axes[-2, -1].xaxis.set_tick_params(labelbottom=True)
+    axes[-2, -1].set_xlabel(axes[-1, 0].get_xlabel())
+
+
+def head_columns(axes: np.ndarray, labels: list[str]) -> None:
+    """Writes the labels over the columns of panels, broken into lines that fit."""
+    for axis, label in zip(axes[0], labels, strict=True):
+        axis.set_title(label)
+    fit_titles(axes)
+
+
+def fit_titles(axes: np.ndarray) -> None:
+    """Breaks the titles of panels into lines that fit, for layers have long names."""
+    letters = int(axes[0, 0].figure.get_figwidth() / axes.shape[1] * 9)
+    for axis in axes.flat:
+        axis.set_title(textwrap.fill(axis.get_title(), letters), parse_math=False)
+
+
+def fit_label(axis: Axes, text: str) -> None:
+    """Labels the value axis with a text of any length."""
+    lines = (textwrap.fill(line, 24) for line in text.split("\n"))
+    axis.set_ylabel("\n".join(lines), parse_math=False)
+
+
+def note(axis: Axes, text: str, top: bool = False) -> None:
+    """Says something in a corner of the panel, once, and makes room for it there."""
+    said = [shown.get_text() for shown in axis.texts]
+    if text in said:
+        return
+    axis.margins(y=0.14)
+    place = {"y": 0.99, "va": "top"} if top else {"y": 0.02 + 0.08 * len(said)}
+    behind = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1}
+    axis.text(
+        x=0.99, s=text, transform=axis.transAxes, ha="right", **place,
+        fontsize="small", color=GREY, bbox=behind, zorder=5,
+    )  # fmt: skip
+
+
+def drawable(axis: Axes, values: np.ndarray) -> np.ndarray:
+    """Returns the values with NaN for those that have no place on the axis."""
+    shown = np.isfinite(values)
+    if axis.get_yscale() == "log":
+        shown &= values > 0
+    return np.where(shown, values, np.nan)
+
+
+def symmetric_scale(axis: Axes, threshold: float) -> None:
+    """Makes the value axis logarithmic on both sides of zero, and linear around it.
+
+    Linear up to the power of ten above `threshold`, so that the ticks stay apart.
+    """
+    axis.set_yscale("symlog", linthresh=10.0 ** np.ceil(np.log10(threshold)))
+    axis.axhline(0.0, color="0.7", linewidth=0.6, zorder=1)
+
+
+def usual_range(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
+    """Returns a range for an axis that a few outliers do not blow up.
+
+    Args:
+        low: lower ends of what is to be drawn, all finite.
+        high: the upper ends.
+
+    Returns:
+        (least, greatest), with a margin, of those items that are at most five times as
+        wide as, and at most five widths away from, the median of all.
+    """
+    width = np.median(high - low)
+    centre = np.median(high + low) / 2
+    usual = (high - low <= 5 * width) & (abs(high + low - 2 * centre) <= 10 * width)
+    if width <= 0 or not usual.any():
+        usual = np.ones_like(low, dtype=bool)
+    least, greatest = low[usual].min(), high[usual].max()
+    margin = 0.05 * (greatest - least) or 0.5
+    return least - margin, greatest + margin
+
+
+class _PlainNumbers(LogFormatterSciNotation):
+    """Labels a short logarithmic axis with plain numbers: 20, and not 2 x 10^1."""
+
+    def __call__(self, x, pos=None):
+        label = super().__call__(x, pos)
+        low, high = self.axis.get_view_interval()
+        return f"{x:g}" if label and 1e-3 <= low and high < 1e4 else label

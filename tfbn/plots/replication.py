@@ -1,0 +1,93 @@
+"""A public replication's estimators beside the right ones."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tfbn.plots.legend import add_legend
+from tfbn.plots.lines import IDEAL
+from tfbn.plots.lines import draw_smoothed
+from tfbn.plots.lines import line_handle
+from tfbn.plots.panels import fit_titles
+from tfbn.plots.panels import grid
+from tfbn.plots.panels import scale
+from tfbn.plots.runs import Curve
+from tfbn.plots.runs import Runs
+from tfbn.plots.runs import chosen
+from tfbn.plots.runs import layer_series
+from tfbn.plots.runs import layers_of
+from tfbn.plots.runs import require
+from tfbn.plots.runs import styled
+
+# The right and the faulty values, which share a value axis.
+_DISTANCES = ("distance", "distance_faulty")
+_COSINES = ("cosine", "cosine_faulty")
+
+
+def replication(
+    runs: Runs, layers: Sequence[str] | None = None, *, log_steps: bool = False
+) -> Figure:
+    """Draws the panels of a public replication of Santurkar et al. (2018).
+
+    A row of five panels a layer: the distance |G - G'|_2 and the absolute cosine of G
+    and G', each by the right estimator and, beside it on the same axis, by the
+    replication's, whose G' is the gradient of a different function (its second network
+    has another classifier and other normalisation parameters); and |g_t + g_{t+1}|_2,
+    which it calls gradient predictiveness. Faint values are the records, the line is
+    their centred mean over about a 30th of them.
+
+    Args:
+        runs: label -> records; uses the kind "replication".
+        layers: names of the layers, in the order in which to draw them. Default: the
+            second, the middle and the last of those that all runs have.
+        log_steps: whether the step axis is logarithmic; it has no place for step 0.
+
+    Raises:
+        ValueError: if no run has "replication" records, or `layers` names one that no
+            run has.
+    """
+    measured = layers_of(styled(runs), "replication")
+    require(measured, "records of kind 'replication'", runs)
+    names = chosen(measured, layers)
+    title = "The replication's estimators, right and faulty"
+    figure, axes = grid(title, len(names), 5, log_steps, width=15.0)
+    for row, name in zip(axes, names, strict=True):
+        _draw_distances(row[:2], measured, name)
+        _draw_cosines(row[2:4], measured, name)
+        _draw_sums(row[4], measured, name)
+    fit_titles(axes)
+    ideal = {"ideal": line_handle(**IDEAL)}
+    add_legend(figure, (run for run, _ in measured), ideal)
+    return figure
+
+
+def _draw_distances(pair, measured, name):
+    both = [layer_series(measured, name, value) for value in _DISTANCES]
+    pair[1].sharey(pair[0])
+    for axis, curves in zip(pair, both, strict=True):
+        scale(axis, both[0] + both[1], log=True)
+        for curve in curves:
+            draw_smoothed(axis, curve)
+        axis.set_ylabel("$|G - G'|_2$")
+    pair[0].set_title(f"{name}: distance")
+    pair[1].set_title("distance, faulty")
+
+
+def _draw_cosines(pair, measured, name):
+    for axis, value in zip(pair, _COSINES, strict=True):
+        axis.axhline(1.0, zorder=1, **IDEAL)
+        axis.set_ylim(-0.05, 1.1)
+        for curve in layer_series(measured, name, value):
+            draw_smoothed(axis, Curve(curve.run, curve.steps, np.abs(curve.values)))
+        axis.set_ylabel("$|\\cos(G, G')|$")
+    pair[0].set_title(f"{name}: |cosine|")
+    pair[1].set_title("|cosine|, faulty")
+
+
+def _draw_sums(axis, measured, name):
+    curves = layer_series(measured, name, "gradient_sum")
+    scale(axis, curves, log=True)
+    for curve in curves:
+        draw_smoothed(axis, curve)
+    axis.set(title=f"{name}: gradient sum", ylabel="$|g_t + g_{t+1}|_2$")

@@ -1,0 +1,226 @@
+"""Runs as the figures see them: what they measured, and how each of them looks."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tfbn.diagnostics.records import by_layer
+from tfbn.diagnostics.records import column
+from tfbn.diagnostics.records import select
+
+Runs = Mapping[str, Sequence[Mapping]]
+
+# Okabe and Ito's colours, distinct for colour-blind readers too; their yellow is left
+# out because it is too pale for a line on white.
+COLOURS = (
+    "#0072B2",  # blue
+    "#D55E00",  # vermillion
+    "#009E73",  # green
+    "#CC79A7",  # purple
+    "#E69F00",  # orange
+    "#56B4E9",  # sky blue
+    "#000000",  # black
+)
+_DASHES = ("-", "--", ":", "-.")  # the next one each time the colours are used up
+
+# Kind -> the value that tells, by its last record, whether a run diverged. Cosines are
+# not among these: a cosine is undefined where a gradient is zero.
+_ENDS = {
+    "train": "loss",
+    "eval": "loss",
+    "landscape": "loss",
+    "curvature": "eigenvalue",
+}
+_LAYER_ENDS = {"ics": "distance", "replication": "distance", "activations": "mean"}
+
+
+class NothingToDraw(ValueError):
+    """No run has the records that a figure is drawn from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run's records, and its look, which is the same in every figure."""
+
+    label: str
+    records: Sequence[Mapping]
+    colour: str
+    dash: str
+
+    def select(self, kind: str) -> list[Mapping]:
+        """Returns the records of one kind, sorted by step."""
+        return sorted(select(self.records, kind), key=lambda record: record["step"])
+
+    @functools.cached_property
+    def diverged(self) -> bool:
+        """Whether the last loss, distance or eigenvalue of some kind is not finite."""
+        ends = [(select(self.records, kind), name) for kind, name in _ENDS.items()]
+        for kind, name in _LAYER_ENDS.items():
+            layers = by_layer(self.records, kind)
+            ends += [(records, name) for records in layers.values()]
+        return any(ends_badly(column(records, name)[1]) for records, name in ends)
+
+
+class Curve(NamedTuple):
+    """One number a record."""
+
+    run: Run
+    steps: np.ndarray
+    values: np.ndarray
+
+
+class Band(NamedTuple):
+    """Several numbers a record, of which the range is drawn."""
+
+    run: Run
+    steps: np.ndarray
+    rows: Sequence[np.ndarray]
+
+    @property
+    def values(self) -> np.ndarray:
+        """All numbers of all records."""
+        return np.concatenate([np.empty(0), *self.rows])
+
+    def limits(self, positive: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the least and the greatest finite number of each record.
+
+        NaN where there is none. `positive`: of the numbers above zero only.
+        """
+        limits = np.full((2, len(self.rows)), np.nan)
+        for i, row in enumerate(self.rows):
+            kept = row[np.isfinite(row) & (row > 0 if positive else True)]
+            if kept.size:
+                limits[:, i] = kept.min(), kept.max()
+        return limits[0], limits[1]
+
+
+class Layers(NamedTuple):
+    """A run, and what it measured in each of its layers: name -> flat records."""
+
+    run: Run
+    table: Mapping[str, list[dict]]
+
+
+def styled(runs: Runs) -> list[Run]:
+    """Gives each run its look, by its place in `runs`."""
+    return [
+        Run(
+            label=label,
+            records=records,
+            colour=COLOURS[i % len(COLOURS)],
+            dash=_DASHES[i // len(COLOURS) % len(_DASHES)],
+        )
+        for i, (label, records) in enumerate(runs.items())
+    ]
+
+
+def series(styled_runs: Iterable[Run], kind: str, name: str) -> list[Curve]:
+    """Returns the curves of the runs that have such values."""
+    curves = [Curve(run, *column(run.select(kind), name)) for run in styled_runs]
+    return [curve for curve in curves if curve.steps.size]
+
+
+def bands(styled_runs: Iterable[Run], kind: str, name: str) -> list[Band]:
+    """Returns the bands of the runs that have such lists of values."""
+    found = [_band(run, run.select(kind), name) for run in styled_runs]
+    return [band for band in found if band.steps.size]
+
+
+def layers_of(styled_runs: Iterable[Run], kind: str) -> list[Layers]:
+    """Returns the layers of the runs that have records of layers."""
+    found = [Layers(run, by_layer(run.select(kind), kind)) for run in styled_runs]
+    return [layers for layers in found if layers.table]
+
+
+def layer_series(measured: Iterable[Layers], layer: str, name: str) -> list[Curve]:
+    """Returns a curve a run, empty for a run that has no such layer."""
+    return [Curve(run, *column(table.get(layer, ()), name)) for run, table in measured]
+
+
+def layer_bands(measured: Iterable[Layers], layer: str, name: str) -> list[Band]:
+    """Returns a band a run, empty for a run that has no such layer."""
+    return [_band(run, table.get(layer, ()), name) for run, table in measured]
+
+
+def require(data, what: str, runs: Runs) -> None:
+    """Raises `NothingToDraw` unless there is some data."""
+    if not data:
+        raise NothingToDraw(f"No run has {what} to draw. Received: runs={list(runs)}.")
+
+
+def chosen(
+    measured: Sequence[Layers], layers: Sequence[str] | None, first: bool = True
+) -> list[str]:
+    """Returns the names of the layers to draw, in the order in which to draw them.
+
+    Args:
+        measured: the runs' layers.
+        layers: the user's choice. Default: the second, the middle and the last of
+            those that all runs have.
+        first: whether the first layer is drawn where there is no other.
+
+    Raises:
+        ValueError: if `layers` is empty or names one that no run has.
+        NothingToDraw: if `layers` is not given and there is no such layer.
+    """
+    known = known_layers(measured)
+    if layers is not None:
+        check_layers(layers, known)
+        return list(dict.fromkeys(layers))
+    firsts = {next(iter(run.table)) for run in measured}
+    shared = [name for name in known if all(name in run.table for run in measured)]
+    names = [name for name in shared if name not in firsts] or (shared if first else [])
+    if not names:
+        others = "layer" if first else "layer besides the first"
+        raise NothingToDraw(
+            f"No {others} is in every run. Received layers: {', '.join(known)}. "
+            "Choose by `layers`."
+        )
+    count = len(names)
+    return [names[i] for i in sorted({0, (count - 1) // 2, count - 1})]
+
+
+def known_layers(measured: Iterable[Layers]) -> list[str]:
+    """Returns the names of the layers of all runs, each once."""
+    return list(dict.fromkeys(name for run in measured for name in run.table))
+
+
+def check_layers(layers: Sequence[str], known: Sequence[str]) -> None:
+    """Raises a ValueError unless all of `layers`, and at least one, are known."""
+    if not layers or any(name not in known for name in layers):
+        raise ValueError(
+            f"`layers` must be among {', '.join(known)}. "
+            f"Received: layers={','.join(layers)}."
+        )
+
+
+def is_wide(data: Iterable[Curve | Band]) -> bool:
+    """Returns whether no value is negative and they span more than two decades."""
+    values = finite(data)
+    positive = values[values > 0]
+    if not positive.size or values.min() < 0:
+        return False
+    return positive.max() / positive.min() > 100
+
+
+def finite(data: Iterable[Curve | Band]) -> np.ndarray:
+    """Returns all finite values of the curves or bands."""
+    values = np.concatenate([np.empty(0), *(item.values for item in data)])
+    return values[np.isfinite(values)]
+
+
+def ends_badly(values: np.ndarray) -> bool:
+    """Returns whether the last value is not finite."""
+    return values.size > 0 and not np.isfinite(values[-1])
+
+
+def _band(run, records, name):
+    measured = [record for record in records if record.get(name) is not None]
+    steps = np.array([record["step"] for record in measured], dtype=np.int64)
+    rows = [np.array(record[name], dtype=np.float64) for record in measured]
+    return Band(run, steps, rows)

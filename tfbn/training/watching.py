@@ -1,0 +1,108 @@
+"""The measurements of a run: which, when, and what they cost."""
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from tfbn.diagnostics import instruments
+from tfbn.training import builders
+from tfbn.training.cadence import Cadence
+
+
+class Watch(NamedTuple):
+    """A measurement and its steps.
+
+    Attributes:
+        instrument: `Instrument`.
+        cadence: `Cadence`.
+        seconds: list of float, how long each one took so far.
+    """
+
+    instrument: instruments.Instrument
+    cadence: Cadence
+    seconds: list
+
+    def measure(self, moment, write):
+        """Measures, and calls `write(kind, step, values)` for each record."""
+        begin = time.perf_counter()
+        for kind, values in self.instrument.measure(moment).items():
+            write(kind, moment.step, values)
+        self.seconds.append(time.perf_counter() - begin)
+
+
+def watches(config, model, loss, dataset, *, jit_compile):
+    """A `Watch` for each measurement that a `TrainConfig` asks for.
+
+    Args:
+        config: `TrainConfig`.
+        model: the run's built model.
+        loss: function `loss(y_true, y_pred)` -> scalar.
+        dataset: `tfbn.data.Dataset`, for the second network of the replication.
+        jit_compile: bool, whether XLA compiles the measurements.
+    """
+    compile_ = {"jit_compile": jit_compile}
+    makers = {
+        "ics": lambda: instruments.covariate_shift(
+            model, loss, update=config.ics_update, **compile_
+        ),
+        "landscape": lambda: instruments.landscape(
+            model,
+            loss,
+            low=config.landscape_low,
+            high=config.landscape_high,
+            num=config.landscape_points,
+            directions=config.landscape_directions,
+            **compile_,
+        ),
+        "activations": lambda: instruments.activations(
+            model, unit=config.activations_unit, **compile_
+        ),
+        "curvature": lambda: instruments.curvature(
+            model,
+            loss,
+            iterations=config.curvature_iterations,
+            per_layer=config.curvature_per_layer,
+            **compile_,
+        ),
+        "theory": lambda: instruments.theory(model, loss, **compile_),
+        "replication": lambda: _replication(config, model, loss, dataset, **compile_),
+    }
+    every = {name: getattr(config, f"{name}_every") for name in makers}
+    return [
+        Watch(make(), Cadence(every[name], config.diagnostics_spacing), [])
+        for name, make in makers.items()
+        if every[name]
+    ]
+
+
+def announced(watch, num_parameters):
+    """A line that says when a measurement is made and what one costs."""
+    every, cost = watch.cadence.every, watch.instrument.cost
+    spacing = "" if watch.cadence.spacing == "linear" else " and later less often"
+    mebibytes = cost.copies * 4 * num_parameters / 2**20
+    return (
+        f"Measuring {watch.instrument.name} every {every} steps{spacing}; each about "
+        f"{cost.passes:.1f} forward and backward passes, {mebibytes:.0f} MiB."
+    )
+
+
+def summed_up(watch):
+    """A line that says how often it was measured and how long that took, or None."""
+    # The first one traces.
+    later = watch.seconds[1:] or watch.seconds
+    if not later:
+        return None
+    return (
+        f"Measured {watch.instrument.name} {len(watch.seconds)} times, "
+        f"{np.median(later):.2f} s each (the first {watch.seconds[0]:.1f} s)."
+    )
+
+
+def _replication(config, model, loss, dataset, **options):
+    # Another one of the same kind: its weights are drawn after those of the run.
+    second = builders.build_model(config, dataset)
+    layers = [f"conv{i}" for i in config.replication_convolutions]
+    return instruments.replication(
+        model, loss, second.trainable_variables, layers=layers, **options
+    )
