@@ -345,6 +345,30 @@ class InferenceTest(ExactTestCase):
                     self.assert_exact(actual, expected, tolerance=5 * EXACT)
 
 
+    @parameterized.parameters("eager", "graph", "unknown_size")
+    def test_long_sums(self, mode):
+        """Of the gradients of gamma and beta."""
+
+        def call(x, *weights):
+            if mode == "unknown_size":
+                x = testing_utils.of_unknown_size(x)
+            return (ops.normalize(x, *weights, axis=3),)
+
+        rng = np.random.default_rng(3)
+        x, upstream = rng.normal(size=(2, 64, 32, 32, 4)).astype("float32")
+        upstream += np.float32(0.3)
+        mean, scale, gamma, beta = rng.uniform(0.5, 2.0, (4, 4)).astype("float32")
+        traced = testing_utils.value_and_gradients(
+            call, "graph" if mode == "unknown_size" else mode
+        )
+        arguments = [tf.constant(a) for a in (x, mean, scale, gamma, beta)]
+        *_, gradients = traced(arguments, tf.constant(upstream))
+        normalized = (x - mean.astype("float64")) / scale
+        expected = [np.sum(upstream * f, axis=(0, 1, 2)) for f in (normalized, 1.0)]
+        for actual, wanted in zip(gradients[-2:], expected, strict=True):
+            self.assertLess(testing_utils.relative_error(actual, wanted), EXACT)
+
+
 class OtherTypesTest(ExactTestCase):
     @parameterized.parameters(*testing_utils.MODES)
     def test_float64_stays_float64(self, mode):

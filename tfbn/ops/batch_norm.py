@@ -160,10 +160,12 @@ def _affine_by_kernel(x, mean, gain, offset):
     y = tf.reshape(kernels.affine(rows, mean, gain, offset), tf.shape(x))
 
     def gradient(dy):
-        axes = list(range(len(x.shape) - 1))
         wide_dy, wide_x = batches.upcast(dy), batches.upcast(x)
-        doffset = tf.reduce_sum(wide_dy, axes)
-        dgain = tf.reduce_sum(wide_dy * (wide_x - mean), axes)
+        batch = batches.Batch(wide_x, len(x.shape) - 1)
+        doffset, dgain = (
+            batch.vector(batch.total(batch.view(t)))
+            for t in (wide_dy, wide_dy * (wide_x - mean))
+        )
         return tf.cast(wide_dy * gain, x.dtype), -gain * doffset, dgain, doffset
 
     return y, gradient
