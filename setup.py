@@ -35,6 +35,7 @@ setuptools.setup(
         "test": [
             "build",
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "ruff>=0.17,<0.18",
             "tf_keras>=2.18",
         ],

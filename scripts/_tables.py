@@ -42,4 +42,4 @@ def _is_number(cell):
 
 
 # With an exponent, or with quartiles.
-_NUMBER = re.compile(r"-?[\d.]+(e[+-]\d+)?( \(.*\))?")
+_NUMBER = re.compile(r"-?([\d.]+(e[+-]\d+)?|inf|nan)( \(.*\))?")

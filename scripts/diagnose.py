@@ -12,6 +12,7 @@ but the surfaces:
   activations  moments and percentiles of each layer's activations
   curvature    the largest eigenvalue and the spectrum of the Hessian
   theory       theorem 4.1 and the gradient identities, in batch normalisation layers
+               (where there are any)
   surface      the loss along a random filter-normalised direction
   surface_2d   the same along two
 
@@ -19,13 +20,14 @@ Example: python scripts/diagnose.py --model=runs/vgg_bn --measure=ics,landscape
 """
 
 import dataclasses
+import math
 import os
 import time
 
 import _cli
+import _diagnosis_tables
 import _flags
 import _list_flags
-import _tables
 import keras
 import numpy as np
 import tensorflow as tf
@@ -91,7 +93,9 @@ def define():
         "surface_radius",
         1.0,
         "Surfaces: how far they go, in units of a filter's length.",
-        lower_bound=0.0,
+    )
+    flags.register_validator(
+        "surface_radius", lambda r: 0.0 < r < math.inf, "must be a number above 0"
     )
     flags.DEFINE_integer(
         "surface_points", 21, "Surfaces: places along a direction.", lower_bound=2
@@ -104,19 +108,22 @@ def main(argv):
     _cli.refuse_arguments(argv)
     config, step, model = _load(flags.FLAGS.model)
     dataset = builders.build_dataset(config)
+    _check_fits(model, dataset, config)
     loss = task_lib.task_of(dataset, probabilities=_gives_probabilities(model)).loss
     moment = _moment(config, model, loss, dataset, step)
-    out = _out(flags.FLAGS.model)
+    name, out = _name(flags.FLAGS.model), _out(flags.FLAGS.model)
+    after = f", after {step:,} steps" if os.path.isdir(flags.FLAGS.model) else ""
     print(
-        f"{model.name}, {model.count_params():,} parameters, after {step} steps; batch "
+        f"{name}, {model.count_params():,} parameters{after}; batch "
         f"{flags.FLAGS.batch} of {config.batch_size} examples of {config.dataset}\n"
         f"Results: {os.path.abspath(out)}",
         flush=True,
     )
     measured = _measure(config, model, loss, moment, out)
-    print(f"\n{_layer_table(measured)}\n\n{_total_table(measured)}\n")
-    runs = {model.name: records.read_records(out)}
-    for path in plots.save(plots.figures(runs), out, flags.FLAGS.format):
+    tables = [_diagnosis_tables.of_layers(measured), _diagnosis_tables.totals(measured)]
+    print("", *(f"{table}\n" for table in tables if table), sep="\n")
+    figures = plots.figures({name: records.read_records(out)} if measured else {})
+    for path in plots.save(figures, out, flags.FLAGS.format):
         print(path)
 
 
@@ -159,13 +166,35 @@ def _load_model(path):
         ) from error
 
 
-def _gives_probabilities(model):
-    last = model.layers[-1]
+def _gives_probabilities(layer):
+    """Whether a model, or the last layer of one, ends in a softmax."""
+    if isinstance(layer, keras.Model):
+        return bool(layer.layers) and _gives_probabilities(layer.layers[-1])
     softmax = keras.activations.softmax
     return (
-        isinstance(last, keras.layers.Softmax)
-        or getattr(last, "activation", None) is softmax
+        isinstance(layer, keras.layers.Softmax)
+        or getattr(layer, "activation", None) is softmax
     )
+
+
+def _check_fits(model, dataset, config):
+    """Raises a ValueError unless the model makes of the inputs what the data ask for.
+
+    Losses would broadcast what does not fit, or fail with messages of their own.
+    """
+    inputs, targets = dataset.train.inputs, dataset.train.targets
+    shapes = inputs.shape[1:], (dataset.num_classes or targets.shape[-1],)
+    try:
+        outputs = model(dataset.standardize(inputs[:1]))
+        found = f"makes outputs of {tuple(outputs.shape[1:])}"
+    except Exception:  # whatever a model may raise
+        found = f"takes inputs of shape {getattr(model, 'input_shape', 'unknown')}"
+    if found != f"makes outputs of {shapes[1]}":
+        raise ValueError(
+            f"--model must make outputs of shape {shapes[1]} of inputs of shape "
+            f"{shapes[0]}, as --dataset={config.dataset} asks for. Received: a model "
+            f"that {found}."
+        )
 
 
 def _moment(config, model, loss, dataset, step):
@@ -197,9 +226,13 @@ def _measure(config, model, loss, moment, out):
     with records.RecordWriter(out) as writer:
         for name in flags.FLAGS.measure:
             begin = time.perf_counter()
-            for kind, values in makers[name]().measure(moment).items():
+            found = makers[name]().measure(moment)
+            if name == "theory" and not found["theory"]["layers"]:
+                print("theory: no layer normalises by the batch alone; left out")
+                continue
+            for kind, values in found.items():
                 writer.write(kind, moment.step, **values)
-                measured[kind] = values
+            measured |= found
             print(f"{name}: {time.perf_counter() - begin:.1f} s", flush=True)
     return measured
 
@@ -234,69 +267,24 @@ def _makers(config, model, loss):
     }
 
 
-# Heading, kind of record and value, of the table of layers and of that of totals.
-_LAYER_COLUMNS = (
-    ("|G|", "ics", "norm"),
-    ("|G - G'|", "ics", "distance"),
-    ("cos(G, G')", "ics", "cosine"),
-    ("mean", "activations", "mean"),
-    ("variance", "activations", "variance"),
-    ("eigenvalue", "curvature", "eigenvalue"),
-)
-_TOTALS = (
-    ("loss", "landscape", "loss"),
-    ("gradient norm", "landscape", "gradient_norm"),
-    ("effective beta", "landscape", "beta"),
-    ("local linearity", "landscape", "local_linearity"),
-    ("effective beta, random direction", "landscape_random", "beta"),
-    ("local linearity, random direction", "landscape_random", "local_linearity"),
-    ("largest eigenvalue of the Hessian", "curvature", "eigenvalue"),
-    ("smallest eigenvalue found", "curvature", "smallest"),
-)
-
-
-def _layer_table(measured):
-    layers = {}
-    for heading, kind, name in _LAYER_COLUMNS:
-        for layer in measured.get(kind, {}).get("layers", ()):
-            if layer.get(name) is not None:
-                layers.setdefault(layer["name"], {})[heading] = layer[name]
-    headings = [
-        h for h, _, _ in _LAYER_COLUMNS if any(h in row for row in layers.values())
-    ]
-    rows = [
-        [name, *(_cell(row.get(heading)) for heading in headings)]
-        for name, row in layers.items()
-    ]
-    return _tables.table(["layer", *headings], rows)
-
-
-def _total_table(measured):
-    rows = [
-        [heading, _cell(measured[kind][name])]
-        for heading, kind, name in _TOTALS
-        if kind in measured
-    ]
-    errors = [
-        la["relative_error"] for la in measured.get("theory", {}).get("layers", ())
-    ]
-    if errors:
-        heading = "theorem 4.1, largest relative error of any layer"
-        rows.append([heading, _cell(max(errors))])
-    return _tables.table(["of the whole network", "value"], rows)
-
-
-def _cell(value):
-    return _tables.MISSING if value is None else f"{value:.3g}"
+def _name(path):
+    """What the network is called: as its folder, or as its file."""
+    return os.path.splitext(os.path.basename(os.path.abspath(path)))[0]
 
 
 def _out(path):
-    """`--out`, or a new folder: in a run directory, or beside a file."""
-    if flags.FLAGS.out:
-        return flags.FLAGS.out
-    if os.path.isdir(path):
-        return run_directory.unused(os.path.join(path, "diagnosis"))
-    return run_directory.unused(f"{os.path.splitext(path)[0]}_diagnosis")
+    """Makes the folder: `--out`, or a new one in a run directory or beside a file."""
+    out = flags.FLAGS.out
+    if not out:
+        base = os.path.join(path, "diagnosis") if os.path.isdir(path) else None
+        out = run_directory.unused(base or f"{os.path.splitext(path)[0]}_diagnosis")
+    if os.path.exists(os.path.join(out, records.FILE_NAME)):
+        raise ValueError(
+            f"--out must not hold records already. Received: --out={out}. Choose "
+            "another folder."
+        )
+    os.makedirs(out, exist_ok=True)
+    return out
 
 
 if __name__ == "__main__":

@@ -18,12 +18,14 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from tests import testing_utils
+from tfbn import models
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _SCRIPTS = os.path.join(_ROOT, "scripts")
 sys.path.insert(0, _SCRIPTS)
 
 from _benchmark import candidates  # noqa: E402
+from _benchmark import diagnostics  # noqa: E402
 from _benchmark import exactness  # noqa: E402
 from _benchmark import layers  # noqa: E402
 from _benchmark import memory  # noqa: E402
@@ -257,6 +259,26 @@ class NetworkTest(tf.test.TestCase):
         self.assertTrue(math.isfinite(losses[0]))
         self.assertLess(losses[-1], losses[0])
 
+    def test_cost_of_covariate_shift(self):
+        build = diagnostics.NETWORKS["DLN-25"]
+        model, loss, (x, y) = build(0, 1)
+        self.assertEqual(model.output_shape, (None, 10))
+        self.assertTrue(math.isfinite(loss(y, model(x, training=True))))
+
+        def small(batch_size, seed):
+            del batch_size, seed
+            return models.deep_linear(3, 10), loss, (x, y)
+
+        with mock.patch.dict(diagnostics.NETWORKS, {"DLN-25": small}):
+            options = {"batch_size": 0, "seed": 0}
+            row = diagnostics.times("DLN-25", rounds=2, **options)
+            peaks = diagnostics.peak("DLN-25", "ics", **options)
+        self.assertEqual((row["groups"], row["parameters"]), (3, 300))
+        self.assertGreater(row["ms"]["ics"], 0.0)
+        median = row["passes"]["median"]
+        self.assertAllClose(row["passes_per_group"]["median"], median / 3)
+        self.assertGreaterEqual(peaks["peak_mib"], peaks["start_mib"])
+
     def test_memory_of_a_norm(self):
         options = {"batch_size": 2, "width": 0.02, "seed": 0}
         (row,) = memory.measure(
@@ -283,6 +305,24 @@ class TablesTest(tf.test.TestCase, parameterized.TestCase):
         )
 
     @parameterized.parameters(
+        ("nan", True),
+        ("-inf", True),
+        ("-1.5e-07", True),
+        ("1.2 (1.1 to 1.3)", True),
+        ("–", True),
+        ("nano", False),
+        ("12 MiB", False),
+        ("", False),
+    )
+    def test_numbers_stand_to_the_right(self, cell, to_right):
+        rule = tables.table(["n"], [[cell], ["1.0"]]).splitlines()[1]
+        self.assertEqual(rule.endswith(": |"), to_right)
+
+    def test_table_without_rows(self):
+        lines = ["| a | bc |", "| - | -- |"]
+        self.assertEqual(tables.table(["a", "bc"], []).splitlines(), lines)
+
+    @parameterized.parameters(
         (0.012345, "0.0123"),
         (1.0, "1.00"),
         (-2.345, "-2.35"),
@@ -291,6 +331,29 @@ class TablesTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_number(self, value, text):
         self.assertEqual(tables.number(value), text)
+
+    def test_diagnostics(self):
+        ratio = {"median": 3.75, "quartiles": [3.7, 3.8]}
+        row = {
+            "network": "VGG-A",
+            "groups": 9,
+            "ms": {"pass": 700.0, "ics": 2625.0},
+            "passes": ratio,
+            "passes_per_group": {"median": 0.4167, "quartiles": [0.4111, 0.4222]},
+            "first_seconds": 7.3,
+            "training_mib": {"start_mib": 600.0, "peak_mib": 1000.0},
+            "ics_mib": {"start_mib": 600.0, "peak_mib": 1200.4},
+        }
+        text = tables.section("diagnostics", [row])
+        cells = [cell.strip() for cell in text.splitlines()[-1].split("|")[1:-1]]
+        self.assertEqual(
+            cells,
+            ["VGG-A", "9", "700", "2625", "3.8 (3.7 to 3.8)", "0.42 (0.41 to 0.42)"]
+            + ["7", "400", "600"],
+        )
+        row["instruments"] = {"landscape": {"passes": ratio, "expected": 9.0}}
+        text = tables.section("diagnostics", [row])
+        self.assertIn("| landscape  | 3.8 (3.7 to 3.8) |      9.0 |", text)
 
     def test_quartiles(self):
         ratio = {"median": 3.406, "quartiles": [3.3, 3.521]}

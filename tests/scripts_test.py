@@ -23,6 +23,7 @@ from tfbn import data
 from tfbn.diagnostics import records
 from tfbn.training import TrainConfig
 from tfbn.training import builders
+from tfbn.training import config as config_lib
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _SCRIPTS = os.path.join(_ROOT, "scripts")
@@ -144,6 +145,48 @@ class FlagsTest(ScriptTest):
         config = _flags.from_flags()
         self.assertEqual(config.norm_after, (4, 5))
         self.assertEqual((config.deterministic, config.rmax), (False, 2.5))
+
+    def test_some_of_the_fields(self):
+        values = flags.FlagValues()
+        _flags.define(["width", "norm_after"], values)
+        self.assertEqual({"width", "norm_after"}, set(values))
+        values(["script", "--norm_after=4,5"])
+        names = ("norm_after", "width")
+        self.assertEqual(_flags.given(names, values), {"norm_after": (4, 5)})
+        values(["script", "--width=0.5"])
+        self.assertEqual(_flags.given(["width"], values), {"width": 0.5})
+        default = TrainConfig().width
+        values(["script", f"--width={default}"])  # given, though it is the default
+        self.assertEqual(_flags.given(names, values)["width"], default)
+        self.assertEqual(_flags.given([], values), {})
+
+    def test_config_of_a_file(self):
+        config = TrainConfig(
+            dataset="shapes", norm_after=(4, 5), deterministic=True, rmax=2.5
+        )
+        text = "\n".join(["# A run.", *config_lib.to_flags(config)])
+        path = os.path.join(self.folder, "flags.cfg")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        before = flags.FLAGS.flag_values_dict()
+        self.assertEqual(_flags.from_file(path), config)
+        self.assertEqual(flags.FLAGS.flag_values_dict(), before)
+
+    @parameterized.parameters(
+        ("--lerning_rate=1", "flags.cfg: Unknown command line flag 'lerning_rate'"),
+        ("--train_steps=many", "flags.cfg: .*many"),
+        ("--train_steps=0", "train_steps=0"),
+        ("--norm_after=x", "norm_after='x'"),
+        ("text", "line 1 must be a flag"),
+    )
+    def test_file_that_describes_no_config(self, text, message):
+        path = os.path.join(self.folder, "flags.cfg")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        with self.assertRaisesRegex(ValueError, message):
+            _flags.from_file(path)
+        with self.assertRaisesRegex(ValueError, "must name a file"):
+            _flags.from_file(os.path.join(self.folder, "missing.cfg"))
 
     @parameterized.parameters(
         (["--norm=batchnorm"], "should be one of <none|batch_norm"),

@@ -9,6 +9,7 @@ if keras.backend.backend() != "tensorflow":
         "KERAS_BACKEND=tensorflow."
     )
 
+from tfbn import callbacks
 from tfbn import data
 from tfbn import diagnostics
 from tfbn import models
@@ -28,6 +29,7 @@ __all__ = [
     "LpBatchNorm",
     "NoisyBatchNorm",
     "__version__",
+    "callbacks",
     "data",
     "diagnostics",
     "models",

@@ -1,9 +1,10 @@
-"""Time and memory of measuring internal covariate shift, each in its own process.
+"""Time and memory of diagnostics, each network in its own process.
 
 A pass is forward and backward of the whole network for all of its gradients. Memory is
 that of the host, as in `memory`.
 """
 
+import functools
 import time
 
 import keras
@@ -13,9 +14,12 @@ import tfbn
 from _benchmark import memory
 from _benchmark import timing
 from tfbn import diagnostics
+from tfbn.diagnostics import instruments
 from tfbn.diagnostics import measurement
 from tfbn.training import task as task_lib
 
+WITH_ALL_INSTRUMENTS = "VGG-A"
+LANCZOS_ITERATIONS = 5
 STEPS = 3  # of training, and measurements, before a peak is read
 
 
@@ -26,6 +30,11 @@ def measure(networks, *, batch_size, rounds, seed, progress):
     for name in networks:
         progress(f"diagnostics: {name}")
         row = memory.in_new_process(times, name, rounds=rounds, **options)
+        if name == WITH_ALL_INSTRUMENTS:
+            progress(f"diagnostics: {name}, all instruments")
+            row["instruments"] = memory.in_new_process(
+                instrument_passes, name, rounds=rounds, **options
+            )
         for what in ("training", "ics"):
             progress(f"diagnostics: {name}, memory of {what}")
             row[f"{what}_mib"] = memory.in_new_process(peak, name, what, **options)
@@ -62,8 +71,43 @@ def times(name, *, rounds, batch_size, seed):
     }
 
 
+def instrument_passes(name, *, rounds, batch_size, seed):
+    """For each instrument `passes`, how many one measurement takes, and `expected`."""
+    model, loss, batch = NETWORKS[name](batch_size, seed)
+    state = diagnostics.snapshot(model)
+    gradients = measurement.compiled(diagnostics.LossFunction(model, loss).gradients)
+    moment = instruments.Moment(
+        step=0,
+        before=state,
+        after=state,
+        batch=batch,
+        next_batch=batch,
+        probe=batch,
+        learning_rate=0.1,
+    )
+    made = [
+        instruments.landscape(model, loss),
+        instruments.activations(model),
+        instruments.curvature(model, loss, iterations=LANCZOS_ITERATIONS, tolerance=0),
+        instruments.theory(model, loss),
+        instruments.replication(
+            model, loss, model.trainable_variables, layers=["conv5"]
+        ),
+    ]
+    calls = {"pass": timing.blocking(gradients, *state, *batch)}
+    calls |= {i.name: functools.partial(i.measure, moment) for i in made}
+    seconds = timing.interleaved(calls, rounds=rounds, warmups=1, seed=seed)
+    return {
+        i.name: {
+            "passes": timing.ratio(seconds[i.name], seconds["pass"]),
+            "expected": i.cost.passes,
+        }
+        for i in made
+    }
+
+
 def peak(name, what, *, batch_size, seed):
-    """The peaks of this process: model built, graph traced, and after `STEPS` runs.
+    """The peaks of this process with the model built, and after `STEPS` runs.
 
     Args:
         what: "training", steps of SGD, or "ics".
@@ -118,7 +162,7 @@ def _resnet(batch_size, seed):
     model = keras.applications.ResNet50V2(
         weights=None, classes=10, input_shape=(32, 32, 3), classifier_activation=None
     )
-    return model, task_lib.mean_cross_entropy, _images(batch_size)
+    return model, task_lib.mean_cross_entropy, _images(max(1, batch_size // 4))
 
 
 def _deep_linear(batch_size, seed):

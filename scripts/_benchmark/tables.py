@@ -171,12 +171,30 @@ def _diagnostics(rows):
         "measuring G and G' of all layers once; how many passes that is, and how many "
         "a layer group: median and quartiles of the rounds. Seconds of the first "
         "measurement, with tracing. MiB of resident memory over that of the built "
-        "model, of training steps and of measurements, graphs included. ResNet50V2 and "
-        "the VGGs on images of 32x32, with batch normalisation."
+        "model, of training steps and of measurements, graphs included. ResNet50V2 (a "
+        "quarter of the batch) and the VGGs on images of 32x32, with batch "
+        "normalisation."
     )
     header = ["network", "groups", "pass ms", "ICS ms", "passes", "a group"]
     header += ["first s", "training MiB", "ICS MiB"]
-    return f"## Internal covariate shift\n\n{note}\n\n{table(header, cells)}"
+    parts = [f"## Internal covariate shift\n\n{note}\n\n{table(header, cells)}"]
+    parts += [_instruments(row) for row in rows if "instruments" in row]
+    return "\n\n".join(parts)
+
+
+def _instruments(row):
+    cells = [
+        [name, with_quartiles(cost["passes"], decimals=1), f"{cost['expected']:.1f}"]
+        for name, cost in row["instruments"].items()
+    ]
+    note = (
+        f"{row['network']}: passes that a measurement takes, and what `cost` says. "
+        "Eight step sizes of the landscape; five iterations of Lanczos; activations at "
+        "two states; replication of one layer."
+    )
+    return f"## Other diagnostics\n\n{note}\n\n" + table(
+        ["diagnostic", "passes", "expected"], cells
+    )
 
 
 SECTIONS = {

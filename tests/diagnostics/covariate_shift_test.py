@@ -128,6 +128,7 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
         ("sequential", lambda: _sequential()),
         ("subclassed", lambda: ResidualModel()),
         ("functional", lambda: _branched()),
+        ("recurrent", lambda: _recurrent()),
     )
     def test_any_model(self, build):
         # Dropout, a layer called twice, sums between layers, a nested model.
@@ -331,6 +332,17 @@ def _branched():
     return keras.Model(inputs, keras.layers.Dense(10, name="logits")(x))
 
 
+def _recurrent():
+    """Layers inside the bodies of loops."""
+    layers = [
+        keras.layers.Reshape((8, 1)),
+        keras.layers.TimeDistributed(keras.layers.Dense(2)),
+        keras.layers.Bidirectional(keras.layers.LSTM(3)),
+        keras.layers.Dense(10),
+    ]
+    return keras.Sequential([keras.Input((8,)), *layers])
+
+
 def _naive(model, x, y, groups):
     """G and G' of each group, flattened, by setting the live model's weights."""
     initial = [v.numpy().copy() for v in model.variables]
@@ -345,7 +357,7 @@ def _naive(model, x, y, groups):
         gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
         for variable, value in zip(model.variables, initial, strict=True):
             variable.assign(value)
-        return [g.numpy() for g in gradients]
+        return [tf.convert_to_tensor(g).numpy() for g in gradients]
 
     weights = [v.numpy().copy() for v in model.trainable_variables]
     gradient = gradient_at(weights)

@@ -344,7 +344,6 @@ class InferenceTest(ExactTestCase):
                     # Sums of 9 numbers of either sign.
                     self.assert_exact(actual, expected, tolerance=5 * EXACT)
 
-
     @parameterized.parameters("eager", "graph", "unknown_size")
     def test_long_sums(self, mode):
         """Of the gradients of gamma and beta."""

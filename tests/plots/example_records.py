@@ -210,16 +210,20 @@ def _surface(state):
     bowl = state.sharpness * (x**2 + 0.3 * y**2 + 0.1 * x * y)
     losses = state.loss * (1 + bowl + 0.5 * np.sin(5 * x + 3 * y))
     losses = np.where(losses > 120, np.inf, losses)
-    return state.record("surface", radii=radii.tolist(), losses=losses.tolist())
+    return state.record("surface_2d", radii=radii.tolist(), losses=losses.tolist())
 
 
 def along_a_line(runs):
     """Returns the runs with their surfaces cut along the first direction."""
     return {
         label: [
-            record | {"losses": [row[len(row) // 2] for row in record["losses"]]}
+            record | {"kind": "surface", "losses": _middle_column(record["losses"])}
             for record in records
-            if record["kind"] == "surface"
+            if record["kind"] == "surface_2d"
         ]
         for label, records in runs.items()
     }
+
+
+def _middle_column(rows):
+    return [row[len(row) // 2] for row in rows]

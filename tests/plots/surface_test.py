@@ -16,7 +16,12 @@ _RADII = [-1.0, 0.0, 1.0]
 def _records(*losses):
     """Returns records at the steps 1000, 2000, ..."""
     return [
-        {"step": 1000 * (t + 1), "kind": "surface", "radii": _RADII, "losses": values}
+        {
+            "step": 1000 * (t + 1),
+            "kind": "surface_2d" if np.ndim(values) == 2 else "surface",
+            "radii": _RADII,
+            "losses": values,
+        }
         for t, values in enumerate(losses)
     ]
 
@@ -106,6 +111,17 @@ class MapsTest(tf.test.TestCase):
         self.assertAllEqual(curve.get_lines()[0].get_ydata(), [3.0, 1.0, 2.0])
         self.assertEqual(contours.get_title(), "b, step 1,000")
         self.assertEqual(legend(figure), ["a, step 1,000"])
+
+    def test_a_run_with_both_has_both(self):
+        records = _records([3.0, 1.0, 2.0], _plane(0.5, 0.1), [9.0, 8.0, 9.0])
+        figure = plots.surface({"a": records})
+        curve, contours = figure.axes[:2]
+        self.assertAllEqual(curve.get_lines()[0].get_ydata(), [9.0, 8.0, 9.0])
+        self.assertEqual(contours.get_title(), "a, step 2,000")
+        self.assertEqual(legend(figure), ["a, step 3,000"])
+        figure = plots.surface({"a": records}, step=1500)
+        (curve,) = figure.axes
+        self.assertAllEqual(curve.get_lines()[0].get_ydata(), [3.0, 1.0, 2.0])
 
 
 if __name__ == "__main__":

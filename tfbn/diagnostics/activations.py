@@ -76,7 +76,8 @@ class Activations(list):
             _check_same_layers(self, other)
             for values, one, two in zip(layers, self, other, strict=True):
                 for name in ("mean", "variance"):
-                    moved = np.abs(getattr(two, name) - getattr(one, name))
+                    with np.errstate(invalid="ignore"):  # infinities: NaN
+                        moved = np.abs(getattr(two, name) - getattr(one, name))
                     values[f"{name}_{label}"] = float(np.mean(moved))
         return {"layers": layers}
 

@@ -19,26 +19,18 @@ every polynomial f of degree up to 2m - 1 (Golub & Welsch 1969). Its largest and
 smallest nodes approach those of H from inside.
 """
 
-import contextlib
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfbn import validation
+from tfbn.diagnostics import hessian
 from tfbn.diagnostics import measurement
 from tfbn.diagnostics.layer_groups import LayerGroup
 from tfbn.diagnostics.layer_groups import layer_groups
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import snapshot
-
-# Forward and backward passes that take as long as one Hessian-vector product: the
-# product goes backward through both of a gradient's.
-_PASSES = 3.0
-
-# The vectors of a product are this much longer than 1, so that a float16 model's
-# derivatives do not vanish; a power of two, exact in other dtypes.
-_SCALE = 1024.0
 
 
 class Curvature(NamedTuple):
@@ -176,7 +168,7 @@ class CurvatureMeter:
     def cost(self):
         """`measurement.Cost` of a call, if no run ends early."""
         products = sum(block.most_iterations for block in [self._whole, *self._parts])
-        return measurement.Cost(passes=_PASSES * products, copies=3)
+        return measurement.Cost(passes=hessian.PASSES * products, copies=3)
 
 
 def hessian_top_eigenvalue(
@@ -280,7 +272,9 @@ class _Block:
 
     def _lanczos_step(self, parameters, buffers, x, y, previous, current, beta):
         """`([alpha, beta], the next vector)`."""
-        loss, image = self._product(parameters, buffers, x, y, current)
+        loss, image = hessian.vector_product(
+            self._loss, self._group.indices, (parameters, buffers), x, y, current
+        )
         rest = _plus(image, -beta, previous)
         alpha = measurement.dot(rest, current)
         rest = _plus(rest, -alpha, current)
@@ -288,59 +282,6 @@ class _Block:
         # A product need not depend on what is wrong with the loss.
         alpha = tf.where(tf.math.is_finite(loss), alpha, np.nan)
         return tf.stack([alpha, beta]), _scaled(tf.math.reciprocal_no_nan(beta), rest)
-
-    def _product(self, parameters, buffers, x, y, vectors):
-        """The loss, and the block of the Hessian times the vectors."""
-        indices = self._group.indices
-        watched = [parameters[i] for i in indices]
-        with (
-            _twice_differentiable_moments(),
-            tf.GradientTape(watch_accessed_variables=False) as tape,
-        ):
-            tape.watch(watched)
-            loss, gradients = self._loss.value_and_gradients(
-                parameters, buffers, x, y, indices
-            )
-        upstream = [
-            tf.cast(_SCALE * v, g.dtype)
-            for v, g in zip(vectors, gradients, strict=True)
-        ]
-        products = tape.gradient(
-            gradients,
-            watched,
-            output_gradients=upstream,
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
-        return loss, [
-            tf.cast(tf.convert_to_tensor(p), v.dtype) / _SCALE
-            for p, v in zip(products, vectors, strict=True)
-        ]
-
-
-@contextlib.contextmanager
-def _twice_differentiable_moments():
-    """While open, `tf.nn.moments` has a right second derivative.
-
-    TensorFlow's takes the mean in the variance for a constant. Its derivative is 0, and
-    that of the derivative is not: second derivatives of Keras's normalisation layers
-    would be wrong.
-    """
-    original = tf.nn.moments
-
-    def moments(x, axes, shift=None, keepdims=False, name=None):
-        mean, _ = original(x, axes, shift=shift, keepdims=True, name=name)
-        variance = tf.reduce_mean(
-            tf.math.squared_difference(x, mean), axes, keepdims=True
-        )
-        if keepdims:
-            return mean, variance
-        return tf.squeeze(mean, axes), tf.squeeze(variance, axes)
-
-    tf.nn.moments = moments
-    try:
-        yield
-    finally:
-        tf.nn.moments = original
 
 
 def _all_parameters(model):

@@ -31,8 +31,8 @@ and the string `kind`; the other values depend on the kind:
 * `theory` (Theorem 4.1): `layers`, each with `name`, `norm`, `bound`, `printed_bound`
   (negative where it is of no number), `relative_error`, `channel_violations`,
   `sum_residual`, `projection_residual` and others.
-* `surface`: `radii` [n], and `losses` [n] along one direction or [n][n] along two
-  (rows: the first direction).
+* `surface` (along one random direction): `radii` [n] and `losses` [n]; `surface_2d`
+  (along two): `radii` [n] and `losses` [n][n], with a row a place along the first.
 
 JSON has no number for NaN or infinity, so those are written as the strings "NaN",
 "Infinity" and "-Infinity": each line is strict JSON, and reading gives floats back.

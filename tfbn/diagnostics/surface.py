@@ -37,7 +37,7 @@ class LossSurface(NamedTuple):
     losses: np.ndarray
 
     def record(self):
-        """The values of a "surface" record."""
+        """The values of a "surface" or "surface_2d" record."""
         return {"radii": self.radii.tolist(), "losses": self.losses.tolist()}
 
 

@@ -23,20 +23,16 @@ equality. Version 3 prints 1 / sqrt(m) instead of 1 / m before <g, yh>^2: the pr
 last step drops a sqrt(m), and that bound is violated wherever <g, yh> is not 0.
 """
 
-import contextlib
 from typing import NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfbn.diagnostics import layer_calls
 from tfbn.diagnostics import measurement
+from tfbn.diagnostics import norm_calls
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import snapshot
-from tfbn.layers import BatchRenorm
-from tfbn.layers import LpBatchNorm
-from tfbn.layers import NoisyBatchNorm
 
 # What the loss is multiplied by, lest float16 gradients vanish: a power of two, exact
 # in other dtypes.
@@ -131,7 +127,7 @@ class GradientIdentityMeter:
 
     def __init__(self, model, loss, *, layers=None, jit_compile=False):
         self._loss = LossFunction(model, loss)
-        self._names = _chosen(model, layers)
+        self._names = norm_calls.chosen_layers(model, layers)
         self._required = layers is not None
         self._check = measurement.compiled(self._identities, jit_compile=jit_compile)
 
@@ -167,7 +163,7 @@ class GradientIdentityMeter:
         variables = [*model.trainable_variables, *model.non_trainable_variables]
         values = dict(zip(map(id, variables), [*parameters, *buffers], strict=True))
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            calls = _Calls(self._names, values, tape)
+            calls = norm_calls.Calls(self._names, values, tape)
             with layer_calls.intercepted(model, calls):
                 loss = _SCALE * self._loss(parameters, buffers, x, y)
         self._check_called(calls)
@@ -181,7 +177,7 @@ class GradientIdentityMeter:
             # One after the other, so that one layer's copies are alive at a time.
             with tf.control_dependencies(done):
                 row = _compare(call, downstream, upstream)
-            rows[_unused(call.name, rows)] = row
+            rows[norm_calls.unused(call.name, rows)] = row
             done = [value for value in row.values() if value is not None]
         return rows
 
@@ -213,101 +209,6 @@ def gradient_identities(model, loss, x, y, *, layers=None):
     """
     meter = GradientIdentityMeter(model, loss, layers=layers)
     return meter(snapshot(model), *measurement.as_batch(x, y))
-
-
-class _Call(NamedTuple):
-    """A call of a normalisation layer, or of the linear layer before one.
-
-    Attributes:
-        layer: the layer; `name`: str.
-        inputs, outputs: tensors of their own, that nothing else uses.
-        tape: of this call only, watching `weights`: dict of name to tensor.
-        before: `_Call` of the linear layer before, or None.
-    """
-
-    layer: keras.layers.Layer
-    name: str
-    inputs: tf.Tensor
-    outputs: tf.Tensor
-    tape: tf.GradientTape
-    weights: dict
-    before: object = None
-
-
-class _Calls:
-    """What `layer_calls.intercepted` calls: finds the calls of the chosen layers."""
-
-    def __init__(self, names, values, tape):
-        self.found = []
-        self._names, self._values, self._tape = names, values, tape
-        self._linear = {}  # by id of their outputs
-        self._graph = tf.compat.v1.get_default_graph()
-
-    def __call__(self, layer, call, *args, **kwargs):
-        if id(layer) in self._names and self._has_statistics(layer, args, kwargs):
-            return self._normalization(layer, call, *args, **kwargs)
-        if _is_linear(layer) and id(layer.kernel) in self._values:
-            with self._watching(layer, ("kernel", "bias")) as (tape, weights):
-                outputs = call(*args, **kwargs)
-            record = _Call(layer, layer.name, None, outputs, tape, weights)
-            self._linear[id(outputs)] = record
-            return outputs
-        return call(*args, **kwargs)
-
-    def _normalization(self, layer, call, *args, **kwargs):
-        y, *args = args if args else [kwargs.pop("inputs")]
-        own = tf.identity(y)
-        self._tape.watch(own)
-        name, before = self._names[id(layer)], self._linear.get(id(y))
-        with self._watching(layer, ("gamma", "beta")) as (tape, weights):
-            with _without_noise(layer) as normalized:
-                outputs = tf.identity(call(own, *args, **kwargs))
-        z = normalized[0] if normalized else outputs
-        self.found.append(_Call(layer, name, own, z, tape, weights, before))
-        return outputs
-
-    @contextlib.contextmanager
-    def _watching(self, layer, names):
-        """A tape of the layer's call, and those of its weights that it watches."""
-        variables = {name: getattr(layer, name) for name in names}
-        weights = {
-            name: self._values[id(variable)]
-            for name, variable in variables.items()
-            if id(variable) in self._values
-        }
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(weights)
-            yield tape, weights
-
-    def _has_statistics(self, layer, args, kwargs):
-        """Whether a call normalises with the batch's statistics, where we can look."""
-        y, training, mask = [*args, *[None] * 3][:3]
-        y, training = kwargs.get("inputs", y), kwargs.get("training", training)
-        if kwargs.get("mask", mask) is not None or not (training and layer.trainable):
-            return False
-        if not y.dtype.is_floating:
-            return False
-        return tf.executing_eagerly() or y.graph is self._graph  # else in a loop
-
-
-@contextlib.contextmanager
-def _without_noise(layer):
-    """While open, puts what the layer adds its noise to in the list that it yields."""
-    normalized = []
-    if not isinstance(layer, NoisyBatchNorm):
-        yield normalized
-        return
-    add_noise = layer._add_noise
-
-    def add_noise_to(z):
-        normalized.append(tf.identity(z))
-        return add_noise(normalized[0])
-
-    vars(layer)["_add_noise"] = add_noise_to
-    try:
-        yield normalized
-    finally:
-        del vars(layer)["_add_noise"]
 
 
 class _Channels:
@@ -449,88 +350,3 @@ def _signed_root(x):
 
 def _plain(scalar):
     return None if scalar is None else float(scalar)
-
-
-# Layers whose outputs are linear in all of their weights, without an activation.
-_LINEAR = (
-    keras.layers.Dense,
-    keras.layers.EinsumDense,
-    keras.layers.Conv1D,
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2D,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3D,
-    keras.layers.Conv3DTranspose,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-)
-
-
-def _is_linear(layer):
-    linear = (None, keras.activations.linear)
-    return type(layer) in _LINEAR and layer.activation in linear
-
-
-def _chosen(model, layers):
-    """A dict of the ids of the layers to check to their names."""
-    candidates = {}
-    for layer in layer_calls.all_layers(model):
-        if isinstance(layer, keras.layers.BatchNormalization):
-            candidates[_unused(_path(layer, model), candidates)] = layer
-    if layers is None:
-        return {
-            id(layer): name
-            for name, layer in candidates.items()
-            if _exception(layer) is None
-        }
-    if isinstance(layers, str):
-        raise ValueError(
-            f"layers must be a list of names. Received: layers={layers!r}. Put it in "
-            "brackets."
-        )
-    return dict(_named(name, candidates) for name in layers)
-
-
-def _named(wanted, candidates):
-    """`(id, name)` of the layer of a name or path."""
-    found = [n for n, c in candidates.items() if wanted in (n, c.name)]
-    if len(found) != 1:
-        raise ValueError(
-            "layers must name batch-normalisation layers, by path if their names are "
-            f"not unique: {', '.join(candidates)}. Received: {wanted!r}."
-        )
-    layer = candidates[found[0]]
-    exception = _exception(layer)
-    if exception is not None:
-        raise ValueError(
-            "layers must normalise with the batch's mean and variance, and nothing "
-            f"else. Received: {wanted!r}, {exception}. Leave it out."
-        )
-    return id(layer), found[0]
-
-
-def _exception(layer):
-    """Why the identities do not hold for a layer, or None."""
-    if isinstance(layer, BatchRenorm) or getattr(layer, "renorm", False):
-        return "which renormalises"
-    if isinstance(layer, LpBatchNorm):
-        return "which divides by an l_p norm"
-    if getattr(layer, "virtual_batch_size", None) is not None:
-        return "which splits the batch in virtual batches"
-    if layer.synchronized:
-        return "whose statistics are synchronized over replicas"
-    if not layer.trainable:
-        return "which is frozen"
-    return None
-
-
-def _path(layer, model):
-    path = layer.weights[0].path if layer.weights else layer.name
-    return path.rpartition("/")[0].removeprefix(f"{model.name}/")
-
-
-def _unused(name, names):
-    key, number = name, 2
-    while key in names:
-        key, number = f"{name}#{number}", number + 1
-    return key

@@ -15,13 +15,16 @@ from tfbn.plots.runs import finite
 GREY = "0.4"
 
 
+_STEPS = "optimizer step"
+
+
 def grid(
     title: str,
     rows: int,
     columns: int,
     log_steps: bool = False,
     *,
-    x_label: str = "optimizer step",
+    x_label: str = _STEPS,
     share_x: bool | str = True,
     width: float | None = None,
     row_height: float = 2.4,
@@ -50,6 +53,8 @@ def grid(
         axis.spines[["top", "right"]].set_visible(False)
         if log_steps:
             axis.set_xscale("log", nonpositive="mask")
+        elif x_label == _STEPS:  # of a single one too there are no fractions
+            axis.locator_params(axis="x", integer=True)
     for axis in axes[-1]:
         axis.set_xlabel(x_label)
     figure.align_ylabels(axes)

@@ -18,6 +18,7 @@ from tfbn.plots.runs import is_wide
 from tfbn.plots.runs import require
 from tfbn.plots.runs import styled
 
+_KINDS = ("surface", "surface_2d")
 _LEVELS = 24
 _COLOURS = "cividis"  # as even to colour-blind readers as to others
 
@@ -31,15 +32,17 @@ def surface(runs: Runs, *, step: int | None = None) -> Figure:
     (curves). In a map, grey is where the loss is not finite.
 
     Args:
-        runs: label -> records; uses the kind "surface".
-        step: draws of each run the last record up to this step. Default: the last.
+        runs: label -> records; uses the kinds "surface" and "surface_2d".
+        step: draws of each run the last record of a kind up to this step. Default: the
+            last.
 
     Raises:
         ValueError: if no run has such a record with a finite loss.
     """
-    found = [(run, _last(run, step)) for run in styled(runs)]
+    found = [(r, _last(r, kind, step)) for r in styled(runs) for kind in _KINDS]
     found = [(run, record) for run, record in found if record is not None]
-    require(found, "finite losses in records of kind 'surface'", runs)
+    kinds = "' or '".join(_KINDS)
+    require(found, f"finite losses in records of kind '{kinds}'", runs)
     curves = [item for item in found if _losses(item[1]).ndim == 1]
     maps = [item for item in found if _losses(item[1]).ndim == 2]
     count = len(maps) + bool(curves)
@@ -61,8 +64,8 @@ def _losses(record):
     return np.array(record["losses"], dtype=np.float64)
 
 
-def _last(run, step):
-    for record in reversed(run.select("surface")):
+def _last(run, kind, step):
+    for record in reversed(run.select(kind)):
         before = step is None or record["step"] <= step
         if before and np.isfinite(_losses(record)).any():
             return record

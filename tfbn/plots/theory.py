@@ -88,7 +88,8 @@ def _draw(axis, measured, names, values_of, always_log):
         )
         places = np.array(kept, dtype=np.float64) + shift
         look = {"color": run.colour, "linewidth": 1.2}
-        axis.vlines(places, low, high, **look)
+        long = high > low  # one without length can leave the axis no range
+        axis.vlines(places[long], low[long], high[long], **look)
         look = {"color": run.colour, "linestyle": "", "marker": "o", "markersize": 4.5}
         axis.plot(places, middle, **look)
     longest = max(map(len, names))

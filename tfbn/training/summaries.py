@@ -45,7 +45,7 @@ class SummaryWriter:
         """A diagnostic's record, under diagnostics/KIND_NAME and .../LAYER.
 
         Of a list of numbers, such as the losses along a line, the least and the largest
-        are written: the lower and the upper edge of a band.
+        are written: the lower and the upper edge of a band. A NaN among them is both.
         """
         layers = {"": values}
         layers |= {f"/{layer['name']}": layer for layer in values.get("layers", ())}
@@ -70,7 +70,7 @@ def _flat(entries):
                 yield f"{name}_{inner}", number
         elif isinstance(value, list):
             if value and name not in _NO_BANDS:
-                yield f"{name}_lower", min(value)
-                yield f"{name}_upper", max(value)
+                yield f"{name}_lower", float(np.min(value))  # of NaN, NaN
+                yield f"{name}_upper", float(np.max(value))
         else:
             yield name, value

@@ -1,0 +1,383 @@
+"""Tests of scripts/diagnose.py, run in this process on a small network."""
+
+import contextlib
+import io
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from unittest import mock
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver
+from absl.testing import parameterized
+
+from tfbn import data
+from tfbn import diagnostics
+from tfbn.diagnostics import records
+from tfbn.training import TrainConfig
+from tfbn.training import Trainer
+from tfbn.training import builders
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(_ROOT, "scripts"))
+
+import _cli  # noqa: E402
+import _diagnosis_tables  # noqa: E402
+import _flags  # noqa: E402
+import diagnose  # noqa: E402
+
+# The same float32 numbers, by another trace or in NumPy.
+RTOL = 1e-4
+
+_FLAGS = (
+    *diagnose._OPTIONS,
+    *("model", "measure", "out", "batch", "format", "surface_radius", "surface_points"),
+)
+
+# Cheap ones.
+_LINE = ("--measure=surface", "--surface_points=3")
+
+
+class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
+    """Runs `diagnose.main` as the shell would."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.made = tempfile.mkdtemp()
+        cls.addClassCleanup(shutil.rmtree, cls.made)
+        cls.datasets = {
+            "shapes": data.shapes(num_train=64, num_test=16),
+            "gaussian": data.gaussian(num_examples=50),
+        }
+        with cls.small_data():
+            for norm in ("batch_norm", "none"):
+                cls.config = _config(norm, run_dir=os.path.join(cls.made, norm))
+                Trainer(cls.config).train()
+
+    @classmethod
+    def small_data(cls):
+        def dataset(config):
+            return cls.datasets[config.dataset]
+
+        return mock.patch.object(builders, "build_dataset", dataset)
+
+    def setUp(self):
+        super().setUp()
+        keras.utils.set_random_seed(1)
+        self.folder = tempfile.mkdtemp(dir=self.get_temp_dir())
+        self.enter_context(_flags_of_the_script())
+        self.enter_context(flagsaver.flagsaver())
+        self.enter_context(self.small_data())
+
+    def run_script(self, *arguments):
+        """Returns exit status, stdout and stderr."""
+        out, err = io.StringIO(), io.StringIO()
+        argv = ["diagnose.py", *arguments]
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            with mock.patch.object(sys, "argv", argv):
+                with self.assertRaises(SystemExit) as exit_:
+                    _cli.run(diagnose.main, prepare=_flags.expand_flagfiles)
+        return exit_.exception.code or 0, out.getvalue(), err.getvalue()
+
+    def run_dir(self, norm="batch_norm"):
+        """A copy of a run directory."""
+        path = os.path.join(self.folder, "run")
+        return shutil.copytree(os.path.join(self.made, norm), path)
+
+    def saved(self, *layers):
+        """The path of a model for inputs of the shapes."""
+        model = keras.Sequential(
+            [keras.Input((32, 32, 3)), keras.layers.Flatten(), *layers]
+        )
+        path = os.path.join(self.folder, "net.keras")
+        model.save(path)
+        return path, model
+
+    def batch(self, index, **options):
+        """Inputs and labels of a training batch."""
+        config, dataset = _config("none", **options), self.datasets["shapes"]
+        places = builders.build_batches(config, dataset).indices(index)
+        train = dataset.train
+        return dataset.standardize(train.inputs[places]), train.targets[places]
+
+    def test_everything_of_a_run(self):
+        run = self.run_dir()
+        before = _contents(run)
+        status, out, err = self.run_script(
+            f"--model={run}",
+            f"--measure={','.join(diagnose._MEASUREMENTS)}",
+            "--surface_points=3",
+            "--landscape_points=2",
+            "--curvature_iterations=2",
+        )
+        self.assertEqual((status, err), (0, ""))
+        lines, folder = out.splitlines(), os.path.join(run, "diagnosis")
+        self.assertIn("after 2 steps; batch 0 of 8 examples of shapes", lines[0])
+        self.assertStartsWith(lines[0], "run, ")
+        self.assertEqual(lines[1], f"Results: {folder}")
+        self.assertEqual({p: before.get(p) for p in before}, before)
+        found = {r["kind"]: r for r in records.read_records(folder)}
+        self.assertEqual(list(found), list(diagnose._MEASUREMENTS))
+        self.assertEqual({r["step"] for r in found.values()}, {2})
+        after = _contents(run)
+        new = {path for path in after if path.startswith("diagnosis/")}
+        self.assertEqual({p: after[p] for p in after.keys() - new}, before)
+        names = "covariate_shift landscape activation_ridges activation_moments "
+        names += "activation_percentiles curvature hessian_spectrum surface theory"
+        figures = {f"diagnosis/{name}.png" for name in names.split()}
+        self.assertEqual(new, figures | {"diagnosis/records.jsonl"})
+        self.assertEqual({os.path.join(run, f) for f in figures}, set(lines[-9:]))
+        self._assert_recorded(found, run)
+        for layer in found["ics"]["layers"]:
+            cells = _cells(lines, layer["name"])
+            names = ("norm", "distance", "cosine")
+            self.assertEqual(cells[:3], [f"{layer[name]:.3g}" for name in names])
+        for heading, kind, name in _diagnosis_tables._TOTALS:
+            if kind in found:
+                self.assertEqual(_cells(lines, heading), [f"{found[kind][name]:.3g}"])
+
+    def _assert_recorded(self, found, run):
+        """Against the plain functions, on the first batch of the run."""
+        model = keras.models.load_model(os.path.join(run, "model.keras"), compile=False)
+        x, y = self.batch(0)
+        values = [
+            found["landscape"]["loss"],
+            found["surface"]["losses"][1],
+            found["surface_2d"]["losses"][1][1],
+        ]
+        logits = model(x, training=True).numpy()
+        self.assertAllClose(values, [_cross_entropy(_softmax(logits), y)] * 3)
+        self.assertAllClose(found["landscape"]["step_sizes"], [0.025, 0.2])
+
+        def loss(y_true, y_pred):
+            return tf.reduce_mean(
+                keras.losses.sparse_categorical_crossentropy(
+                    y_true, y_pred, from_logits=True
+                )
+            )
+
+        shifts = diagnostics.internal_covariate_shift(
+            model, loss, x, y, learning_rate=0.05
+        )
+        distances = [layer["distance"] for layer in found["ics"]["layers"]]
+        self.assertAllClose(distances, [s.distance for s in shifts], rtol=RTOL)
+
+    def test_model_with_a_softmax(self):
+        layers = [keras.layers.Dense(10), keras.layers.Activation("softmax")]
+        inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(10, "softmax")])
+        for ends in (layers, [keras.layers.Dense(4), inner]):
+            path, model = self.saved(*ends)
+            model.layers[1].kernel.assign(5.0 * model.layers[1].kernel)
+            model.save(path)
+            with warnings.catch_warnings():
+                # Keras looks through a softmax that is taken for logits, and warns.
+                warnings.simplefilter("error", UserWarning)
+                status, out, err = self.run_script(
+                    f"--model={path}",
+                    "--dataset=shapes",
+                    "--batch_size=8",
+                    "--measure=landscape",
+                    "--landscape_points=2",
+                )
+            self.assertEqual((status, err), (0, ""))
+            x, y = self.batch(0)
+            loss = _cross_entropy(model(x).numpy(), y)
+            # The other loss would be another number.
+            self.assertNotAllClose(loss, _cross_entropy(_softmax(model(x)), y), 0.1)
+            self.assertEqual(_cells(out.splitlines(), "loss"), [f"{loss:.3g}"])
+
+    def test_saved_model_and_its_options(self):
+        path, model = self.saved(keras.layers.Dense(10, name="logits"))
+        out_dir = os.path.join(self.folder, "new", "results")
+        with open(path, "rb") as file:
+            before = file.read()
+        status, out, err = self.run_script(
+            f"--model={path}",
+            f"--out={out_dir}",
+            "--dataset=shapes",
+            "--batch_size=16",
+            "--batch=3",
+            "--seed=5",
+            "--surface_radius=0.25",
+            "--format=svg",
+            *_LINE,
+        )
+        self.assertEqual((status, err), (0, ""))
+        self.assertStartsWith(out, "net, 30,730 parameters; batch 3 of 16 examples of ")
+        self.assertNotIn("|", out)  # there is nothing for a table
+        names = ["records.jsonl", "surface.svg"]
+        self.assertEqual(sorted(os.listdir(out_dir)), names)
+        (record,) = records.read_records(out_dir)
+        self.assertAllClose(record["radii"], [-0.25, 0.0, 0.25])
+        self.assertEqual(record["step"], 0)
+        x, y = self.batch(3, batch_size=16, seed=5)
+        expected = _cross_entropy(_softmax(model(x).numpy()), y)
+        self.assertAllClose(record["losses"][1], expected, rtol=RTOL)
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(), before)
+
+    def test_each_diagnosis_has_a_folder_of_its_own(self):
+        run = self.run_dir()
+        path = shutil.copy(os.path.join(run, "model.keras"), self.folder)
+        for model, first in (
+            (run, os.path.join(run, "diagnosis")),
+            (path, os.path.join(self.folder, "model_diagnosis")),
+        ):
+            for folder in (first, f"{first}-2"):
+                status, out, err = self.run_script(
+                    f"--model={model}", "--dataset=shapes", "--batch_size=8", *_LINE
+                )
+                self.assertEqual((status, err), (0, ""))
+                self.assertIn(f"Results: {folder}\n", out)
+                self.assertLen(records.read_records(folder), 1)
+
+    @parameterized.parameters("theory", "theory,surface")
+    def test_theory_without_batch_normalisation_is_left_out(self, measured):
+        run = self.run_dir("none")
+        status, out, err = self.run_script(
+            f"--model={run}", f"--measure={measured}", "--surface_points=2"
+        )
+        self.assertEqual((status, err), (0, ""))
+        self.assertIn("theory: no layer normalises by the batch alone; left out\n", out)
+        folder = os.path.join(run, "diagnosis")
+        names = ["records.jsonl", "surface.png"] if "surface" in measured else []
+        self.assertEqual(sorted(os.listdir(folder)), names)
+
+    def test_values_that_are_not_finite(self):
+        path, model = self.saved(keras.layers.Dense(10, name="logits"))
+        model.get_layer("logits").bias.assign([np.nan] * 10)
+        model.save(path)
+        status, out, err = self.run_script(
+            f"--model={path}",
+            "--dataset=shapes",
+            "--batch_size=8",
+            "--measure=landscape,curvature",
+            "--landscape_points=2",
+        )
+        self.assertEqual((status, err), (0, ""))
+        for heading in ("loss", "effective beta", "largest eigenvalue of the Hessian"):
+            self.assertEqual(_cells(out.splitlines(), heading), ["nan"])
+
+    @parameterized.parameters(
+        (["--model=nowhere"], "--model=nowhere, which does not exist"),
+        (["--model={empty}"], "which has no flags.cfg. A run writes its model at the"),
+        (["--model={unfinished}"], "which has no model.keras"),
+        (["--model={text}"], "must be a file that Keras saved. Received: {text}"),
+        (["--model={text}", "--measure=ics,icy"], "'icy' is none of ics, landscape"),
+        (["--model={text}", "more"], "'more' is no flag"),
+        ([], "--model must have a value other than None"),
+        (["--model={run}", "--surface_radius=0"], "surface_radius=0.0: must be"),
+        (["--model={run}", "--surface_points=1"], "surface_points=1"),
+        (["--model={run}", "--batch=-1"], "batch=-1"),
+        (["--model={run}", "--batch_size=100"], "batch_size=100"),
+        (["--model={run}", "--learning_rate=0"], "learning_rate=0"),
+        (["--model={run}", "--dataset=gaussian"], "dataset=gaussian"),
+        (["--model={run}", "--out={run}"], "must not hold records already"),
+        (["--model={run}", "--out={text}/a"], "Not a directory: {text}/a"),
+    )
+    def test_bad_input_is_one_line(self, arguments, message):
+        names = {name: os.path.join(self.folder, name) for name in ("empty", "text")}
+        names["run"] = self.run_dir()
+        names["unfinished"] = shutil.copytree(
+            names["run"],
+            os.path.join(self.folder, "unfinished"),
+            ignore=shutil.ignore_patterns("model.keras"),
+        )
+        os.makedirs(names["empty"])
+        with open(names["text"], "w", encoding="utf-8") as file:
+            file.write("text")
+        before = _contents(self.folder)
+        self._assert_refused([a.format(**names) for a in arguments], message, names)
+        self.assertEqual(_contents(self.folder), before)
+
+    def test_model_for_other_data(self):
+        others = {
+            "shapes": keras.Sequential([keras.Input((28, 28)), keras.layers.Flatten()]),
+            "gaussian": keras.Sequential([keras.Input((10,)), keras.layers.Dense(3)]),
+        }
+        wanted = {
+            "shapes": "outputs of shape (10,) of inputs of shape (32, 32, 3), as "
+            "--dataset=shapes asks for. Received: a model that takes inputs of shape "
+            "(None, 28, 28).",
+            "gaussian": "a model that makes outputs of (3,).",
+        }
+        path = os.path.join(self.folder, "other.keras")
+        for dataset, model in others.items():
+            model.save(path)
+            arguments = [f"--model={path}", f"--dataset={dataset}", "--batch_size=8"]
+            self._assert_refused(arguments, wanted[dataset], {})
+        self.assertEqual(os.listdir(self.folder), ["other.keras"])
+
+    def _assert_refused(self, arguments, message, names):
+        status, out, err = self.run_script(*arguments)
+        self.assertEqual((status, out), (2, ""), err)
+        (line,) = err.splitlines()
+        self.assertStartsWith(line, "diagnose.py: error: ")
+        self.assertIn(message.format(**names), line)
+
+
+def _config(norm, **options):
+    defaults = {"batch_size": 8, "learning_rate": 0.05, "progress": False}
+    return TrainConfig(
+        model="mlp",
+        hidden_units=(4,),
+        dataset="shapes",
+        norm=norm,
+        train_steps=2,
+        **defaults | options,
+    )
+
+
+@contextlib.contextmanager
+def _flags_of_the_script():
+    """Puts those of the script in the place of another script's of the same names."""
+    others = {name: flags.FLAGS[name] for name in _FLAGS if name in flags.FLAGS}
+    for name in others:
+        delattr(flags.FLAGS, name)
+    diagnose.define()
+    try:
+        yield
+    finally:
+        for name in _FLAGS:
+            delattr(flags.FLAGS, name)
+        for name, flag in others.items():
+            flags.FLAGS[name] = flag
+
+
+def _contents(folder):
+    """A dict from relative path to bytes; of folders, None."""
+    found = {}
+    for parent, folders, files in os.walk(folder):
+        relative = os.path.relpath(parent, folder)
+        found |= {os.path.normpath(os.path.join(relative, f)): None for f in folders}
+        for name in files:
+            with open(os.path.join(parent, name), "rb") as file:
+                path = os.path.normpath(os.path.join(relative, name))
+                found[path] = file.read()
+    return {path: text for path, text in found.items() if path != "diagnosis"}
+
+
+def _cells(lines, heading):
+    """Of the row of a table that begins with the heading."""
+    (line,) = (line for line in lines if line.startswith(f"| {heading} "))
+    return [cell.strip() for cell in line.split("|")[2:-1]]
+
+
+def _softmax(logits):
+    powers = np.exp(np.asarray(logits, np.float64))
+    return powers / powers.sum(1, keepdims=True)
+
+
+def _cross_entropy(probabilities, labels):
+    rows = np.arange(len(labels))
+    return -np.mean(np.log(np.asarray(probabilities, np.float64)[rows, labels]))
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,106 @@
+"""Tests of tfbn.diagnostics.norm_calls: which calls the check of theory looks into."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tfbn
+from tfbn.diagnostics import norm_calls
+from tfbn.diagnostics import theory
+
+
+def cross_entropy(y_true, y_pred):
+    return tf.reduce_mean(
+        keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+    )
+
+
+class NormCallsTest(tf.test.TestCase):
+    def test_layers_in_the_order_of_their_calls(self):
+        inputs = keras.Input((3,))
+        x = inputs
+        for name in ("zeta", "alpha", "mu"):
+            x = keras.layers.BatchNormalization(name=name)(keras.layers.Dense(3)(x))
+        model = keras.Model(inputs, x)
+        x, y = _batch()
+        found = theory.gradient_identities(model, cross_entropy, x, y)
+        self.assertEqual([f.name for f in found], ["zeta", "alpha", "mu"])
+        (found,) = theory.gradient_identities(
+            model, cross_entropy, x, y, layers=["alpha"]
+        )
+        self.assertEqual(found.name, "alpha")
+
+    def test_others_are_left_out_and_refused_by_name(self):
+        options = {"dmax": 1.0, "rmax": 2.0}
+        norms = {
+            "renormalises": tfbn.BatchRenorm(name="a", **options),
+            "an l_p norm": tfbn.LpBatchNorm(name="b"),
+            "virtual batches": tfbn.BatchNorm(name="c", virtual_batch_size=4),
+            "synchronized": tfbn.BatchNorm(name="d", synchronized=True),
+            "is frozen": tfbn.BatchNorm(name="e", trainable=False),
+            "which ren": keras.layers.BatchNormalization(name="f", renorm=True),
+        }
+        inputs = keras.Input((3,))
+        x = inputs
+        for norm in norms.values():
+            x = norm(x)
+        x = tfbn.BatchNorm(name="plain")(x)
+        model = keras.Model(inputs, keras.layers.Dense(3, name="logits")(x))
+        x, y = _batch()
+        (found,) = theory.gradient_identities(model, cross_entropy, x, y)
+        self.assertEqual(found.name, "plain")
+        for reason, norm in norms.items():
+            with self.assertRaisesRegex(ValueError, f"'{norm.name}', .*{reason}"):
+                theory.GradientIdentityMeter(model, cross_entropy, layers=[norm.name])
+        with self.assertRaisesRegex(ValueError, "e, f, plain. Received: 'logits'"):
+            theory.GradientIdentityMeter(model, cross_entropy, layers=["logits"])
+        with self.assertRaisesRegex(ValueError, "Received: layers='plain'"):
+            theory.GradientIdentityMeter(model, cross_entropy, layers="plain")
+
+    def test_masked_and_inference_calls_do_not_count(self):
+        class Inference(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.norm = tfbn.BatchNorm(name="norm")
+                self.logits = keras.layers.Dense(3)
+
+            def call(self, x, training=None):
+                return self.logits(self.norm(x, training=False))
+
+        inputs = keras.Input((3, 1))
+        x = tfbn.BatchNorm(name="norm")(keras.layers.Masking(0.0)(inputs))
+        x = keras.layers.GlobalAveragePooling1D()(x)
+        masked = keras.Model(inputs, keras.layers.Dense(3)(x))
+        x, y = _batch()
+        for model, batch in ((masked, x[:, :, None]), (Inference(), x)):
+            model(batch)
+            args = model, cross_entropy, batch, y
+            self.assertEqual(theory.gradient_identities(*args), [])
+            with self.assertRaisesRegex(ValueError, "layers with 'norm', which is not"):
+                theory.gradient_identities(*args, layers=["norm"])
+
+    def test_names_of_layers_and_calls(self):
+        names = {}
+        for name in ("a", "a", "b", "a"):
+            names[norm_calls.unused(name, names)] = True
+        self.assertEqual(list(names), ["a", "a#2", "b", "a#3"])
+        norm = tfbn.BatchNorm(name="norm")
+        inputs = keras.Input((3,))
+        inner = keras.Sequential([keras.Input((3,)), tfbn.BatchNorm(name="norm")])
+        model = keras.Model(inputs, norm(norm(inner(inputs))))
+        chosen = norm_calls.chosen_layers(model, None)
+        self.assertEqual(chosen[id(norm)], "norm")
+        self.assertLen(set(chosen.values()), 2)
+        with self.assertRaisesRegex(ValueError, "by path .* Received: 'other'"):
+            norm_calls.chosen_layers(model, ["other"])
+        found = theory.gradient_identities(model, cross_entropy, *_batch())
+        self.assertEqual([f.name for f in found][1:], ["norm", "norm#2"])
+
+
+def _batch():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(16, 3)).astype("float32"), rng.integers(0, 3, 16)
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,37 @@
+"""The loss that a model was compiled with, as a function."""
+
+import keras
+
+
+def compile_loss_of(model):
+    """The object that `compile` made of the loss, or None."""
+    return getattr(model, "_compile_loss", None)
+
+
+def compiled_loss(model):
+    """The function `loss(y_true, y_pred)` of what a model was compiled with.
+
+    Not `model.compute_loss`: that adds the penalties, and tracks the losses of several
+    outputs in metrics of the model.
+    """
+    compiled = compile_loss_of(model)
+    if compiled is None or type(model).compute_loss is not keras.Model.compute_loss:
+        why = "has none" if compiled is None else "has a compute_loss of its own"
+        raise ValueError(
+            "loss must be given where a model is not compiled with it. Received: "
+            f"loss=None, and {model.name} {why}. Give loss=FUNCTION."
+        )
+    # Another one of the same kind, with metrics of its own.
+    own = type(compiled)(
+        compiled._user_loss,
+        compiled._user_loss_weights,
+        output_names=compiled.output_names,
+    )
+
+    def loss(y_true, y_pred):
+        if not own.built:
+            return own(y_true, y_pred)  # makes those metrics
+        with keras.StatelessScope():
+            return own(y_true, y_pred)
+
+    return loss

@@ -1,0 +1,80 @@
+"""The Hessian of a model's loss times a vector."""
+
+import contextlib
+
+import tensorflow as tf
+
+# Forward and backward passes that take as long as one product: it goes backward
+# through both of a gradient's.
+PASSES = 3.0
+
+# The vectors of a product are this much longer, so that a float16 model's derivatives
+# do not vanish; a power of two, exact in other dtypes.
+_SCALE = 1024.0
+
+
+def vector_product(loss, indices, state, x, y, vectors):
+    """A block of the Hessian times a vector: the gradient of <gradient, vector>.
+
+    Derivatives are TensorFlow's, but for `tf.nn.moments` (see below).
+
+    Args:
+        loss: `LossFunction`.
+        indices: list of int, which of the parameters make the block.
+        state: `(parameters, buffers)`.
+        x, y: the batch: tensors, or structures of them.
+        vectors: list of tensors, shaped as those parameters, of about length 1 (all
+            together) if the model computes in float16.
+
+    Returns:
+        `(loss, products)`: a scalar, and a list of tensors as `vectors`. No state
+        changes. Cost: `PASSES` passes, and about twice the activations of a training
+        step.
+    """
+    parameters, buffers = state
+    watched = [parameters[i] for i in indices]
+    with (
+        _twice_differentiable_moments(),
+        tf.GradientTape(watch_accessed_variables=False) as tape,
+    ):
+        tape.watch(watched)
+        value, gradients = loss.value_and_gradients(parameters, buffers, x, y, indices)
+    upstream = [
+        tf.cast(_SCALE * v, g.dtype) for v, g in zip(vectors, gradients, strict=True)
+    ]
+    products = tape.gradient(
+        gradients,
+        watched,
+        output_gradients=upstream,
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    )
+    return value, [
+        tf.cast(tf.convert_to_tensor(p), v.dtype) / _SCALE
+        for p, v in zip(products, vectors, strict=True)
+    ]
+
+
+@contextlib.contextmanager
+def _twice_differentiable_moments():
+    """While open, `tf.nn.moments` has a right second derivative.
+
+    TensorFlow's takes the mean in the variance for a constant. Its derivative is 0, and
+    that of the derivative is not: second derivatives of Keras's normalisation layers
+    would be wrong.
+    """
+    original = tf.nn.moments
+
+    def moments(x, axes, shift=None, keepdims=False, name=None):
+        mean, _ = original(x, axes, shift=shift, keepdims=True, name=name)
+        variance = tf.reduce_mean(
+            tf.math.squared_difference(x, mean), axes, keepdims=True
+        )
+        if keepdims:
+            return mean, variance
+        return tf.squeeze(mean, axes), tf.squeeze(variance, axes)
+
+    tf.nn.moments = moments
+    try:
+        yield
+    finally:
+        tf.nn.moments = original

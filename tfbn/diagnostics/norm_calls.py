@@ -1,0 +1,212 @@
+"""The calls of normalisation layers that a diagnostic looks into, with their tapes."""
+
+import contextlib
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tfbn.diagnostics import layer_calls
+from tfbn.layers import BatchRenorm
+from tfbn.layers import LpBatchNorm
+from tfbn.layers import NoisyBatchNorm
+
+# Layers whose outputs are linear in all of their weights, without an activation.
+_LINEAR = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.Conv1D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3D,
+    keras.layers.Conv3DTranspose,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+)
+
+
+def chosen_layers(model, layers):
+    """Those of a model's layers that batch statistics alone normalise.
+
+    Args:
+        model: a built Keras model.
+        layers: list of str, names or paths, or None for all that are such layers.
+
+    Returns:
+        A dict of the ids of the layers to their names: their paths in the model.
+
+    Raises:
+        ValueError: for a name that no layer has, or a layer that is no such one.
+    """
+    candidates = {}
+    for layer in layer_calls.all_layers(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            candidates[unused(_path(layer, model), candidates)] = layer
+    if layers is None:
+        return {
+            id(layer): name
+            for name, layer in candidates.items()
+            if _exception(layer) is None
+        }
+    if isinstance(layers, str):
+        raise ValueError(
+            f"layers must be a list of names. Received: layers={layers!r}. Put it in "
+            "brackets."
+        )
+    return dict(_named(name, candidates) for name in layers)
+
+
+class Call(NamedTuple):
+    """A call of a normalisation layer, or of the linear layer before one.
+
+    Attributes:
+        layer: the layer; `name`: str.
+        inputs, outputs: tensors of their own, that nothing else uses.
+        tape: of this call only, watching `weights`: dict of name to tensor.
+        before: `Call` of the linear layer before, or None.
+    """
+
+    layer: keras.layers.Layer
+    name: str
+    inputs: tf.Tensor
+    outputs: tf.Tensor
+    tape: tf.GradientTape
+    weights: dict
+    before: object = None
+
+
+class Calls:
+    """What `layer_calls.intercepted` calls: finds the calls of the chosen layers.
+
+    Args:
+        names: dict of the ids of layers to their names, of `chosen_layers`.
+        values: dict of the ids of variables to the tensors that stand for them.
+        tape: the tape of the loss, which watches the inputs of the calls.
+
+    Attributes:
+        found: list of `Call`, in the order of the calls.
+    """
+
+    def __init__(self, names, values, tape):
+        self.found = []
+        self._names, self._values, self._tape = names, values, tape
+        self._linear = {}  # by id of their outputs
+        self._graph = tf.compat.v1.get_default_graph()
+
+    def __call__(self, layer, call, *args, **kwargs):
+        if id(layer) in self._names and self._has_statistics(layer, args, kwargs):
+            return self._normalization(layer, call, *args, **kwargs)
+        if _is_linear(layer) and id(layer.kernel) in self._values:
+            with self._watching(layer, ("kernel", "bias")) as (tape, weights):
+                outputs = call(*args, **kwargs)
+            record = Call(layer, layer.name, None, outputs, tape, weights)
+            self._linear[id(outputs)] = record
+            return outputs
+        return call(*args, **kwargs)
+
+    def _normalization(self, layer, call, *args, **kwargs):
+        y, *args = args if args else [kwargs.pop("inputs")]
+        own = tf.identity(y)
+        self._tape.watch(own)
+        name, before = self._names[id(layer)], self._linear.get(id(y))
+        with self._watching(layer, ("gamma", "beta")) as (tape, weights):
+            with _without_noise(layer) as normalized:
+                outputs = tf.identity(call(own, *args, **kwargs))
+        z = normalized[0] if normalized else outputs
+        self.found.append(Call(layer, name, own, z, tape, weights, before))
+        return outputs
+
+    @contextlib.contextmanager
+    def _watching(self, layer, names):
+        """A tape of the layer's call, and those of its weights that it watches."""
+        variables = {name: getattr(layer, name) for name in names}
+        weights = {
+            name: self._values[id(variable)]
+            for name, variable in variables.items()
+            if id(variable) in self._values
+        }
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            yield tape, weights
+
+    def _has_statistics(self, layer, args, kwargs):
+        """Whether a call normalises with the batch's statistics, where we can look."""
+        y, training, mask = [*args, *[None] * 3][:3]
+        y, training = kwargs.get("inputs", y), kwargs.get("training", training)
+        if kwargs.get("mask", mask) is not None or not (training and layer.trainable):
+            return False
+        if not y.dtype.is_floating:
+            return False
+        return tf.executing_eagerly() or y.graph is self._graph  # else in a loop
+
+
+@contextlib.contextmanager
+def _without_noise(layer):
+    """While open, puts what the layer adds its noise to in the list that it yields."""
+    normalized = []
+    if not isinstance(layer, NoisyBatchNorm):
+        yield normalized
+        return
+    add_noise = layer._add_noise
+
+    def add_noise_to(z):
+        normalized.append(tf.identity(z))
+        return add_noise(normalized[0])
+
+    vars(layer)["_add_noise"] = add_noise_to
+    try:
+        yield normalized
+    finally:
+        del vars(layer)["_add_noise"]
+
+
+def unused(name, names):
+    """`name`, or "NAME#2" and so on if `names` has it."""
+    key, number = name, 2
+    while key in names:
+        key, number = f"{name}#{number}", number + 1
+    return key
+
+
+def _is_linear(layer):
+    linear = (None, keras.activations.linear)
+    return type(layer) in _LINEAR and layer.activation in linear
+
+
+def _named(wanted, candidates):
+    """`(id, name)` of the layer of a name or path."""
+    found = [n for n, c in candidates.items() if wanted in (n, c.name)]
+    if len(found) != 1:
+        raise ValueError(
+            "layers must name batch-normalisation layers, by path if their names are "
+            f"not unique: {', '.join(candidates)}. Received: {wanted!r}."
+        )
+    layer = candidates[found[0]]
+    exception = _exception(layer)
+    if exception is not None:
+        raise ValueError(
+            "layers must normalise with the batch's mean and variance, and nothing "
+            f"else. Received: {wanted!r}, {exception}. Leave it out."
+        )
+    return id(layer), found[0]
+
+
+def _exception(layer):
+    """Why the identities do not hold for a layer, or None."""
+    if isinstance(layer, BatchRenorm) or getattr(layer, "renorm", False):
+        return "which renormalises"
+    if isinstance(layer, LpBatchNorm):
+        return "which divides by an l_p norm"
+    if getattr(layer, "virtual_batch_size", None) is not None:
+        return "which splits the batch in virtual batches"
+    if layer.synchronized:
+        return "whose statistics are synchronized over replicas"
+    if not layer.trainable:
+        return "which is frozen"
+    return None
+
+
+def _path(layer, model):
+    path = layer.weights[0].path if layer.weights else layer.name
+    return path.rpartition("/")[0].removeprefix(f"{model.name}/")
