@@ -57,7 +57,7 @@ class LossFunctionTest(tf.test.TestCase):
         self.assertGreater(values[False][1], 10 * values[False][0])
 
     def test_subclassed_models_need_not_pass_the_mode_on(self):
-        for model in (TrainingLeftOut(), TrainingIgnored()):
+        for model in (TrainingLeftOut(), _TrainingIgnored()):
             model(self.x)
             value = diagnostics.LossFunction(model, lambda _, p: tf.reduce_sum(p**2))(
                 *diagnostics.snapshot(model), self.x, self.y
@@ -172,7 +172,7 @@ class TrainingLeftOut(keras.Model):
 
 
 @keras.saving.register_keras_serializable("tfbn_tests")
-class TrainingIgnored(TrainingLeftOut):
+class _TrainingIgnored(TrainingLeftOut):
     def call(self, x):
         return self.norm(x)
 

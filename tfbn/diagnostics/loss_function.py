@@ -113,7 +113,8 @@ class LossFunction:
             state_mapping=list(zip(variables, values, strict=True)), collect_losses=True
         )
         try:
-            with scope:
+            # TensorFlow allows names such as _Net in a scope, but not outside of all.
+            with scope, tf.name_scope("model"):
                 return model(x, training=self._training), model.losses
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             raise ValueError(

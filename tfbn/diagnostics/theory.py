@@ -111,7 +111,7 @@ class GradientIdentityMeter:
     norms, virtual batches, statistics over replicas, frozen layers; nor calls with a
     mask, in inference mode or inside a loop.
 
-    Cost: about a forward and a backward pass; in memory a training step, and float64
+    Cost: about two forward and backward passes; in memory a training step, and float64
     copies of a layer's activations. No state changes.
 
     Args:
@@ -155,7 +155,7 @@ class GradientIdentityMeter:
     @property
     def cost(self):
         """`measurement.Cost` of a call."""
-        return measurement.Cost(passes=1.0, copies=0)
+        return measurement.Cost(passes=2.0, copies=0)
 
     def _identities(self, parameters, buffers, x, y):
         """A dict of dicts of scalars: layer, then attribute."""

@@ -188,7 +188,7 @@ class TrainConfig:
     activations_every: int = _option(
         0,
         "Steps between measurements of every layer's activations (moments, their "
-        "change, percentiles, histograms; one costs two forward passes); 0: never.",
+        "change, percentiles, histograms; one costs about 1.4 steps); 0: never.",
         minimum=0,
     )
     activations_unit: int = _option(
@@ -209,7 +209,7 @@ class TrainConfig:
     theory_every: int = _option(
         0,
         "Steps between checks of theorem 4.1 and the gradient identities on the batch "
-        "normalisation layers (one costs about a step); 0: never.",
+        "normalisation layers (one costs about two steps); 0: never.",
         minimum=0,
     )
     replication_every: int = _option(
