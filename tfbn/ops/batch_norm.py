@@ -163,7 +163,7 @@ def _affine_by_kernel(x, mean, gain, offset):
         wide_dy, wide_x = batches.upcast(dy), batches.upcast(x)
         batch = batches.Batch(wide_x, len(x.shape) - 1)
         doffset, dgain = (
-            batch.vector(batch.total(batch.view(t)))
+            tf.reshape(batch.total(batch.view(t)), tf.shape(gain))
             for t in (wide_dy, wide_dy * (wide_x - mean))
         )
         return tf.cast(wide_dy * gain, x.dtype), -gain * doffset, dgain, doffset
