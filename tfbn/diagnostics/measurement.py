@@ -53,8 +53,13 @@ def compiled(function, *, jit_compile=False):
         function: of tensors.
         jit_compile: bool, whether XLA compiles it; where it compiles the model.
     """
+    # Partial, or TensorFlow takes the functions of several meters for one, by their
+    # code, and warns that it was traced anew.
     traced = tf.function(
-        function, autograph=False, jit_compile=jit_compile, reduce_retracing=True
+        functools.partial(function),
+        autograph=False,
+        jit_compile=jit_compile,
+        reduce_retracing=True,
     )
 
     @functools.wraps(function)
