@@ -67,12 +67,19 @@ def compiled(function, *, jit_compile=False):
         try:
             return traced(*args, **kwargs)
         except tf.errors.InvalidArgumentError as error:
-            reason = (error.message or "").strip().partition("\n")[0]
             raise ValueError(
-                f"the batch must fit the model and the loss. Received: {reason}"
+                f"the batch must fit the model and the loss. Received: {_reason(error)}"
             ) from error
 
     return call
+
+
+def _reason(error):
+    """The line of an error of TensorFlow's that is neither heading nor traceback."""
+    lines = [line.strip() for line in (error.message or "").splitlines()]
+    others = ("Graph execution error", "Detected at", 'File "', "<stack", "[[")
+    told = [line for line in lines if line and not line.startswith(others)]
+    return told[0] if told else type(error).__name__
 
 
 def waiting_for(done, tensors):
