@@ -24,7 +24,6 @@ import functools
 import json
 import sys
 
-import _atomic
 import _cli
 import _list_flags
 import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
@@ -39,6 +38,8 @@ from _benchmark import network
 from _benchmark import tables
 from _benchmark import timing
 from absl import flags
+
+from tfbn import atomic
 
 _LAYER_SHAPES = [
     (128, 32, 32, 64),
@@ -136,7 +137,7 @@ def _about():
 
 
 def _opened(path):
-    return _atomic.replacing(path) if path else contextlib.nullcontext()
+    return atomic.replacing(path) if path else contextlib.nullcontext()
 
 
 def _earlier(path):

@@ -1,8 +1,7 @@
-"""Tests of what scripts share beside scripts/_cli.py: list flags, whole files."""
+"""Tests of what scripts share beside scripts/_cli.py: list flags."""
 
 import os
 import sys
-import tempfile
 
 import tensorflow as tf
 from absl import flags
@@ -11,7 +10,6 @@ from absl.testing import parameterized
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(_ROOT, "scripts"))
 
-import _atomic  # noqa: E402
 import _list_flags  # noqa: E402
 
 
@@ -58,47 +56,6 @@ class ListFlagsTest(tf.test.TestCase, parameterized.TestCase):
     def test_wrong_value(self, argument, message):
         with self.assertRaisesRegex(flags.IllegalFlagValueError, message):
             self.values(["script", argument])
-
-
-class ReplacingTest(tf.test.TestCase):
-    def setUp(self):
-        super().setUp()
-        self.folder = tempfile.mkdtemp(dir=self.get_temp_dir())
-        self.path = os.path.join(self.folder, "file")
-        with open(self.path, "w", encoding="utf-8") as file:
-            file.write("before")
-
-    def test_replaces_when_the_block_ends(self):
-        with _atomic.replacing(self.path) as file:
-            file.write("after")
-            file.flush()
-            self.assertEqual(self._content(), "before")
-        self.assertEqual(self._content(), "after")
-        self.assertEqual(os.listdir(self.folder), ["file"])
-
-    def test_an_error_leaves_what_was_there(self):
-        for error in (ValueError, KeyboardInterrupt):
-            with self.assertRaises(error), _atomic.replacing(self.path) as file:
-                file.write("half")
-                raise error
-            self.assertEqual(self._content(), "before")
-            self.assertEqual(os.listdir(self.folder), ["file"])
-
-    def test_makes_folders_and_writes_bytes(self):
-        path = os.path.join(self.folder, "new", "file")
-        with _atomic.replacing(path, "wb") as file:
-            file.write(b"\xff")
-        with open(path, "rb") as file:
-            self.assertEqual(file.read(), b"\xff")
-
-    def test_fails_before_the_work(self):
-        for path in (os.path.join(self.path, "file"), self.folder):
-            with self.assertRaises(OSError), _atomic.replacing(path):
-                self.fail("the block ran")
-
-    def _content(self):
-        with open(self.path, encoding="utf-8") as file:
-            return file.read()
 
 
 if __name__ == "__main__":

@@ -3,13 +3,13 @@
 import os
 import re
 
-import _atomic
 import _list_flags
 import keras
 import numpy as np
 import tensorflow as tf
 
 from _benchmark import candidates
+from tfbn import atomic
 
 
 def export(folder, name, shape, dtype, *, seed, check):
@@ -38,9 +38,9 @@ def export(folder, name, shape, dtype, *, seed, check):
         # NumPy's format has no bfloat16: that stays a recipe.
         inputs = [*([x, dy] if dtype != "bfloat16" else recipes), *weights]
     path = os.path.join(folder, f"{name}_{_list_flags.shape_text(shape)}_{dtype}")
-    with _atomic.replacing(f"{path}.stablehlo") as file:
+    with atomic.replacing(f"{path}.stablehlo") as file:
         file.write(_LOCATIONS.sub("", text))
-    with _atomic.replacing(f"{path}.npz", "wb") as file:
+    with atomic.replacing(f"{path}.npz", "wb") as file:
         np.savez(file, **_numbered("in", inputs), **_numbered("out", outputs))
     return f"{path}.stablehlo", f"{path}.npz"
 

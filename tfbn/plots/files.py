@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
+from tfbn import atomic
+
 FILE_FORMATS = ("png", "pdf", "svg")
 
 
@@ -40,17 +42,7 @@ def save(
     paths = []
     for name, figure in figures.items():
         path = os.path.join(directory, f"{name}.{file_format}")
-        _write(figure, path, file_format, dpi)
+        with atomic.replacement(path) as partial:
+            figure.savefig(partial, format=file_format, dpi=dpi)
         paths.append(path)
     return paths
-
-
-def _write(figure, path, file_format, dpi):
-    # In the same folder, since os.replace is atomic only inside one file system.
-    partial = f"{path}.{os.getpid()}.partial"
-    try:
-        figure.savefig(partial, format=file_format, dpi=dpi)
-        os.replace(partial, path)
-    finally:
-        if os.path.exists(partial):
-            os.remove(partial)
