@@ -20,6 +20,7 @@ Example: python scripts/diagnose.py --model=runs/vgg_bn --measure=ics,landscape
 """
 
 import dataclasses
+import functools
 import math
 import os
 import time
@@ -41,6 +42,7 @@ from tfbn.training import TrainConfig
 from tfbn.training import builders
 from tfbn.training import run_directory
 from tfbn.training import task as task_lib
+from tfbn.training import watching
 
 _MEASUREMENTS = (
     "ics",
@@ -160,10 +162,16 @@ def _load_model(path):
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # a file can be wrong in as many ways as there are
-        reason = str(error).strip().partition("\n")[0]
         raise ValueError(
-            f"--model must be a file that Keras saved. Received: {path}. {reason}"
+            "--model must be a file that Keras saved. Received: "
+            f"{path}. {_reason(error)}"
         ) from error
+
+
+def _reason(error):
+    """The innermost of the reasons that Keras gives, without the configs beside it."""
+    reason = str(error).rpartition("Exception encountered: ")[2].strip()
+    return reason.partition("\n")[0].partition(" Full object config: ")[0]
 
 
 def _gives_probabilities(layer):
@@ -238,32 +246,17 @@ def _measure(config, model, loss, moment, out):
 
 
 def _makers(config, model, loss):
+    of_runs = watching.makers(config, model, loss)
     radius, points = flags.FLAGS.surface_radius, flags.FLAGS.surface_points
-    radii = np.linspace(-radius, radius, points)
-    return {
-        "ics": lambda: instruments.covariate_shift(model, loss, update="sgd"),
-        "landscape": lambda: instruments.landscape(
-            model,
-            loss,
-            low=config.landscape_low,
-            high=config.landscape_high,
-            num=config.landscape_points,
-            directions=config.landscape_directions,
-        ),
-        "activations": lambda: instruments.activations(
-            model, drift=False, unit=config.activations_unit
-        ),
-        "curvature": lambda: instruments.curvature(
-            model,
-            loss,
-            iterations=config.curvature_iterations,
-            per_layer=config.curvature_per_layer,
-        ),
-        "theory": lambda: instruments.theory(model, loss),
-        "surface": lambda: instruments.surface(model, loss, radii=radii),
-        "surface_2d": lambda: instruments.surface(
-            model, loss, radii=radii, dimensions=2
-        ),
+    surface = functools.partial(
+        instruments.surface, model, loss, radii=np.linspace(-radius, radius, points)
+    )
+    return of_runs | {
+        # The moment's update is a step of SGD, whatever the run's optimizer is.
+        "ics": functools.partial(of_runs["ics"], update="optimizer"),
+        "activations": functools.partial(of_runs["activations"], drift=False),
+        "surface": surface,
+        "surface_2d": functools.partial(surface, dimensions=2),
     }
 
 

@@ -16,6 +16,7 @@ from absl import flags
 from absl.testing import flagsaver
 from absl.testing import parameterized
 
+from tests import keras_files
 from tfbn import data
 from tfbn import diagnostics
 from tfbn.diagnostics import records
@@ -167,6 +168,8 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
         )
         distances = [layer["distance"] for layer in found["ics"]["layers"]]
         self.assertAllClose(distances, [s.distance for s in shifts], rtol=RTOL)
+        # There is no earlier moment to drift from.
+        self.assertNotIn("mean_drift", found["activations"]["layers"][0])
 
     def test_model_with_a_softmax(self):
         layers = [keras.layers.Dense(10), keras.layers.Activation("softmax")]
@@ -295,6 +298,27 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
         before = _contents(self.folder)
         self._assert_refused([a.format(**names) for a in arguments], message, names)
         self.assertEqual(_contents(self.folder), before)
+
+    @parameterized.parameters(
+        ({}, "a `Lambda` layer whose `function` is a Python lambda"),
+        (keras_files.FOREIGN["class_of_a_module"], "Could not locate class 'system'"),
+        ({"config": {"units": 3, "flavour": "sour"}}, "{'flavour': 'sour'}"),
+        ({"config": {"units": -3}}, "Received: units=-3"),
+    )
+    def test_files_that_are_not_loaded_are_one_line(self, change, message):
+        middle = keras.layers.Dense(4) if change else keras.layers.Lambda(lambda x: x)
+        path, _ = self.saved(middle, keras.layers.Dense(10))
+        keras_files.change_layer(path, middle.name, lambda layer: layer.update(change))
+        with mock.patch.object(os, "system") as system:
+            status, out, err = self.run_script(f"--model={path}", "--dataset=shapes")
+        self.assertEqual((status, out, system.mock_calls), (2, "", []), err)
+        (line,) = err.splitlines()
+        self.assertIn(
+            f"--model must be a file that Keras saved. Received: {path}", line
+        )
+        self.assertIn(message, line)
+        self.assertLess(len(line), len(path) + 700)
+        self.assertEqual(os.listdir(self.folder), ["net.keras"])
 
     def test_model_for_other_data(self):
         others = {

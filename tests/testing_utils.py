@@ -352,3 +352,42 @@ def one_layer_model(layer, input_shape, **options):
     """A functional model of one layer; `input_shape` has no batch axis."""
     inputs = keras.Input(input_shape, **options)
     return keras.Model(inputs, layer(inputs))
+
+
+def squared_error(y_true, y_pred):
+    """A loss for Keras models: half the sum of all squares."""
+    return 0.5 * tf.reduce_sum(tf.square(y_pred - tf.cast(y_true, y_pred.dtype)))
+
+
+def cross_entropy(y_true, y_pred):
+    """A loss for Keras models: the mean over the examples; logits and labels."""
+    return tf.reduce_mean(
+        keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+    )
+
+
+def classification_batch(shape, num_classes, *, size=16, seed=0, dtype="float32"):
+    """`(x, y)`: normal inputs of `shape`, with a random label each."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(size, *shape)).astype(dtype)
+    return x, rng.integers(0, num_classes, size)
+
+
+def live_gradients(model, weights, x, y):
+    """`(loss, gradients)` of the cross entropy at other weights, in float64.
+
+    By a training call of the model itself, whose variables, averages and seeds
+    included, are put back afterwards.
+    """
+    kept = [v.numpy().copy() for v in model.variables]
+    for variable, value in zip(model.trainable_variables, weights, strict=True):
+        variable.assign(value)
+    with tf.GradientTape() as tape:
+        loss = cross_entropy(y, model(x, training=True))
+    gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+    for variable, value in zip(model.variables, kept, strict=True):
+        variable.assign(value)
+    # Not IndexedSlices, as those of an embedding are.
+    return float(loss), [
+        tf.convert_to_tensor(g).numpy().astype("float64") for g in gradients
+    ]

@@ -10,22 +10,16 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfbn
+from tests.testing_utils import classification_batch
+from tests.testing_utils import cross_entropy
+from tests.testing_utils import live_gradients
+from tests.testing_utils import squared_error
 from tfbn import diagnostics
 from tfbn import models
 
 # float32 gradients summed in another order.
 RTOL = 1e-4
 LEARNING_RATE = 0.05
-
-
-def squared_error(y_true, y_pred):
-    return 0.5 * tf.reduce_sum(tf.square(y_pred - tf.cast(y_true, y_pred.dtype)))
-
-
-def cross_entropy(y_true, y_pred):
-    return tf.reduce_mean(
-        keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
-    )
 
 
 class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
@@ -59,7 +53,7 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
     def test_equals_the_naive_implementation(self, norm):
         keras.utils.set_random_seed(2)
         model = models.mlp(hidden_units=(6, 5, 4), norm=norm, input_shape=(8,))
-        x, y = _classification_batch()
+        x, y = classification_batch((8,), 10)
         for _ in range(3):  # averages that are not the initial ones
             model(x + 0.5, training=True)
         shifts = diagnostics.internal_covariate_shift(
@@ -80,7 +74,7 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
             input_shape=(8,),
             norm=lambda: tfbn.NoisyBatchNorm(seed=3),
         )
-        x, y = _classification_batch()
+        x, y = classification_batch((8,), 10)
         # A step of next to nothing: only other noise could part G and G'.
         shifts = diagnostics.internal_covariate_shift(
             model, cross_entropy, x, y, learning_rate=1e-9
@@ -95,7 +89,7 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
             input_shape=(8,),
             norm=lambda: tfbn.NoisyBatchNorm(seed=3),
         )
-        x, y = _classification_batch()
+        x, y = classification_batch((8,), 10)
         model(x, training=True)
         before = [v.numpy().copy() for v in model.variables]
         diagnostics.internal_covariate_shift(
@@ -134,7 +128,7 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
         # Dropout, a layer called twice, sums between layers, a nested model.
         keras.utils.set_random_seed(5)
         model = build()
-        x, y = _classification_batch()
+        x, y = classification_batch((8,), 10)
         model(x)
         groups = diagnostics.layer_groups(model)
         shifts = diagnostics.internal_covariate_shift(
@@ -266,17 +260,11 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
             )
 
 
-def _classification_batch():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(16, 8)).astype("float32")
-    return x, rng.integers(0, 10, 16)
-
-
 def _mlp_and_batch():
     """A small network, a batch, the network's state and its loss."""
     keras.utils.set_random_seed(6)
     model = models.mlp(hidden_units=(6, 5), norm=tfbn.BatchNorm, input_shape=(8,))
-    x, y = map(tf.constant, _classification_batch())
+    x, y = map(tf.constant, classification_batch((8,), 10))
     loss = diagnostics.LossFunction(model, cross_entropy)
     return model, x, y, diagnostics.snapshot(model), loss
 
@@ -345,25 +333,11 @@ def _recurrent():
 
 def _naive(model, x, y, groups):
     """G and G' of each group, flattened, by setting the live model's weights."""
-    initial = [v.numpy().copy() for v in model.variables]
-
-    def gradient_at(weights):
-        for variable, value in zip(model.variables, initial, strict=True):
-            variable.assign(value)
-        for variable, value in zip(model.trainable_variables, weights, strict=True):
-            variable.assign(value)
-        with tf.GradientTape() as tape:
-            loss = cross_entropy(y, model(x, training=True))
-        gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
-        for variable, value in zip(model.variables, initial, strict=True):
-            variable.assign(value)
-        return [tf.convert_to_tensor(g).numpy() for g in gradients]
-
     weights = [v.numpy().copy() for v in model.trainable_variables]
-    gradient = gradient_at(weights)
+    _, gradient = live_gradients(model, weights, x, y)
     spliced, pairs = list(weights), []
     for group in groups:
-        after = gradient_at(spliced)
+        _, after = live_gradients(model, spliced, x, y)
         pairs.append(
             tuple(_flat([g[i] for i in group.indices]) for g in (gradient, after))
         )
@@ -373,7 +347,7 @@ def _naive(model, x, y, groups):
 
 
 def _flat(arrays):
-    return np.concatenate([a.ravel() for a in arrays]).astype("float64")
+    return np.concatenate([a.ravel() for a in arrays])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfbn
+from tests.testing_utils import classification_batch
+from tests.testing_utils import cross_entropy
+from tests.testing_utils import squared_error
 from tfbn import diagnostics
 from tfbn import models
 from tfbn.diagnostics import curvature
@@ -35,18 +38,8 @@ SPECTRA = {
 }
 
 
-def squared_error(y_true, y_pred):
-    return 0.5 * tf.reduce_sum(tf.square(y_pred - tf.cast(y_true, y_pred.dtype)))
-
-
 def weighted_squares(y_true, y_pred):
     return 0.5 * tf.reduce_sum(y_true * tf.square(y_pred))
-
-
-def cross_entropy(y_true, y_pred):
-    return tf.reduce_mean(
-        keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
-    )
 
 
 class Subclassed(keras.Model):
@@ -174,7 +167,7 @@ class CurvatureTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.named_parameters(*MODELS.items())
     def test_equals_a_hessian_of_finite_differences(self, make):
         model = make(dtype="float64")
-        x, y = _classes("float64")
+        x, y = classification_batch((3,), 3, dtype="float64")
         model(x)
         _move(model)
         hessian = _hessian(model, cross_entropy, x, y)
@@ -186,7 +179,8 @@ class CurvatureTest(tf.test.TestCase, parameterized.TestCase):
         self.assertGreaterEqual(result.smallest, values[0] - DIFFERENCES)
 
     def test_layers_are_blocks_of_the_hessian(self):
-        model, (x, y) = functional(dtype="float64"), _classes("float64")
+        model = functional(dtype="float64")
+        x, y = classification_batch((3,), 3, dtype="float64")
         hessian = _hessian(model, cross_entropy, x, y)
         meter = curvature.CurvatureMeter(
             model, cross_entropy, per_layer=True, tolerance=1e-9
@@ -225,7 +219,7 @@ class CurvatureTest(tf.test.TestCase, parameterized.TestCase):
         # With r a constant and d = 0 it is batch normalisation with r * gamma.
         renorm = sequential(lambda: tfbn.BatchRenorm(rmax=float("inf"), dmax=0.0))
         plain = sequential(tfbn.BatchNorm)
-        x, y = _classes()
+        x, y = classification_batch((3,), 3)
         for model in (renorm, plain):
             model(x)
         plain.layers[0].set_weights(renorm.layers[0].get_weights())
@@ -315,7 +309,7 @@ class CurvatureTest(tf.test.TestCase, parameterized.TestCase):
             norm=lambda: tfbn.NoisyBatchNorm(seed=3),
             num_classes=3,
         )
-        x, y = _classes()
+        x, y = classification_batch((3,), 3)
         model(x, training=True)
         before = [v.numpy().copy() for v in model.variables]
         meter = curvature.CurvatureMeter(model, cross_entropy)
@@ -342,7 +336,7 @@ class CurvatureTest(tf.test.TestCase, parameterized.TestCase):
             traces.append(1)
             return cross_entropy(y_true, y_pred)
 
-        model, (x, y) = functional(), _classes()
+        model, (x, y) = functional(), classification_batch((3,), 3)
         meter = curvature.CurvatureMeter(model, counted, per_layer=True)
         state, x, y = diagnostics.snapshot(model), tf.constant(x), tf.constant(y)
         first = meter(state, x, y)
@@ -353,7 +347,7 @@ class CurvatureTest(tf.test.TestCase, parameterized.TestCase):
         self.assertNotAllClose(first.eigenvalue, second.eigenvalue, rtol=1e-2)
 
     def test_half_precision(self):
-        x, y = _classes()
+        x, y = classification_batch((3,), 3)
 
         def small(y_true, y_pred):  # float16 would lose it
             return 1e-3 * cross_entropy(y_true, tf.cast(y_pred, tf.float32))
@@ -368,7 +362,7 @@ class CurvatureTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(values[policy], values["float32"], rtol=rtol)
 
     def test_jit_compile(self):
-        model, (x, y) = functional(), _classes()
+        model, (x, y) = functional(), classification_batch((3,), 3)
         args = diagnostics.snapshot(model), tf.constant(x), tf.constant(y)
         values = [
             curvature.CurvatureMeter(model, cross_entropy, jit_compile=jit)(*args)
@@ -431,7 +425,7 @@ class CurvatureTest(tf.test.TestCase, parameterized.TestCase):
             curvature.CurvatureMeter(functional(), cross_entropy, **options)
 
     def test_group_and_batch_are_checked(self):
-        model, (x, y) = functional(), _classes()
+        model, (x, y) = functional(), classification_batch((3,), 3)
         with self.assertRaisesRegex(ValueError, "group='logit'. Did you mean 'logits'"):
             curvature.hessian_top_eigenvalue(model, cross_entropy, x, y, group="logit")
         with self.assertRaisesRegex(ValueError, r"Received: shapes \(16, 3\), \(15,\)"):
@@ -446,11 +440,6 @@ def _diagonal(values):
     model = keras.Model(inputs, keras.layers.Dense(1, use_bias=False)(inputs))
     x = tf.eye(len(values))
     return model, x, tf.constant(np.reshape(values, [-1, 1]), tf.float32)
-
-
-def _classes(dtype="float32"):
-    rng = np.random.default_rng(0)
-    return rng.normal(size=(16, 3)).astype(dtype), rng.integers(0, 3, 16)
 
 
 def _move(model):

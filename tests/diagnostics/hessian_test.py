@@ -9,6 +9,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfbn
+from tests.testing_utils import squared_error
 from tfbn import diagnostics
 from tfbn.diagnostics import hessian
 
@@ -18,10 +19,6 @@ RTOL = 1e-5
 DIFFERENCES = 1e-7
 # float16's rounding errors, a few.
 HALF = 5e-3
-
-
-def squared_error(y_true, y_pred):
-    return 0.5 * tf.reduce_sum(tf.square(y_pred - tf.cast(y_true, y_pred.dtype)))
 
 
 class VectorProductTest(tf.test.TestCase, parameterized.TestCase):

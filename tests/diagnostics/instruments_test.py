@@ -8,6 +8,8 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfbn
+from tests.testing_utils import classification_batch
+from tests.testing_utils import cross_entropy
 from tfbn import diagnostics
 from tfbn.diagnostics import instruments
 
@@ -17,12 +19,6 @@ RTOL = 1e-4
 ATOL = 1e-5
 
 RATE = 0.1
-
-
-def cross_entropy(y_true, y_pred):
-    return tf.reduce_mean(
-        keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
-    )
 
 
 class InstrumentsTest(tf.test.TestCase, parameterized.TestCase):
@@ -267,9 +263,8 @@ class InstrumentsTest(tf.test.TestCase, parameterized.TestCase):
 
 
 def _batch(seed, shape=(3,)):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(16, *shape)).astype("float32")
-    return tf.constant(x), tf.constant(rng.integers(0, 3, 16))
+    x, y = classification_batch(shape, 3, seed=seed)
+    return tf.constant(x), tf.constant(y)
 
 
 def _moved(state, scale):

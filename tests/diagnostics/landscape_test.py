@@ -10,6 +10,10 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfbn
+from tests.testing_utils import classification_batch
+from tests.testing_utils import cross_entropy
+from tests.testing_utils import live_gradients
+from tests.testing_utils import squared_error
 from tfbn import models
 from tfbn.diagnostics.landscape import LandscapeMeter
 from tfbn.diagnostics.landscape import landscape
@@ -23,16 +27,6 @@ DIFFERENCE_RTOL = 1e-2
 # bfloat16 has 8 bits, and the differences lose some.
 HALF_RTOL = 0.1
 STEP_SIZES = (0.05, 0.2, 0.4)
-
-
-def squared_error(y_true, y_pred):
-    return 0.5 * tf.reduce_sum(tf.square(y_pred - tf.cast(y_true, y_pred.dtype)))
-
-
-def cross_entropy(y_true, y_pred):
-    return tf.reduce_mean(
-        keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
-    )
 
 
 class LandscapeTest(tf.test.TestCase, parameterized.TestCase):
@@ -89,7 +83,7 @@ class LandscapeTest(tf.test.TestCase, parameterized.TestCase):
     def test_equals_the_naive_implementation(self, norm):
         keras.utils.set_random_seed(2)
         model = models.mlp(hidden_units=(6, 5), norm=norm, input_shape=(8,))
-        x, y = _classification_batch()
+        x, y = classification_batch((8,), 10)
         for _ in range(3):  # averages that are not the initial ones
             model(x + 0.5, training=True)
         result = landscape(model, cross_entropy, x, y, step_sizes=STEP_SIZES)
@@ -118,7 +112,7 @@ class LandscapeTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_groups_are_parts_of_the_whole(self):
         model = models.mlp(hidden_units=(6, 5), input_shape=(8,))
-        batch = _classification_batch()
+        batch = classification_batch((8,), 10)
         results = [
             landscape(model, cross_entropy, *batch, step_sizes=[0.3], groups=groups)
             for groups in (None, {"hidden": ["dense1", "dense2"]})
@@ -135,7 +129,7 @@ class LandscapeTest(tf.test.TestCase, parameterized.TestCase):
             input_shape=(8,),
             norm=lambda: tfbn.NoisyBatchNorm(seed=3),
         )
-        x, y = _classification_batch()
+        x, y = classification_batch((8,), 10)
         model(x, training=True)
         before = [v.numpy().copy() for v in model.variables]
         # Steps of next to nothing: only other noise could change the gradient.
@@ -148,7 +142,7 @@ class LandscapeTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_inference_mode_takes_the_averages(self):
         model = models.mlp(hidden_units=(4,), norm=tfbn.BatchNorm, input_shape=(8,))
-        x, y = _classification_batch()
+        x, y = classification_batch((8,), 10)
         expected = float(cross_entropy(y, model(x, training=False)))
         result = landscape(model, cross_entropy, x, y, step_sizes=[0.1], training=False)
         self.assertAllClose(result.loss, expected, rtol=RTOL)
@@ -188,7 +182,7 @@ class LandscapeTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters("mixed_bfloat16", "mixed_float16")
     def test_half_precision(self, policy):
-        batch = _classification_batch()
+        batch = classification_batch((8,), 10)
         expected, result = (
             landscape(_sequential(p), cross_entropy, *batch, step_sizes=[1.0, 2.0])
             for p in ("float32", policy)
@@ -340,32 +334,15 @@ def _sequential(policy):
     )
 
 
-def _classification_batch():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(16, 8)).astype("float32")
-    return x, rng.integers(0, 10, 16)
-
-
 def _naive(model, x, y):
     """The measurement in float64 NumPy from the live model's losses and gradients."""
-    initial = [v.numpy().copy() for v in model.variables]
-
-    def at(weights):
-        for variable, value in zip(model.variables, initial, strict=True):
-            variable.assign(value)
-        for variable, value in zip(model.trainable_variables, weights, strict=True):
-            variable.assign(value)
-        with tf.GradientTape() as tape:
-            loss = cross_entropy(y, model(x, training=True))
-        gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
-        return float(loss), [g.numpy().astype("float64") for g in gradients]
-
     weights = [v.numpy().copy() for v in model.trainable_variables]
-    loss, gradient = at(weights)
+    loss, gradient = live_gradients(model, weights, x, y)
     length = np.sqrt(sum(np.sum(g**2) for g in gradient))
     losses, distances, linearity = [], [], []
     for eta in STEP_SIZES:
-        moved, after = at([w - eta * g for w, g in zip(weights, gradient, strict=True)])
+        there = [w - eta * g for w, g in zip(weights, gradient, strict=True)]
+        moved, after = live_gradients(model, there, x, y)
         losses.append(moved)
         distances.append(
             [np.linalg.norm(a - g) for a, g in zip(after, gradient, strict=True)]

@@ -5,15 +5,12 @@ import numpy as np
 import tensorflow as tf
 
 import tfbn
+from tests.testing_utils import squared_error
 from tfbn import diagnostics
 from tfbn import models
 
 # float32 sums in another order.
 RTOL = 1e-5
-
-
-def squared_error(y_true, y_pred):
-    return 0.5 * tf.reduce_sum(tf.square(y_pred - y_true))
 
 
 class LossFunctionTest(tf.test.TestCase):

@@ -1,18 +1,13 @@
 """Tests of tfbn.diagnostics.norm_calls: which calls the check of theory looks into."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 import tfbn
+from tests.testing_utils import classification_batch
+from tests.testing_utils import cross_entropy
 from tfbn.diagnostics import norm_calls
 from tfbn.diagnostics import theory
-
-
-def cross_entropy(y_true, y_pred):
-    return tf.reduce_mean(
-        keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
-    )
 
 
 class NormCallsTest(tf.test.TestCase):
@@ -22,7 +17,7 @@ class NormCallsTest(tf.test.TestCase):
         for name in ("zeta", "alpha", "mu"):
             x = keras.layers.BatchNormalization(name=name)(keras.layers.Dense(3)(x))
         model = keras.Model(inputs, x)
-        x, y = _batch()
+        x, y = classification_batch((3,), 3)
         found = theory.gradient_identities(model, cross_entropy, x, y)
         self.assertEqual([f.name for f in found], ["zeta", "alpha", "mu"])
         (found,) = theory.gradient_identities(
@@ -46,7 +41,7 @@ class NormCallsTest(tf.test.TestCase):
             x = norm(x)
         x = tfbn.BatchNorm(name="plain")(x)
         model = keras.Model(inputs, keras.layers.Dense(3, name="logits")(x))
-        x, y = _batch()
+        x, y = classification_batch((3,), 3)
         (found,) = theory.gradient_identities(model, cross_entropy, x, y)
         self.assertEqual(found.name, "plain")
         for reason, norm in norms.items():
@@ -71,7 +66,7 @@ class NormCallsTest(tf.test.TestCase):
         x = tfbn.BatchNorm(name="norm")(keras.layers.Masking(0.0)(inputs))
         x = keras.layers.GlobalAveragePooling1D()(x)
         masked = keras.Model(inputs, keras.layers.Dense(3)(x))
-        x, y = _batch()
+        x, y = classification_batch((3,), 3)
         for model, batch in ((masked, x[:, :, None]), (Inference(), x)):
             model(batch)
             args = model, cross_entropy, batch, y
@@ -93,13 +88,9 @@ class NormCallsTest(tf.test.TestCase):
         self.assertLen(set(chosen.values()), 2)
         with self.assertRaisesRegex(ValueError, "by path .* Received: 'other'"):
             norm_calls.chosen_layers(model, ["other"])
-        found = theory.gradient_identities(model, cross_entropy, *_batch())
+        x, y = classification_batch((3,), 3)
+        found = theory.gradient_identities(model, cross_entropy, x, y)
         self.assertEqual([f.name for f in found][1:], ["norm", "norm#2"])
-
-
-def _batch():
-    rng = np.random.default_rng(0)
-    return rng.normal(size=(16, 3)).astype("float32"), rng.integers(0, 3, 16)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,13 @@ import numpy as np
 import tensorflow as tf
 
 import tfbn
+from tests.testing_utils import cross_entropy
+from tests.testing_utils import live_gradients
 from tfbn import diagnostics
 from tfbn.diagnostics import replication
 
 # float32 gradients summed in another order.
 RTOL = 1e-4
-
-
-def cross_entropy(y_true, y_pred):
-    return tf.reduce_mean(
-        keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
-    )
 
 
 class ReplicationTest(tf.test.TestCase):
@@ -128,16 +124,8 @@ def _weights(model):
 
 
 def _gradient(model, weights, batch, index):
-    """The gradient of one variable, with the live model's weights set for it."""
-    kept = [v.numpy() for v in model.variables]
-    for variable, value in zip(model.trainable_variables, weights, strict=True):
-        variable.assign(value)
-    with tf.GradientTape() as tape:
-        loss = cross_entropy(batch[1], model(batch[0], training=True))
-    gradient = tape.gradient(loss, model.trainable_variables[index].value)
-    for variable, value in zip(model.variables, kept, strict=True):
-        variable.assign(value)
-    return gradient.numpy().astype("float64")
+    """The gradient of one variable at other weights."""
+    return live_gradients(model, weights, *batch)[1][index]
 
 
 def _cosine(a, b):

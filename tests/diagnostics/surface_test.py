@@ -6,6 +6,9 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfbn
+from tests.testing_utils import classification_batch
+from tests.testing_utils import cross_entropy
+from tests.testing_utils import squared_error
 from tfbn import models
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.diagnostics.surface import SurfaceMeter
@@ -17,16 +20,6 @@ RTOL = 1e-4
 # bfloat16 has 8 bits.
 HALF_RTOL = 0.05
 RADII = (-1.0, 0.0, 0.5)
-
-
-def squared_error(y_true, y_pred):
-    return 0.5 * tf.reduce_sum(tf.square(y_pred - tf.cast(y_true, y_pred.dtype)))
-
-
-def cross_entropy(y_true, y_pred):
-    return tf.reduce_mean(
-        keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
-    )
 
 
 class SurfaceTest(tf.test.TestCase, parameterized.TestCase):
@@ -96,7 +89,7 @@ class SurfaceTest(tf.test.TestCase, parameterized.TestCase):
             norm=lambda: tfbn.NoisyBatchNorm(seed=3),
             input_shape=(8,),
         )
-        x, y = _classification_batch()
+        x, y = classification_batch((8,), 10)
         before = [v.numpy().copy() for v in model.variables]
         surface = loss_surface(model, cross_entropy, x, y, radii=[0.0, 1e-9])
         self.assertAllClose(surface.losses[0], surface.losses[1], rtol=1e-6)
@@ -129,7 +122,7 @@ class SurfaceTest(tf.test.TestCase, parameterized.TestCase):
             dense = keras.layers.Dense(10, dtype=dtype)
             float32 = keras.layers.Activation("linear", dtype="float32")
             model = keras.Sequential([keras.Input((8,)), dense, float32])
-            batch = _classification_batch()
+            batch = classification_batch((8,), 10)
             surfaces.append(loss_surface(model, cross_entropy, *batch, radii=RADII))
         self.assertAllClose(surfaces[0].losses, surfaces[1].losses, rtol=HALF_RTOL)
 
@@ -243,12 +236,6 @@ class _Subclassed(keras.Model):
         return {"b": self.dense(inputs["a"])}
 
 
-def _classification_batch():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(16, 8)).astype("float32")
-    return x, rng.integers(0, 10, 16)
-
-
 def _convnet():
     keras.utils.set_random_seed(3)
     model = keras.Sequential(
@@ -261,9 +248,7 @@ def _convnet():
             keras.layers.Dense(3),
         ]
     )
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(8, 5, 5, 2)).astype("float32")
-    return model, x, rng.integers(0, 3, 8)
+    return model, *classification_batch((5, 5, 2), 3, size=8, seed=1)
 
 
 if __name__ == "__main__":

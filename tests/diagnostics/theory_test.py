@@ -12,6 +12,8 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfbn
+from tests.testing_utils import classification_batch
+from tests.testing_utils import cross_entropy
 from tfbn import diagnostics
 from tfbn.diagnostics import theory
 
@@ -36,12 +38,6 @@ ERRORS = (
     "beta_error",
     "invariance_residual",
 )
-
-
-def cross_entropy(y_true, y_pred):
-    return tf.reduce_mean(
-        keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
-    )
 
 
 def squares(y_true, y_pred):
@@ -340,9 +336,8 @@ class TheoryTest(tf.test.TestCase, parameterized.TestCase):
 
 
 def _batch(make):
-    rng = np.random.default_rng(0)
     shape = (5, 4, 3) if make is convolutional else (3,)
-    return rng.normal(size=(16, *shape)).astype("float32"), rng.integers(0, 3, 16)
+    return classification_batch(shape, 3)
 
 
 def _by_numpy(dense, layer, x, a):

@@ -1,6 +1,7 @@
 """Tests of tfbn.plots.surface."""
 
 import math
+import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -101,8 +102,19 @@ class MapsTest(tf.test.TestCase):
         self.assertEqual(notes(axis), ["grey: not finite"])
         self.assertAllInRange(axis.collections[0].levels, 0.4, 1.6)
 
-    def test_constant_losses(self):
-        plots.surface({"a": _records(_plane(0.0, 0.0))})
+    def test_constant_losses_fill_the_map_with_the_lowest_level(self):
+        for loss in (1.0, 0.0, -3.0, 1e6):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                figure = plots.surface({"a": _records(_plane(0.0, 0.0, loss))})
+                figure.draw_without_rendering()
+            filled, lines = figure.axes[0].collections
+            self.assertEqual(filled.levels[0], loss)
+            self.assertAllGreater(np.diff(filled.levels), 0.0)
+            lowest, *higher = filled.get_paths()
+            self.assertAllEqual(lowest.get_extents(), [[-1.0, -1.0], [1.0, 1.0]])
+            self.assertEmpty(np.concatenate([p.vertices for p in higher]))
+            self.assertEmpty(np.concatenate([p.vertices for p in lines.get_paths()]))
 
     def test_curves_and_maps_have_panels_of_their_own(self):
         runs = {"a": _records([3.0, 1.0, 2.0]), "b": _records(_plane(0.5, 0.1))}

@@ -84,6 +84,18 @@ class WatchesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual([v.shape for v in own], [v.shape for v in other])
         self.assertNotAllClose(own[0], other[0])
 
+    def test_makers_take_further_options(self):
+        config, model, loss, _ = _network(activations_unit=3, ics_update="sgd")
+        makers = watching.makers(config, model, loss)
+        self.assertEqual(list(makers), [n for n in _EVERY if n != "replication"])
+        for name, maker, given, expected in (
+            ("activations", "activations", {"drift": False}, {"unit": 3}),
+            ("ics", "covariate_shift", {"update": "optimizer"}, {}),
+        ):
+            with mock.patch.object(watching.instruments, maker) as make:
+                watching.makers(config, model, loss)[name](**given)
+            self.assertEqual(make.call_args.kwargs, given | expected)
+
 
 class WatchTest(tf.test.TestCase):
     def test_writes_each_kind_with_the_step(self):
@@ -104,12 +116,12 @@ class WatchTest(tf.test.TestCase):
     def test_announced(self):
         watch = _watch({}, Cost(passes=2.25, copies=3), Cadence(10))
         self.assertEqual(
-            watching.announced(watch, num_parameters=2**20),
+            watching.announced(watch, num_bytes=2**22),
             "Measuring example every 10 steps; each about 2.2 forward and backward "
             "passes, 12 MiB.",
         )
         watch = watch._replace(cadence=Cadence(20, "log"))
-        line = watching.announced(watch, num_parameters=2**20)
+        line = watching.announced(watch, num_bytes=2**22)
         self.assertIn("every 20 steps and later less often; ", line)
 
     def test_summed_up(self):
@@ -129,13 +141,16 @@ def _watch(records, cost=None, cadence=None):
 
 
 def _watches(jit_compile=False, **options):
+    return watching.watches(*_network(**options), jit_compile=jit_compile)
+
+
+def _network(**options):
     config = TrainConfig(
         dataset="shapes", norm="batch_norm", width=0.05, hidden_units=(), **options
     )
     dataset = data.shapes(num_train=10, num_test=10)
     model = builders.build_model(config, dataset)
-    loss = task.task_of(dataset).loss
-    return watching.watches(config, model, loss, dataset, jit_compile=jit_compile)
+    return config, model, task.task_of(dataset).loss, dataset
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The measurements of a run: which, when, and what they cost."""
 
+import functools
 import time
 from typing import NamedTuple
 
@@ -41,46 +42,70 @@ def watches(config, model, loss, dataset, *, jit_compile):
         dataset: `tfbn.data.Dataset`, for the second network of the replication.
         jit_compile: bool, whether XLA compiles the measurements.
     """
-    compile_ = {"jit_compile": jit_compile}
-    makers = {
-        "ics": lambda: instruments.covariate_shift(
-            model, loss, update=config.ics_update, **compile_
+    made_by = makers(config, model, loss) | {
+        "replication": functools.partial(_replication, config, model, loss, dataset)
+    }
+    every = {name: getattr(config, f"{name}_every") for name in made_by}
+    return [
+        Watch(
+            make(jit_compile=jit_compile),
+            Cadence(every[name], config.diagnostics_spacing),
+            [],
+        )
+        for name, make in made_by.items()
+        if every[name]
+    ]
+
+
+def makers(config, model, loss):
+    """What makes the measurements of one model, with the options of a `TrainConfig`.
+
+    Args:
+        config: `TrainConfig`.
+        model: a built Keras model.
+        loss: function `loss(y_true, y_pred)` -> scalar.
+
+    Returns:
+        A dict from name to a function that makes the `Instrument`. It takes, by
+        keyword, further options of that instrument, which go before the config's.
+    """
+    return {
+        "ics": functools.partial(
+            instruments.covariate_shift, model, loss, update=config.ics_update
         ),
-        "landscape": lambda: instruments.landscape(
+        "landscape": functools.partial(
+            instruments.landscape,
             model,
             loss,
             low=config.landscape_low,
             high=config.landscape_high,
             num=config.landscape_points,
             directions=config.landscape_directions,
-            **compile_,
         ),
-        "activations": lambda: instruments.activations(
-            model, unit=config.activations_unit, **compile_
+        "activations": functools.partial(
+            instruments.activations, model, unit=config.activations_unit
         ),
-        "curvature": lambda: instruments.curvature(
+        "curvature": functools.partial(
+            instruments.curvature,
             model,
             loss,
             iterations=config.curvature_iterations,
             per_layer=config.curvature_per_layer,
-            **compile_,
         ),
-        "theory": lambda: instruments.theory(model, loss, **compile_),
-        "replication": lambda: _replication(config, model, loss, dataset, **compile_),
+        "theory": functools.partial(instruments.theory, model, loss),
     }
-    every = {name: getattr(config, f"{name}_every") for name in makers}
-    return [
-        Watch(make(), Cadence(every[name], config.diagnostics_spacing), [])
-        for name, make in makers.items()
-        if every[name]
-    ]
 
 
-def announced(watch, num_parameters):
-    """A line that says when a measurement is made and what one costs."""
+def announced(watch, num_bytes):
+    """A line that says when a measurement is made and what one costs.
+
+    Args:
+        watch: `Watch`.
+        num_bytes: int, of all parameters of the model.
+    """
     every, cost = watch.cadence.every, watch.instrument.cost
     spacing = "" if watch.cadence.spacing == "linear" else " and later less often"
-    mebibytes = cost.copies * 4 * num_parameters / 2**20
+    mebibytes = cost.copies * num_bytes / 2**20
     return (
         f"Measuring {watch.instrument.name} every {every} steps{spacing}; each about "
         f"{cost.passes:.1f} forward and backward passes, {mebibytes:.0f} MiB."
