@@ -32,9 +32,10 @@ def run(
 
     Exit status: what `main` returns (None is 0); 0 after `--help`; 2 with one line
     `<script>: error: <message>` on stderr after a wrong flag, an OSError, or a
-    ValueError that tfbn or a script raised itself: so they report wrong input; 130
-    after Ctrl-C. Any other exception is an error of the program and keeps its
-    traceback, a ValueError from inside a library too.
+    ValueError that tfbn or a script raised itself: so they report wrong input; 1 with
+    such a line after a FloatingPointError of theirs or a MemoryError: what was asked
+    for did not work out; 130 after Ctrl-C. Any other exception is an error of the
+    program and keeps its traceback, a ValueError from inside a library too.
     `--verbosity=1` shows the traceback behind a one-line error as well.
 
     Args:
@@ -69,11 +70,11 @@ def _parse(prepare, argv):
 def _call(main, argv):
     try:
         return main(argv)
-    except (ValueError, OSError, app.UsageError) as error:
-        if isinstance(error, ValueError) and not _raised_by_us(error):
+    except (*_WRONG_INPUT, *_NO_RESULT) as error:
+        if isinstance(error, _OF_LIBRARIES_TOO) and not _raised_by_us(error):
             raise
         logging.debug("Traceback of the error:", exc_info=True)
-        _exit_with_line(error)
+        _exit_with_line(error, status=2 if isinstance(error, _WRONG_INPUT) else 1)
     except KeyboardInterrupt:
         print(f"{_script()}: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
@@ -89,18 +90,29 @@ def _raised_by_us(error) -> bool:
     return package in ("__main__", "tfbn") or folder == _SCRIPTS
 
 
+# What Python says of a flag's value, and what it means.
+_RULES = {
+    "invalid literal for int() with base 10:": "must be an integer.",
+    "could not convert string to float:": "must be a number.",
+}
+_WRONG_INPUT = (ValueError, OSError, app.UsageError)
+_NO_RESULT = (FloatingPointError, MemoryError)
+_OF_LIBRARIES_TOO = (ValueError, FloatingPointError)
 _SCRIPTS = os.path.dirname(os.path.abspath(__file__))
 
 
-def _exit_with_line(error):
+def _exit_with_line(error, status=2):
     print(f"{_script()}: error: {_one_line(error)}", file=sys.stderr)
-    raise SystemExit(2) from error
+    raise SystemExit(status) from error
 
 
 def _one_line(error) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.strerror}: {error.filename}"
     message = " ".join(str(error).split()).removeprefix("ERROR:: ")
+    if isinstance(error, flags.IllegalFlagValueError):
+        for words, rule in _RULES.items():
+            message = message.replace(words, f"{rule} Received:")
     return message or type(error).__name__
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import filecmp
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from absl import flags
 from absl.testing import flagsaver
 from absl.testing import parameterized
 
+from tests.data import prepared
 from tfbn import data
 from tfbn.diagnostics import records
 from tfbn.training import TrainConfig
@@ -36,6 +38,8 @@ import train  # noqa: E402
 
 if "train_steps" not in flags.FLAGS:
     _flags.define()
+
+_build_dataset = builders.build_dataset  # tests put a small one in its place
 
 # A run of a second: two steps of a small network on few images.
 _TINY = (
@@ -114,15 +118,6 @@ class FlagfilesTest(ScriptTest):
             ["x", "--seed=5", "--width=2"],
         )
 
-    @parameterized.parameters(
-        ("--flagfile=loop.cfg\n", "includes itself"),
-        ("norm=none\n", r"line 1 must be a flag .*Received: 'norm=none'"),
-    )
-    def test_bad_flagfile(self, text, message):
-        path = self._write("loop.cfg", text)
-        with self.assertRaisesRegex(ValueError, message):
-            _flags.expand_flagfiles([f"--flagfile={path}"])
-
     def _write(self, name, text):
         path = os.path.join(self.folder, name)
         with open(path, "w", encoding="utf-8") as file:
@@ -188,45 +183,34 @@ class FlagsTest(ScriptTest):
         with self.assertRaisesRegex(ValueError, "must name a file"):
             _flags.from_file(os.path.join(self.folder, "missing.cfg"))
 
-    @parameterized.parameters(
-        (["--norm=batchnorm"], "should be one of <none|batch_norm"),
-        (["--lerning_rate=1"], "Unknown command line flag 'lerning_rate'"),
-        (
-            ["--train_steps=0"],
-            "train_steps must be at least 1. Received: train_steps=0",
-        ),
-        (["--train_steps=many"], "many"),
-        (["--batch_size=-4"], "batch_size=-4"),
-        (["--rmax=0.5"], "rmax must be at least 1. Received: rmax=0.5"),
-        (["--dmax=-1"], "dmax must be at least 0. Received: dmax=-1.0"),
-        (["--hidden_units=8,x"], "hidden_units must be integers"),
-        (["--norm_after=9"], "Received: 9 in norm_after"),
-        (["--kernel_initializer=xavierr"], "xavierr"),
-        (["--model=deep_linear"], "model=deep_linear, dataset=shapes"),
-        (["learning_rate=0.3"], "'learning_rate=0.3' is no flag"),
-        (["--flagfile=vgg_batchnorm.cfg"], "Received: flagfile='vgg_batchnorm.cfg'"),
-        (["--batch_size=100000"], "batch_size=100000"),
-    )
-    def test_bad_input_is_one_line(self, arguments, message):
-        status, out, err = self.run_script(
-            "--dataset=shapes", f"--run_dir={self.run_dir}", *_TINY, *arguments
-        )
-        self.assertEqual(status, 2, err)
-        self.assertEqual(out, "")
-        (line,) = err.splitlines()
-        self.assertStartsWith(line, "train.py: error: ")
-        self.assertIn(message, line)
-        self.assertFalse(os.path.exists(self.run_dir))
-
-    def test_run_dir_that_holds_a_run_is_refused(self):
+    def test_run_dir_that_holds_a_run_of_other_flags_is_refused(self):
         arguments = ["--dataset=shapes", *_TINY, f"--run_dir={self.run_dir}"]
         self.assertEqual(self.run_script(*arguments)[0], 0)
         path = os.path.join(self.run_dir, "records.jsonl")
         before = os.stat(path)
-        status, _, err = self.run_script(*arguments)
+        # The same flags find it complete.
+        status, out, err = self.run_script(*arguments, "--progress")
+        self.assertEqual((status, err), (0, ""))
+        self.assertIn("The run is complete (of 2).", out)
+        status, _, err = self.run_script(*arguments, "--learning_rate=0.2")
         self.assertEqual(status, 2)
-        self.assertIn(f"hold a run already. Received: run_dir={self.run_dir}", err)
+        self.assertIn(
+            f"Received: run_dir={self.run_dir} and --learning_rate=0.2 (the run: 0.1)",
+            err,
+        )
         self.assertEqual(os.stat(path).st_mtime_ns, before.st_mtime_ns)
+
+    def test_loss_that_is_not_finite_is_one_line(self):
+        status, _, err = self.run_script(
+            "--flagfile=dln_none.cfg",
+            *_TINY,
+            "--learning_rate=1e30",
+            f"--run_dir={self.run_dir}",
+        )
+        self.assertEqual(status, 1)
+        (line,) = err.splitlines()
+        self.assertStartsWith(line, "train.py: error: The loss is ")
+        self.assertIn("at step 1; first not finite: the output of linear", line)
 
     @parameterized.parameters("file/run", "file")
     def test_run_dir_that_cannot_be_written_is_refused(self, name):
@@ -236,6 +220,24 @@ class FlagsTest(ScriptTest):
         status, _, err = self.run_script("--dataset=shapes", f"--run_dir={run_dir}")
         self.assertEqual(status, 2)
         self.assertIn(f"Received: run_dir={run_dir}", err)
+
+    def test_damaged_data_are_one_line(self):
+        data_dir = os.path.join(self.folder, "data")
+        drawn = prepared.draw("mnist", 3, seed=0)
+        folder = prepared.write(data_dir, "mnist", {"train": drawn, "test": drawn})
+        path = folder / "mnist-train.tfrecord-00000-of-00001"
+        path.write_bytes(path.read_bytes()[:-1])
+        with mock.patch.object(builders, "build_dataset", _build_dataset):
+            status, out, err = self.run_script(
+                "--flagfile=mlp_bn.cfg",
+                f"--data_dir={data_dir}",
+                f"--run_dir={self.run_dir}",
+            )
+        self.assertEqual((status, out), (2, ""), err)
+        (line,) = err.splitlines()
+        self.assertStartsWith(line, f"train.py: error: {path} cannot be read (DataLoss")
+        self.assertEndsWith(line, f"run: tfds build mnist --data_dir={data_dir}")
+        self.assertFalse(os.path.exists(self.run_dir))
 
 
 class FromTheShellTest(tf.test.TestCase):
@@ -272,8 +274,24 @@ class FromTheShellTest(tf.test.TestCase):
         self.assertRegex(line, f"^train.py: error: .* hold cifar10.*{data_dir}")
         self.assertFalse(os.path.exists(data_dir) or os.path.exists(run_dir))
 
-    def test_ctrl_c_ends_a_run_in_one_line_and_keeps_its_records(self):
+    def test_signals_end_a_run_that_goes_on(self):
         run_dir = os.path.join(self.get_temp_dir(), "interrupted")
+        status, out, err = self._signalled(signal.SIGINT, run_dir)
+        self.assertEqual(status, 130)
+        saved = (
+            r"Saved at step (\d+); the same flags with --run_dir=.* go on from there"
+        )
+        self.assertRegex(err, rf"^\nCtrl-C: stopping .*\n{saved}.\ntrain.py: interr")
+        step = re.search(saved, err)[1]
+        self.assertEqual(records.read_records(run_dir)[-1]["step"], int(step))
+        status, out, err = self._signalled(signal.SIGTERM, run_dir)
+        self.assertEqual(status, 143)
+        self.assertRegex(err, rf"^\nSIGTERM: stopping .*\n{saved}.\n$")
+        self.assertIn(f"The run goes on from step {step} (of 10000000).", out)
+        steps = [r["step"] for r in records.read_records(run_dir, "train")]
+        self.assertEqual(steps, list(range(1, steps[-1] + 1)))
+
+    def _signalled(self, number, run_dir):
         process = subprocess.Popen(
             [
                 sys.executable,
@@ -291,13 +309,14 @@ class FromTheShellTest(tf.test.TestCase):
             # A shell starts background jobs, and so this test's, with SIGINT ignored.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
+        before = ""
         for line in process.stdout:
+            before += line
             if line.startswith("step "):
                 break
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-        self.assertEqual((process.returncode, err), (130, "train.py: interrupted\n"))
-        self.assertNotEmpty(records.read_records(run_dir, "train"))
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, before + out, err
 
     def test_help_lists_the_options_alone(self):
         done = self._run("--help")

@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 import tensorflow as tf
+from absl.testing import parameterized
 
 from tfbn import data
+from tfbn import layers
 from tfbn import models
 from tfbn.training import step
 from tfbn.training import task
@@ -13,7 +15,96 @@ from tfbn.training import task
 RTOL = 1e-5
 
 
-class StepsTest(tf.test.TestCase):
+def _root(y_true, y_pred):
+    """Where a target is 0 the loss is 0, and its gradient is not finite."""
+    return tf.sqrt(tf.reduce_prod(y_true) * tf.reduce_sum(tf.square(y_pred)))
+
+
+class StepsTest(tf.test.TestCase, parameterized.TestCase):
+    def _network(self, on_nonfinite, optimizer=None):
+        """Steps of a network with averages, a schedule's step, seeds and slots."""
+        rows = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+        rows[7] = np.nan
+        targets = np.full_like(rows, 2.0)
+        targets[8] = 0.0
+        split = data.Split(rows, targets, None)
+        mean, stddev = np.zeros(3, np.float32), np.ones(3, np.float32)
+        dataset = data.Dataset("rows", split, split, None, mean, stddev)
+        self.model = keras.Sequential(
+            [
+                keras.Input((3,)),
+                keras.layers.Dense(4),
+                layers.BatchRenorm(),
+                layers.NoisyBatchNorm(seed=1),
+                keras.layers.Dense(3),
+            ]
+        )
+        self.optimizer = optimizer or keras.optimizers.Adam(0.01)
+        return step.Steps(
+            self.model,
+            self.optimizer,
+            task.Task(_root, None, True),
+            dataset,
+            on_nonfinite=on_nonfinite,
+        )
+
+    def _state(self):
+        weights = [*self.model.weights, *self.optimizer.variables]
+        names = {id(w) for w in weights}
+        seeds = [v for v in self.model.variables if id(v) not in names]
+        return [v.numpy() for v in weights], [v.numpy() for v in seeds]
+
+    @parameterized.product(row=(7, 8), on_nonfinite=("stop", "skip"))
+    def test_a_step_that_is_not_finite_changes_nothing(self, row, on_nonfinite):
+        steps = self._network(on_nonfinite)
+        steps.run(np.array([[0, 1, 2], [3, 4, 5]]))
+        weights, seeds = self._state()
+        metrics = steps.run(np.array([[row, 9, 10]]))
+        self.assertAllEqual(metrics["skipped"], [1.0])
+        self.assertEqual(np.isfinite(metrics["loss"][0]), row == 8)
+        now, seeds_now = self._state()
+        for before, after in zip(weights, now, strict=True):
+            self.assertAllEqual(before, after)
+        # Stopped it can be looked at again; skipped it gets other noise.
+        same = all(np.array_equal(a, b) for a, b in zip(seeds, seeds_now, strict=True))
+        self.assertEqual(same, on_nonfinite == "stop")
+
+    def test_stop_makes_no_further_step(self):
+        steps = self._network("stop")
+        metrics = steps.run(np.array([[0, 1, 2], [7, 4, 5], [3, 4, 5], [3, 4, 6]]))
+        self.assertAllEqual(metrics["skipped"], [0.0, 1.0])
+        self.assertEqual(int(self.optimizer.iterations), 1)
+        self.assertTrue(np.isnan(metrics["loss"][1]))
+
+    def test_skip_goes_on(self):
+        steps = self._network("skip")
+        metrics = steps.run(np.array([[0, 1, 2], [7, 4, 5], [3, 4, 5]]))
+        self.assertAllEqual(metrics["skipped"], [0.0, 1.0, 0.0])
+        self.assertEqual(int(self.optimizer.iterations), 2)
+        self.assertEqual(int(self.model.layers[1].step), 2)
+        self.assertAllInSet([np.all(np.isfinite(w)) for w in self._state()[0]], [True])
+
+    def test_looking_changes_no_finite_step(self):
+        states = []
+        for on_nonfinite in ("ignore", "skip", "stop"):
+            keras.utils.set_random_seed(0)
+            steps = self._network(on_nonfinite)
+            steps.run(np.array([[0, 1, 2], [3, 4, 5], [9, 10, 11]]))
+            states.append(self._state())
+        for other in states[1:]:
+            for one, two in zip(states[0], other, strict=True):
+                self.assertAllClose(one, two, rtol=0.0, atol=0.0)
+
+    def test_a_loss_scale_looks_at_gradients_itself(self):
+        scale = keras.optimizers.LossScaleOptimizer(
+            keras.optimizers.SGD(0.1), initial_scale=2.0**127
+        )
+        steps = self._network("stop", scale)
+        metrics = steps.run(np.array([[0, 1, 2], [3, 4, 5]]) + 10)
+        self.assertAllEqual(metrics["skipped"], [0.0, 0.0])
+        self.assertLess(float(scale.dynamic_scale), 2.0**127)
+        self.assertAllEqual(steps.run(np.array([[7, 1, 2]]))["skipped"], [1.0])
+
     def _steps(self, l2_penalty=0.0):
         self.dataset = data.gaussian(num_examples=50, units=4)
         self.model = models.deep_linear(1, 4, l2_penalty=l2_penalty)

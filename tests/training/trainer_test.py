@@ -1,6 +1,7 @@
 """Tests of tfbn.training.trainer: whole runs of small networks."""
 
 import contextlib
+import dataclasses
 import glob
 import io
 import os
@@ -18,6 +19,7 @@ from tfbn.diagnostics import records
 from tfbn.training import TrainConfig
 from tfbn.training import Trainer
 from tfbn.training import builders
+from tfbn.training.nonfinite import NonFiniteError
 
 # float32 steps in another order of sums.
 RTOL = 1e-4
@@ -125,7 +127,8 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(last["step_sizes"], [0.005, 0.02**0.5 * 0.1, 0.04])
 
     def test_loss_that_is_not_finite_is_recorded_and_the_run_goes_on(self):
-        trainer = self._trainer(_linear(train_steps=4, learning_rate=1e30, **_ALL))
+        options = {"train_steps": 4, "learning_rate": 1e30, "on_nonfinite": "ignore"}
+        trainer = self._trainer(_linear(**options, **_ALL))
         trainer.train()
         self.assertEqual(trainer.step, 4)
         (*_, shift) = self._records(trainer, "ics")
@@ -134,6 +137,78 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
         self.assertTrue(np.isnan(curvature["eigenvalue"]))
         (*_, landscape) = self._records(trainer, "landscape")
         self.assertTrue(np.isnan(landscape["beta"]))
+
+    def test_stops_where_the_loss_is_not_finite(self):
+        options = {"learning_rate": 1e30, "checkpoint_every": 1, "log_every": 3}
+        trainer = self._trainer(_linear(train_steps=5, **options))
+        with self.assertRaisesRegex(
+            NonFiniteError,
+            r"The loss is inf at step 1; first not finite: the output of linear2\. The "
+            r"newest checkpoint, of step 1, .* --on_nonfinite=skip",
+        ):
+            trainer.train()
+        self.assertEqual(trainer.step, 1)
+        (record,) = self._records(trainer, "not_finite")
+        self.assertEqual(
+            record,
+            {
+                "step": 1,
+                "kind": "not_finite",
+                "loss": np.inf,
+                "layer": "linear2",
+                "what": "output",
+            },
+        )
+        self.assertEmpty([r for r in self._records(trainer, "train") if r["step"] > 1])
+
+    def test_goes_on_from_a_stop_if_told_to_skip(self):
+        options = {"learning_rate": 1e30, "train_steps": 4, "checkpoint_every": 1}
+        trainer = self._trainer(_linear(**options))
+        with self.assertRaises(NonFiniteError):
+            trainer.train()
+        weights = trainer.model.get_weights()
+        config = dataclasses.replace(trainer.config, on_nonfinite="skip")
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            again = Trainer(dataclasses.replace(config, progress=True))
+            again.train()
+        self.assertAllEqual(weights, again.model.get_weights())
+        self.assertIn("goes on from step 1 (of 4)", out.getvalue())
+        self.assertIn("Skipped 3 steps: loss or gradients not", out.getvalue())
+        self.assertEqual(
+            [r["skipped"] for r in self._records(again, "train")[1:]], [1, 2, 3]
+        )
+        with self.assertRaisesRegex(ValueError, r"--on_nonfinite=stop \(the run: skip"):
+            Trainer(dataclasses.replace(config, on_nonfinite="stop"))
+
+    @parameterized.parameters("stop", "skip")
+    def test_weights_that_are_not_finite_are_no_checkpoint(self, on_nonfinite):
+        # The gradients are finite, and the update takes the weights out of range.
+        trainer = self._trainer(
+            _linear(
+                learning_rate=1e36,
+                train_steps=4,
+                checkpoint_every=1,
+                on_nonfinite=on_nonfinite,
+            )
+        )
+        with self.assertRaisesRegex(
+            NonFiniteError,
+            r"weights are not finite after step 1; .*linear1/kernel\. There",
+        ):
+            trainer.train()
+        checkpoints = os.path.join(trainer.run_dir, "checkpoints")
+        self.assertFalse(os.path.exists(checkpoints))
+
+    def test_out_of_memory_is_one_line(self):
+        pages = tf.errors.ResourceExhaustedError(None, None, "OOM\nwhen\nallocating")
+        trainer = self._trainer(_linear(train_steps=2))
+        with mock.patch.object(trainer._steps, "run", side_effect=pages):
+            with self.assertRaisesRegex(
+                MemoryError, r"^step 0 does not fit into memory\. Lower --batch_size,"
+            ):
+                trainer.train()
+        self.assertNotIn("train", os.listdir(trainer.run_dir))
 
     def test_measurements_further_and_further_apart(self):
         trainer = self._trainer(

@@ -20,6 +20,8 @@ from tfbn.diagnostics.layer_groups import layer_groups
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
+from tfbn.diagnostics.nonfinite import NonFinite
+from tfbn.diagnostics.nonfinite import first_nonfinite
 from tfbn.diagnostics.replication import ReplicationMeter
 from tfbn.diagnostics.replication import ReplicationShift
 from tfbn.diagnostics.surface import LossSurface
@@ -45,12 +47,14 @@ __all__ = [
     "LayerGroup",
     "LossFunction",
     "LossSurface",
+    "NonFinite",
     "ReplicationMeter",
     "ReplicationShift",
     "State",
     "SurfaceMeter",
     "activation_moments",
     "filter_normalized_directions",
+    "first_nonfinite",
     "gradient_identities",
     "hessian_top_eigenvalue",
     "internal_covariate_shift",

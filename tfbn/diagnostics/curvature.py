@@ -141,9 +141,7 @@ class CurvatureMeter:
                 "groups must be None unless per_layer is True. Received: "
                 f"groups={groups}, per_layer=False. Give per_layer=True."
             )
-        loss = LossFunction(
-            model, loss, training=validation.boolean("training", training)
-        )
+        loss = LossFunction(model, loss, training=training)
         options = _options(iterations, tolerance, seed, jit_compile)
         chosen = layer_groups(model, groups) if per_layer else []
         self._whole = _Block(loss, _all_parameters(model), **options)
@@ -199,11 +197,11 @@ def hessian_top_eigenvalue(
         ValueError: for an argument outside its range, an unknown group, a model
             without trainable variables, or a batch that does not fit.
     """
+    loss = LossFunction(model, loss, training=training)
     chosen = _all_parameters(model)
     if group is not None:
         groups = {g.name: g for g in layer_groups(model)}
         chosen = groups[validation.choice("group", group, tuple(groups))]
-    loss = LossFunction(model, loss, training=validation.boolean("training", training))
     options = _options(iterations, tolerance, seed, jit_compile=False)
     x, y = measurement.as_batch(x, y)
     return _Block(loss, chosen, **options).spectrum(snapshot(model), x, y)
@@ -232,10 +230,10 @@ class _Block:
         """`Curvature` of one run."""
         current = self._start()
         previous = [tf.zeros_like(v) for v in current]
-        alphas, betas, beta = [], [], 0.0
+        alphas, betas, coefficients = [], [], tf.zeros([2], tf.float64)
         for _ in range(self.most_iterations):
             coefficients, following = self._step(
-                *state, x, y, previous, current, tf.constant(beta, tf.float64)
+                *state, x, y, previous, current, coefficients[1]
             )
             alpha, beta = coefficients.numpy().tolist()
             alphas.append(alpha)
@@ -293,7 +291,7 @@ def _options(iterations, tolerance, seed, jit_compile):
         "iterations": validation.integer("iterations", iterations, minimum=1),
         "tolerance": validation.number("tolerance", tolerance, minimum=0.0),
         "seed": validation.integer("seed", seed, minimum=0),
-        "jit_compile": validation.boolean("jit_compile", jit_compile),
+        "jit_compile": jit_compile,
     }
 
 

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
 
+import tensorflow as tf
+
 from tfbn import validation
 from tfbn.diagnostics.activations import ActivationMeter
 from tfbn.diagnostics.covariate_shift import CovariateShiftMeter
 from tfbn.diagnostics.covariate_shift import total_shift
 from tfbn.diagnostics.curvature import CurvatureMeter
+from tfbn.diagnostics.first_activations import FirstActivations
 from tfbn.diagnostics.landscape import LandscapeMeter
 from tfbn.diagnostics.landscape import relative_step_sizes
 from tfbn.diagnostics.loss_function import State
@@ -51,11 +54,14 @@ class Instrument(NamedTuple):
         name: str.
         cost: `measurement.Cost` of one measurement.
         measure: function `Moment` -> dict from kind of record to its values.
+        memory: what it remembers from one moment to the next, for
+            `tf.train.Checkpoint`, or None.
     """
 
     name: str
     cost: Cost
     measure: Callable[[Moment], dict[str, dict[str, Any]]]
+    memory: tf.train.experimental.PythonState | None = None
 
 
 def covariate_shift(model, loss, *, update="optimizer", **options):
@@ -128,21 +134,23 @@ def activations(model, *, drift=True, **options):
 
     Args:
         model: a built Keras model.
-        drift: bool, whether to tell drifts, from the first moment that it measures.
+        drift: bool, whether to tell drifts, from the first moment that it measures:
+            what it remembers.
         **options: of `ActivationMeter`.
     """
     meter = ActivationMeter(model, **options)
-    initial = []
+    first = FirstActivations()
 
     def measure(moment):
         inputs, _ = moment.probe
         before, after = meter(moment.before, inputs), meter(moment.after, inputs)
-        if drift and not initial:
-            initial.append(before)
-        first = initial[0] if drift else None
-        return {"activations": before.record(after=after, initial=first)}
+        if drift and first.activations is None:
+            first.activations = before
+        record = before.record(after=after, initial=first.activations)
+        return {"activations": record}
 
-    return Instrument("activations", Cost(2.0 * meter.cost.passes, 0), measure)
+    cost = Cost(2.0 * meter.cost.passes, 0)
+    return Instrument("activations", cost, measure, first)
 
 
 def curvature(model, loss, **options):

@@ -4,7 +4,9 @@ Every record holds the int `step` (optimizer steps completed when it was measure
 and the string `kind`; the other values depend on the kind:
 
 * `train`: `loss`, `learning_rate` and, where they exist, `accuracy`, `rmax` and
-  `dmax`: means over the steps since the previous record of this kind.
+  `dmax`: means over the steps since the previous record of this kind; `skipped`, how
+  many of all steps so far changed nothing as their loss or gradients were not finite
+  (missing where none can be). Skipped steps are left out of the means.
 * `eval`: `loss` and, where it exists, `accuracy`: test split, inference mode.
 * `ics` (internal covariate shift): `layers`, a list of objects in forward order, each
   with `name`, `distance` (|G - G'|_2), `cosine` (of G and G'), `norm` (|G|_2) and
@@ -31,6 +33,8 @@ and the string `kind`; the other values depend on the kind:
 * `theory` (Theorem 4.1): `layers`, each with `name`, `norm`, `bound`, `printed_bound`
   (negative where it is of no number), `relative_error`, `channel_violations`,
   `sum_residual`, `projection_residual` and others.
+* `not_finite` (a run ended by a step whose loss or gradients are not finite): `loss`
+  of that step; `layer`, where it shows first, and `what` of the layer it is.
 * `surface` (along one random direction): `radii` [n] and `losses` [n]; `surface_2d`
   (along two): `radii` [n] and `losses` [n][n], with a row a place along the first.
 
@@ -40,6 +44,7 @@ JSON has no number for NaN or infinity, so those are written as the strings "NaN
 
 import json
 import math
+import numbers
 import os
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -47,6 +52,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
+
+from tfbn import validation
 
 FILE_NAME = "records.jsonl"
 
@@ -61,8 +68,9 @@ class RecordWriter:
     """Appends records to a file, each flushed as soon as it is written.
 
     A file that is there already is continued, as a resumed run needs it; the half
-    line that a killed run may have left at its end is removed first. Nothing is
-    created before the first `write`.
+    line that a killed run may have left at its end is removed first. A record that does
+    not fit on the disk leaves no part of itself. Nothing is created before the first
+    `write`.
 
     Args:
         path: a file whose name ends in `.jsonl`, or a run directory, whose
@@ -101,19 +109,16 @@ class RecordWriter:
                 or a value is of another type.
             OSError: if the file cannot be written.
         """
-        step = _plain(step)
         if not isinstance(kind, str) or not kind:
             raise ValueError(
-                f"`kind` must be a non-empty string. Received: kind={kind!r}."
+                f"kind must be a non-empty string. Received: kind={kind!r}."
             )
-        if not _is_step(step):
-            raise ValueError(f"`step` must be an integer >= 0. Received: step={step}.")
-        record = {"step": step, "kind": kind, **_plain(values)}
-        line = json.dumps(record, allow_nan=False)
+        step = validation.integer("step", _plain(step, "step"), minimum=0)
+        record = {"step": step, "kind": kind, **_plain(values, "values")}
+        line = json.dumps(record, allow_nan=False) + "\n"
         if self._file is None:
             self._file = _open_to_append(self.path)
-        self._file.write(line + "\n")
-        self._file.flush()
+        _append(self._file, line.encode())
 
     def close(self) -> None:
         """Closes the file; a later `write` opens it again."""
@@ -151,7 +156,7 @@ def read_records(path: str | os.PathLike, kind: str | None = None) -> list[dict]
     for number, line in enumerate(lines, start=1):
         try:
             record = _parse(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number < len(lines):
                 raise ValueError(
                     f"{path}, line {number}: {error}; remove the line to read the rest."
@@ -175,7 +180,15 @@ def read_runs(paths: Iterable[str | os.PathLike]) -> dict[str, list[dict]]:
 
     Returns:
         A dict from label to `read_records(path)`, in the order given.
+
+    Raises:
+        ValueError: for one path instead of a list, and as `read_records`.
     """
+    if isinstance(paths, (str, os.PathLike)):
+        raise ValueError(
+            "paths must be a list of run directories. Received: "
+            f"paths={validation.shown(paths)}. Put it in brackets."
+        )
     paths = list(dict.fromkeys(os.path.abspath(_records_path(p)) for p in paths))
     parts = [path.removesuffix(os.sep + FILE_NAME).split(os.sep) for path in paths]
     return {
@@ -199,8 +212,17 @@ def column(records: Iterable[Mapping], name: str) -> tuple[np.ndarray, np.ndarra
     Returns:
         (steps, values): int64 and float64 arrays of one dimension and equal length,
         sorted by step. Values may be NaN or infinite.
+
+    Raises:
+        ValueError: if a value is no number.
     """
     rows = [(r["step"], r[name]) for r in records if r.get(name) is not None]
+    for step, value in rows:
+        if not isinstance(value, numbers.Real):
+            raise ValueError(
+                f"{name} must be a number in every record. Received: {name}="
+                f"{validation.shown(value)} at step {step}."
+            )
     rows.sort(key=lambda row: row[0])
     steps = np.array([step for step, _ in rows], dtype=np.int64)
     values = np.array([value for _, value in rows], dtype=np.float64)
@@ -218,10 +240,13 @@ def by_layer(records: Iterable[Mapping], kind: str = "ics") -> dict[str, list[di
         A dict from layer name to a list of flat records: the `step`, and what the kind
         holds for a layer ("ics": `distance`, `cosine`, `norm`, `norm_after`). `column`
         takes such a list. Records without `layers` add nothing.
+
+    Raises:
+        ValueError: if `layers` are no list of objects with a `name`.
     """
     layers = {}
     for record in select(records, kind):
-        for layer in record.get("layers") or ():
+        for layer in _checked_layers(record):
             entry = {"step": record["step"], **layer}
             layers.setdefault(layer["name"], []).append(entry)
     return layers
@@ -236,7 +261,18 @@ def _open_to_append(path):
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     if os.path.exists(path):
         _mend_end(path)
-    return open(path, "a", encoding="utf-8")
+    return open(path, "ab", buffering=0)
+
+
+def _append(file, content) -> None:
+    """Writes all of `content` at the end of an unbuffered file, or nothing."""
+    size = os.fstat(file.fileno()).st_size
+    try:
+        while content:  # the last bytes of a disk may take the first part of it
+            content = content[file.write(content) :]
+    except OSError as error:
+        os.ftruncate(file.fileno(), size)
+        raise OSError(error.errno, error.strerror, file.name) from error
 
 
 def _mend_end(path) -> None:
@@ -268,25 +304,40 @@ def _parse(line: bytes) -> dict:
 
 
 def _is_step(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    return is_integer and 0 <= value < 2**63
 
 
-def _plain(value):
-    """Returns `value` as types that strict JSON has."""
+def _checked_layers(record):
+    layers = record.get("layers") or []
+    named = isinstance(layers, (list, tuple)) and all(
+        isinstance(layer, Mapping) and isinstance(layer.get("name"), str)
+        for layer in layers
+    )
+    if not named:
+        raise ValueError(
+            "layers must be a list of objects, each with a string `name`. Received: "
+            f"layers={validation.shown(layers)} at step {record['step']}."
+        )
+    return layers
+
+
+def _plain(value, name):
+    """Returns `value`, of a record's `name`, as types that strict JSON has."""
     if hasattr(value, "tolist"):  # NumPy scalars and arrays
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, key) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_plain(item, name) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise ValueError(
-        "A recorded value must be a number, a string, a boolean, None, or a list, "
-        f"dict or NumPy array of these. Received: {value!r} (type "
-        f"{type(value).__name__})."
+        f"{name} must be a number, a string, a boolean, None, or a list, dict or NumPy "
+        f"array of these. Received: {validation.shown(value)} of type "
+        f"{type(value).__name__}."
     )
 
 

@@ -10,6 +10,7 @@ from tfbn.diagnostics import instruments
 from tfbn.training import cadence
 
 MODELS = ("vgg", "deep_linear", "mlp")
+ON_NONFINITE = ("stop", "skip", "ignore")
 NORMS = (
     "none",
     "batch_norm",
@@ -19,6 +20,16 @@ NORMS = (
     "l1",
     "l2",
     "linf",
+)
+
+
+_WITHOUT_EFFECT = (
+    "checkpoint_every",
+    "checkpoint_minutes",
+    "checkpoints_kept",
+    "data_dir",
+    "progress",
+    "run_dir",
 )
 
 
@@ -138,6 +149,22 @@ class TrainConfig:
     deterministic: bool = _option(
         False, "Use deterministic kernels only: the same flags give the same bits."
     )
+    on_nonfinite: str = _option(
+        "stop",
+        "A step whose loss or gradients are not finite: stop, which tells the layer "
+        "where it shows first; skip, which counts it and leaves weights, averages and "
+        "optimizer as they were; or ignore.",
+        choices=ON_NONFINITE,
+    )
+
+    # Going on after an end.
+    checkpoint_every: int = _option(
+        1000, "Steps between checkpoints; 0: by --checkpoint_minutes alone.", minimum=0
+    )
+    checkpoint_minutes: float = _option(
+        10.0, "Minutes after which there is one anyway; 0: never.", minimum=0.0
+    )
+    checkpoints_kept: int = _option(3, "Newest checkpoints that are kept.", minimum=1)
 
     # Watching.
     run_dir: str = _option("", "Folder for the results; empty: a new one under runs/.")
@@ -155,7 +182,7 @@ class TrainConfig:
     ics_every: int = _option(
         0,
         "Steps between measurements of internal covariate shift (G and G' of every "
-        "layer; one costs about 0.4 steps a layer, and one); 0: never.",
+        "layer; one costs about 0.4 steps a layer, G included); 0: never.",
         minimum=0,
     )
     ics_update: str = _option(
@@ -227,7 +254,9 @@ class TrainConfig:
         for field in dataclasses.fields(self):
             value = _checked(field, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
-        _check_initializer(self.kernel_initializer)
+        validation.keras_object(
+            "kernel_initializer", self.kernel_initializer, keras.initializers
+        )
         _check_combination(self)
 
 
@@ -255,6 +284,30 @@ def to_flags(config, *, without=()):
     ]
 
 
+def differences(flags, config):
+    """What keeps a run from being gone on with under a config: other results.
+
+    Args:
+        flags: list of str, the run's flags as `to_flags` gives them; one that is
+            missing has its default.
+        config: `TrainConfig`.
+
+    Returns:
+        A dict from the name of a flag that differs to its `(value in flags, value in
+        config)`, as texts. Left out are flags on which no result depends, and
+        on_nonfinite if it was "stop": no step that was made went by it.
+    """
+    before = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
+    differing = {}
+    for field in fields():
+        now = str(_flag_value(getattr(config, field.name)))
+        value = before.get(field.name, str(_flag_value(field.default)))
+        stopped = field.name == "on_nonfinite" and value == "stop"
+        if value != now and field.name not in _WITHOUT_EFFECT and not stopped:
+            differing[field.name] = value, now
+    return differing
+
+
 def _flag_value(value):
     if isinstance(value, bool):
         return str(value).lower()
@@ -273,25 +326,17 @@ def _checked(field, value):
         return validation.number(field.name, value, **rule)
     if field.type is str:
         return _checked_text(field.name, value, **rule)
-    return tuple(validation.integer(field.name, v, **rule) for v in value)
+    return validation.integers(field.name, value, **rule)
 
 
 def _checked_text(name, value, choices=None):
     if choices is not None:
         return validation.choice(name, value, choices)
     if not isinstance(value, str):
-        raise ValueError(f"{name} must be a string. Received: {name}={value!r}.")
-    return value
-
-
-def _check_initializer(name):
-    try:
-        keras.initializers.get(name)
-    except ValueError:
         raise ValueError(
-            "kernel_initializer must be the name of a Keras initializer, such as "
-            f"glorot_uniform or he_normal. Received: kernel_initializer={name!r}."
-        ) from None
+            f"{name} must be a string. Received: {name}={validation.shown(value)}."
+        )
+    return value
 
 
 def _check_combination(config):
@@ -303,17 +348,18 @@ def _check_combination(config):
         )
     if config.model == "vgg" and config.dataset == "mnist":
         raise ValueError(
-            "model=vgg needs images of 32x32 or more. Received: dataset=mnist (28x28). "
-            "Use model=mlp."
+            "model=vgg needs a dataset of images of 32x32 or more. Received: "
+            "model=vgg, dataset=mnist (28x28). Use model=mlp."
         )
     if config.sampling == "domain_biased" and config.dataset != "shapes":
         raise ValueError(
             "sampling=domain_biased needs a data set with domains: dataset=shapes. "
-            f"Received: dataset={config.dataset}."
+            f"Received: sampling=domain_biased, dataset={config.dataset}."
         )
     if config.sampling == "class_biased" and config.dataset == "gaussian":
         raise ValueError(
-            "sampling=class_biased needs labels. Received: dataset=gaussian."
+            "sampling=class_biased needs a data set with labels. Received: "
+            "sampling=class_biased, dataset=gaussian."
         )
     if (config.learning_rate_schedule == "step") != bool(
         config.learning_rate_boundaries
@@ -321,7 +367,7 @@ def _check_combination(config):
         raise ValueError(
             "learning_rate_boundaries goes with learning_rate_schedule=step. Received: "
             f"learning_rate_schedule={config.learning_rate_schedule}, "
-            f"learning_rate_boundaries={list(config.learning_rate_boundaries)}."
+            f"learning_rate_boundaries={config.learning_rate_boundaries}."
         )
     _check_watching(config)
 
@@ -336,14 +382,17 @@ def _check_watching(config):
     if config.theory_every and config.norm not in ("batch_norm", "noisy_batch_norm"):
         raise ValueError(
             "theory_every needs batch normalisation: norm=batch_norm or "
-            f"noisy_batch_norm. Received: norm={config.norm}."
+            f"noisy_batch_norm. Received: theory_every={config.theory_every}, "
+            f"norm={config.norm}."
         )
     if config.replication_every and config.model != "vgg":
         raise ValueError(
             "replication_every needs convolutions: model=vgg. Received: "
-            f"model={config.model}."
+            f"replication_every={config.replication_every}, model={config.model}."
         )
     if config.replication_every and not config.replication_convolutions:
         raise ValueError(
-            "replication_convolutions must name one or more. Received: none."
+            "replication_convolutions must name one or more with replication_every. "
+            f"Received: replication_every={config.replication_every}, "
+            "replication_convolutions=()."
         )

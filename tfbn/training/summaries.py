@@ -28,13 +28,18 @@ class SummaryWriter:
     def __init__(self, folder):
         self._writer = tf.summary.create_file_writer(folder)
 
-    def close(self):
+    def flush(self):
         """Writes what is not written yet."""
+        self._writer.flush()
+
+    def close(self):
+        """Writes what is not written yet, and no more."""
         self._writer.close()
 
     def scalar(self, tag, value, step):
         """A number."""
-        self._write(tag, tf.constant(value, tf.float32), step, _SCALAR)
+        # Of an array: TensorFlow keeps each Python number that it makes a tensor of.
+        self._write(tag, tf.constant(np.asarray(value, np.float32)), step, _SCALAR)
 
     def histogram(self, tag, edges, counts, step):
         """Counts `[n]` of bins between edges `[n + 1]`."""
@@ -59,7 +64,7 @@ class SummaryWriter:
 
     def _write(self, tag, tensor, step, metadata):
         with self._writer.as_default():
-            tf.summary.write(tag, tensor, step, metadata=metadata)
+            tf.summary.write(tag, tensor, np.int64(step), metadata=metadata)
 
 
 def _flat(entries):

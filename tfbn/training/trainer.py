@@ -6,14 +6,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbn.diagnostics import nonfinite as nonfinite_diagnostics
 from tfbn.diagnostics.instruments import Moment
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.layers import BatchRenorm
 from tfbn.training import builders
+from tfbn.training import nonfinite
 from tfbn.training import run_directory
 from tfbn.training import watching
 from tfbn.training.cadence import Cadence
+from tfbn.training.interruption import Interruption
+from tfbn.training.metrics import StepMetrics
+from tfbn.training.metrics import means
+from tfbn.training.metrics import num_skipped
 from tfbn.training.progress import Progress
+from tfbn.training.resumption import Resumption
 from tfbn.training.step import Steps
 from tfbn.training.task import task_of
 
@@ -23,7 +30,8 @@ class Trainer:
 
     A run is a function of its config: batches depend on (seed, step) alone, and with
     `deterministic=True` two runs of one config agree in every bit. Measuring does not
-    change a run.
+    change a run, and neither does ending the process at any moment: `train` of another
+    trainer with the same run_dir goes on from the last checkpoint.
 
     Constructing a trainer sets Keras's global random seed and, with
     `deterministic=True`, TensorFlow's deterministic kernels for the whole process. It
@@ -41,6 +49,7 @@ class Trainer:
     Raises:
         ValueError: if the run directory cannot be used, the data cannot be loaded, or
             a batch size does not fit the data.
+        MemoryError: if the network is too large.
     """
 
     def __init__(self, config):
@@ -54,63 +63,148 @@ class Trainer:
         self._task = task_of(dataset)
         jit_compile = _jit_compile(config.jit_compile)
         self._optimizer = builders.build_optimizer(config)
-        with _dtype_policy(config.dtype_policy):
+        with _memory_told("the network", "--width"), _dtype_policy(config.dtype_policy):
             self.model = builders.build_model(config, dataset)
             self._watches = watching.watches(
                 config, self.model, self._task.loss, dataset, jit_compile=jit_compile
             )
         self._steps = Steps(
-            self.model, self._optimizer, self._task, dataset, jit_compile=jit_compile
+            self.model,
+            self._optimizer,
+            self._task,
+            dataset,
+            jit_compile=jit_compile,
+            on_nonfinite=config.on_nonfinite,
         )
         self._log = Cadence(config.log_every)
         self._evaluate_at = Cadence(config.eval_every)
-        self._since_record = []
+        self._metrics = StepMetrics()
+        self._resumption = Resumption(
+            config, self.run_dir, self.model, self._optimizer, self._watches
+        )
         self.step = 0
 
     def train(self):
-        """Runs to the end; returns the last evaluation, a dict of floats."""
+        """Runs to the end; returns the last evaluation, a dict of floats.
+
+        Goes on from the newest good checkpoint in the run directory, if there is one.
+        While it runs, SIGINT (Ctrl-C) and SIGTERM wait for the end of the step, and
+        for a checkpoint.
+
+        Raises:
+            ValueError: if another process uses the run directory, or none of the
+                checkpoints in it can be used.
+            OSError: if the run directory cannot be written, as on a full disk.
+            NonFiniteError: as on_nonfinite has it.
+            MemoryError: if a step or an evaluation does not fit into memory.
+            KeyboardInterrupt: after SIGINT.
+            SystemExit: with status 143 after SIGTERM.
+        """
         config = self.config
         progress = Progress(
             config.train_steps, config.batch_size, enabled=config.progress
         )
-        self._announce(progress)
-        with run_directory.RunDirectory(self.run_dir, config) as results:
-            while self.step < config.train_steps:
-                due = [w for w in self._watches if w.cadence.due(self.step)]
-                if due:
-                    metrics = self._measured_step(due, results, progress)
-                else:
-                    metrics = self._advance(self._steps_to_next_event())
+        with (
+            run_directory.RunDirectory(self.run_dir, config) as results,
+            Interruption() as interruption,
+        ):
+            self._resume(results, progress)
+            self._announce(progress)
+            while not self._done():
+                with _memory_told(f"step {self.step}", "--batch_size"):
+                    metrics = self._next_steps(results, progress)
                 self._record(results)
                 progress.update(self.step, metrics)
-                if self._evaluation_due():
-                    with progress.aside():
-                        evaluation = self._evaluate(results)
+                with progress.aside():
+                    if self._evaluation_due():
+                        self._evaluate(results)
+                    self._save_if_due(results, interruption)
             results.save_model(self.model)
-        for watch in self._watches:
-            progress.note(watching.summed_up(watch))
+            interruption.act(lambda: "The run is complete.")
+            evaluation = results.last_evaluation()
+        self._sum_up(progress)
         return evaluation
 
+    def _resume(self, results, progress):
+        """Takes up the run where its directory has it."""
+        values = self._resumption.restore(results)
+        if values is None:
+            return
+        self.step = values["step"]
+        self._metrics.take_values(values["metrics"])
+        going_on = "is complete" if self._done() else f"goes on from step {self.step}"
+        progress.note(f"The run {going_on} (of {self.config.train_steps}).")
+
+    def _save_if_due(self, results, interruption):
+        if self._resumption.due(self.step) or self._done() or interruption.signal:
+            self._check_weights()
+            values = {"step": self.step, "metrics": self._metrics.to_values()}
+            self._resumption.save(self.step, values, results)
+        interruption.act(
+            lambda: (
+                f"Saved at step {self.step}; the same flags with --run_dir="
+                f"{self.run_dir} go on from there."
+            )
+        )
+
+    def _sum_up(self, progress):
+        for watch in self._watches:
+            progress.note(watching.summed_up(watch))
+        if skipped := self._metrics.num_skipped:
+            progress.note(f"Skipped {skipped} steps: loss or gradients not finite.")
+
     def _announce(self, progress):
-        num_parameters = sum(
-            int(np.prod(v.shape)) for v in self.model.trainable_variables
+        num_bytes = sum(
+            int(np.prod(v.shape)) * tf.as_dtype(v.dtype).size
+            for v in self.model.trainable_variables
         )
         for watch in self._watches:
-            progress.note(watching.announced(watch, num_parameters))
+            progress.note(watching.announced(watch, num_bytes))
 
-    def _advance(self, num_steps):
+    def _next_steps(self, results, progress):
+        """Steps up to the next event; returns the means of their metrics."""
+        due = [w for w in self._watches if w.cadence.due(self.step)]
+        if due:
+            return self._measured_step(due, results, progress)
+        return self._advance(self._steps_to_next_event(), results)
+
+    def _advance(self, num_steps, results):
         """Makes `num_steps` steps; returns the means of their metrics."""
         steps = range(self.step, self.step + num_steps)
         metrics = self._steps.run(np.stack([self._batches.indices(i) for i in steps]))
+        skipped = num_skipped(metrics)
+        if skipped and self.config.on_nonfinite == "stop":
+            self._stop(metrics, results)
         self.step += num_steps
-        self._since_record.append(metrics)
-        return _means([metrics])
+        self._metrics.add(metrics)
+        if skipped:
+            self._check_weights()
+        return means(metrics)
+
+    def _stop(self, metrics, results):
+        """Ends the run at the last one of the steps, which was not made."""
+        self.step += len(metrics["loss"]) - 1
+        loss = float(metrics["loss"][-1])
+        found = nonfinite_diagnostics.first_nonfinite(
+            self.model, self._task.loss, *self._batch(self.step)
+        )
+        where = found._asdict() if found else {}
+        results.measurement("not_finite", self.step, {"loss": loss, **where})
+        raise nonfinite.of_step(self.step, loss, found, self._resumption.latest())
+
+    def _check_weights(self):
+        """Raises if an update has taken the weights out of the range of floats."""
+        if self.config.on_nonfinite == "ignore":
+            return
+        path = nonfinite_diagnostics.first_nonfinite_variable(self.model.weights)
+        if path is not None:
+            raise nonfinite.of_weights(self.step, path, self._resumption.latest())
 
     def _measured_step(self, watches, results, progress):
         """Makes one step, and the measurements of it."""
         step, before = self.step, snapshot(self.model)
         learning_rate = float(self._optimizer.learning_rate)
-        metrics = self._advance(1)
+        metrics = self._advance(1, results)
         with progress.aside():
             moment = Moment(
                 step=step,
@@ -129,7 +223,8 @@ class Trainer:
         return self._steps.batch(self._batches.indices(step))
 
     def _steps_to_next_event(self):
-        cadences = [self._log, self._evaluate_at, *(w.cadence for w in self._watches)]
+        cadences = [self._log, self._evaluate_at, self._resumption]
+        cadences += [w.cadence for w in self._watches]
         following = [cadence.next(self.step) for cadence in cadences]
         return min(
             self.config.steps_per_execution,
@@ -140,11 +235,12 @@ class Trainer:
     def _record(self, results):
         if not (self._log.due(self.step) or self._done()):
             return
-        values = _means(self._since_record)
+        values = self._metrics.take_means()
         values["learning_rate"] = float(self._optimizer.learning_rate)
         values.update(self._renorm_bounds())
+        if self.config.on_nonfinite == "skip":
+            values["skipped"] = self._metrics.num_skipped
         results.train(self.step, values)
-        self._since_record = []
 
     def _renorm_bounds(self):
         """The bounds that the model's first BatchRenorm has now, or nothing."""
@@ -158,20 +254,24 @@ class Trainer:
         return self._evaluate_at.due(self.step) or self._done()
 
     def _evaluate(self, results):
-        evaluation = self._steps.evaluate(self.config.eval_batch_size)
+        with _memory_told("the evaluation", "--eval_batch_size"):
+            evaluation = self._steps.evaluate(self.config.eval_batch_size)
         results.evaluation(self.step, evaluation)
-        return evaluation
 
     def _done(self):
         return self.step >= self.config.train_steps
 
 
-def _means(metrics):
-    """The mean of each name over a list of dicts of arrays."""
-    return {
-        name: float(np.mean(np.concatenate([m[name] for m in metrics])))
-        for name in metrics[0]
-    }
+@contextlib.contextmanager
+def _memory_told(what, flag):
+    """Makes one line of TensorFlow's pages on memory that cannot be had."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise MemoryError(
+            f"{what} does not fit into memory. Lower {flag}, or use a narrower network "
+            "(--width) or half precision (--dtype_policy)."
+        ) from error
 
 
 def _jit_compile(option):

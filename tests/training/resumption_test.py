@@ -1,0 +1,302 @@
+"""Tests of runs that end early and go on: tfbn.training.resumption in the trainer."""
+
+import contextlib
+import glob
+import os
+import random
+import shutil
+import tempfile
+from unittest import mock
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+from tensorflow.python.framework import config as tf_config
+
+from tfbn import data
+from tfbn import layers
+from tfbn import schedules
+from tfbn.training import TrainConfig
+from tfbn.training import Trainer
+from tfbn.training import builders
+from tfbn.training import trainer as trainer_lib
+from tfbn.training.run_directory import RunDirectory
+from tfbn.training.step import Steps
+
+_OPTIONS = {
+    "model": "mlp",
+    "dataset": "shapes",
+    "batch_size": 8,
+    "eval_batch_size": 90,
+    "optimizer": "adam",
+    "learning_rate": 0.01,
+    "learning_rate_schedule": "cosine",
+    "train_steps": 17,
+    "log_every": 4,
+    "eval_every": 6,
+    "activations_every": 5,
+    "checkpoint_every": 3,
+    "steps_per_execution": 4,
+    "deterministic": True,
+    "progress": False,
+}
+
+
+_WHOLE = []
+
+
+def _network(config, dataset):
+    """All kinds of state: averages, a schedule's step, seeds of dropout and noise."""
+    rmax, dmax = schedules.ioffe_2017(config.train_steps)
+    return keras.Sequential(
+        [
+            keras.Input(dataset.input_shape),
+            keras.layers.AveragePooling2D(8),
+            keras.layers.Flatten(),
+            keras.layers.Dense(6, name="dense"),
+            layers.BatchRenorm(momentum=0.9, rmax=rmax, dmax=dmax),
+            layers.NoisyBatchNorm(),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(dataset.num_classes, name="logits"),
+        ]
+    )
+
+
+class Killed(BaseException):
+    """In place of a SIGKILL: nothing catches it."""
+
+
+class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        shapes = data.shapes(num_train=256, num_test=90)
+        for name, build in (
+            ("build_dataset", lambda config: shapes),
+            ("build_model", _network),
+        ):
+            self.enter_context(mock.patch.object(builders, name, build))
+        self.addCleanup(tf_config.disable_op_determinism)
+
+    def _trainer(self, folder=None, **options):
+        folder = folder or tempfile.mkdtemp(dir=self.get_temp_dir())
+        config = TrainConfig(**{**_OPTIONS, **options, "run_dir": folder})
+        return Trainer(config)
+
+    def _whole(self):
+        """A run that was not killed, the same for all tests."""
+        if not _WHOLE:
+            whole = self._trainer()
+            whole.result = whole.train()
+            _WHOLE.append(whole)
+        return _WHOLE[0]
+
+    def _killed(self, trainer, moment, number):
+        """Runs until just before or after the `number`th of some event."""
+        owner, name, after = {
+            "before_steps": (Steps, "run", False),
+            "after_steps": (Steps, "run", True),
+            "after_train_record": (RunDirectory, "train", True),
+            "after_evaluation": (RunDirectory, "evaluation", True),
+            "after_measurement": (RunDirectory, "measurement", True),
+            "before_checkpoint": (tf.train.CheckpointManager, "save", False),
+            "after_checkpoint": (tf.train.CheckpointManager, "save", True),
+            "before_model": (RunDirectory, "save_model", False),
+        }[moment]
+        original, calls = getattr(owner, name), []
+
+        def patched(*args, **kwargs):
+            calls.append(name)
+            if len(calls) < number:
+                return original(*args, **kwargs)
+            if after:
+                original(*args, **kwargs)
+            raise Killed
+
+        with mock.patch.object(owner, name, patched), contextlib.suppress(Killed):
+            trainer.train()
+            self.fail("not killed")
+
+    def _assert_same_run(self, a, b):
+        for one, other in zip(
+            [*a.model.variables, *a._optimizer.variables],
+            [*b.model.variables, *b._optimizer.variables],
+            strict=True,
+        ):
+            np.testing.assert_array_equal(one.numpy(), other.numpy(), one.path)
+        self.assertEqual(_content(a, "records.jsonl"), _content(b, "records.jsonl"))
+        self.assertEqual(_events(a), _events(b))
+
+    @parameterized.parameters(
+        ("before_steps", 1),
+        ("after_measurement", 3),
+        ("after_evaluation", 1),
+        ("before_checkpoint", 3),
+        ("before_model", 1),
+    )
+    def test_a_killed_run_ends_as_one_that_was_not(self, moment, number):
+        whole = self._whole()
+        first = self._trainer()
+        self._killed(first, moment, number)
+        second = self._trainer(first.run_dir)
+        self.assertEqual(second.train(), whole.result)
+        self._assert_same_run(second, whole)
+        (model,) = glob.glob(os.path.join(first.run_dir, "*.keras"))
+        self.assertEqual(os.path.basename(model), "model.keras")
+
+    def test_killed_again_and_again(self):
+        whole, rng = self._whole(), random.Random(0)
+        moments = ["after_steps", "after_train_record", "after_checkpoint"]
+        folder = None
+        for _ in range(3):
+            part = self._trainer(folder)
+            folder = part.run_dir
+            self._killed(part, rng.choice(moments), rng.randint(1, 2))
+        last = self._trainer(folder)
+        last.train()
+        self._assert_same_run(last, whole)
+
+    def test_damaged_newest_checkpoint(self):
+        whole = self._whole()
+        first = self._trainer()
+        self._killed(first, "after_train_record", 4)
+        paths = glob.glob(os.path.join(first.run_dir, "checkpoints", "*.data*"))
+        with open(max(paths, key=_step), "wb"):
+            pass
+        second = self._trainer(first.run_dir)
+        with self.assertLogs(level="WARNING") as logs:
+            second.train()
+        self.assertIn("cannot be used", logs.output[0])
+        self._assert_same_run(second, whole)
+
+    def test_lost_records_take_an_older_checkpoint(self):
+        whole = self._whole()
+        first = self._trainer()
+        self._killed(first, "before_checkpoint", 5)
+        path = os.path.join(first.run_dir, "records.jsonl")
+        content = _content(first, "records.jsonl")
+        evaluated = content.index(b"eval")  # at step 6, right before its checkpoint
+        os.truncate(path, content.index(b"\n", evaluated) + 1)
+        second = self._trainer(first.run_dir)
+        with self.assertLogs(level="WARNING") as logs:
+            second.train()
+        self.assertRegex(logs.output[0], r"it goes with \d+ bytes of .*records.jsonl")
+        self._assert_same_run(second, whole)
+
+    def test_a_complete_run_stays_as_it_is(self):
+        whole = self._whole()
+        before = _content(whole, "records.jsonl")
+        again = self._trainer(whole.run_dir)
+        with mock.patch.object(Steps, "run", side_effect=AssertionError("trained")):
+            self.assertEqual(again.train(), whole.result)
+        self.assertEqual(again.step, 17)
+        self.assertEqual(_content(whole, "records.jsonl"), before)
+
+    def test_other_flags_are_refused_and_nothing_touched(self):
+        first = self._trainer(train_steps=3)
+        first.train()
+        before = {
+            name: _content(first, name) for name in ("flags.cfg", "records.jsonl")
+        }
+        with self.assertRaisesRegex(
+            ValueError, r"--norm=l1 \(the run: batch_renorm\), --batch_size=9 "
+        ) as raised:
+            self._trainer(first.run_dir, train_steps=3, norm="l1", batch_size=9)
+        self.assertNotIn("width", str(raised.exception))
+        for name, content in before.items():
+            self.assertEqual(_content(first, name), content)
+
+    def test_flags_without_effect_may_differ(self):
+        first = self._trainer(train_steps=3)
+        first.train()
+        again = self._trainer(
+            first.run_dir,
+            train_steps=3,
+            checkpoint_every=1,
+            checkpoint_minutes=0.0,
+            checkpoints_kept=1,
+            data_dir="elsewhere",
+        )
+        again.train()
+        self.assertIn(b"--checkpoint_every=1\n", _content(first, "flags.cfg"))
+
+    def test_minutes(self):
+        clock = mock.Mock(return_value=0.0)
+        first = self._trainer(
+            checkpoint_every=0, checkpoint_minutes=0.5, checkpoints_kept=9
+        )
+        first._resumption._clock = clock
+        run, seconds = Steps.run, iter((20.0, 29.0, 31.0, 50.0, 60.0, 70.0))
+
+        def slow(*args):
+            clock.return_value = next(seconds, 70.0)
+            return run(*args)
+
+        with mock.patch.object(Steps, "run", slow):
+            first.train()
+        steps = {_step(p) for p in glob.glob(f"{first.run_dir}/checkpoints/*.index")}
+        # Calls end at 1 (measured), 4, 5 (31 s), 6 (measured), 8, 10 (39 s later), ...
+        self.assertEqual(steps, {5, 10, 17})
+
+    def test_interrupted_it_saves_and_goes_on(self):
+        whole = self._whole()
+        first = self._trainer(checkpoint_every=0)
+        run, calls = Steps.run, []
+
+        class Interruption(trainer_lib.Interruption):
+            def __enter__(inner):
+                self.interruption = inner
+                return inner
+
+        def interrupted(*args):
+            calls.append(args)
+            if len(calls) == 3:
+                self.interruption.signal = 15
+            return run(*args)
+
+        with (
+            mock.patch.object(trainer_lib, "Interruption", Interruption),
+            mock.patch.object(Steps, "run", interrupted),
+            self.assertRaises(SystemExit) as end,
+        ):
+            first.train()
+        self.assertEqual(end.exception.code, 143)
+        self.assertEqual(first._resumption.latest(), first.step)
+        second = self._trainer(first.run_dir)
+        with mock.patch.object(Steps, "run", autospec=True, side_effect=run) as runs:
+            second.train()
+        made = sum(len(call.args[1]) for call in runs.call_args_list)
+        self.assertEqual(made, 17 - first.step)
+        self._assert_same_run(second, whole)
+
+    def test_an_ended_run_without_checkpoints_is_not_overwritten(self):
+        first = self._trainer(train_steps=2)
+        first.train()
+        shutil.rmtree(os.path.join(first.run_dir, "checkpoints"))
+        with self.assertRaisesRegex(ValueError, "has no checkpoints/"):
+            self._trainer(first.run_dir, train_steps=2)
+
+
+def _content(trainer, name):
+    with open(os.path.join(trainer.run_dir, name), "rb") as file:
+        return file.read()
+
+
+def _events(trainer):
+    """All summaries of a run, its event files in the order of their making."""
+    paths = glob.glob(os.path.join(trainer.run_dir, "events.out.tfevents.*"))
+    paths.sort(key=lambda path: [int(n) for n in path.split(".") if n.isdigit()])
+    return [
+        (event.step, value.tag, value.tensor.SerializeToString())
+        for path in paths
+        for event in tf.compat.v1.train.summary_iterator(path)
+        for value in event.summary.value
+    ]
+
+
+def _step(path):
+    return int(os.path.basename(path).split("-")[1].split(".")[0])
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,59 @@
+"""The metrics of the steps since a record, and their means."""
+
+import numpy as np
+
+
+class StepMetrics:
+    """Collects what `Steps.run` returns, until a record of it is written.
+
+    Attributes:
+        num_skipped: int, steps of the whole run that were skipped.
+    """
+
+    def __init__(self):
+        self._parts = []
+        self.num_skipped = 0
+
+    def add(self, metrics):
+        """Takes the metrics of some steps: a dict of float32 arrays `[steps]`."""
+        self._parts.append(metrics)
+        self.num_skipped += num_skipped(metrics)
+
+    def take_means(self):
+        """The means over all that was added since the last time; see `means`."""
+        values = means(self._joined())
+        self._parts = []
+        return values
+
+    def to_values(self):
+        """All of it as values that JSON can write."""
+        parts = {name: array.tolist() for name, array in self._joined().items()}
+        return {"num_skipped": self.num_skipped, "steps": parts}
+
+    def take_values(self, values):
+        """Takes over what `to_values` gave."""
+        self.num_skipped = values["num_skipped"]
+        steps = values["steps"]
+        self._parts = [{k: np.array(v, np.float32) for k, v in steps.items()}]
+
+    def _joined(self):
+        parts = [part for part in self._parts if part]
+        names = parts[0] if parts else ()
+        return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
+def means(metrics):
+    """The mean of each metric, a dict of floats; skipped steps are left out.
+
+    Of steps that were all skipped it is that of all.
+    """
+    values = dict(metrics)
+    skipped = values.pop("skipped", None)
+    if skipped is not None and not np.all(skipped):
+        values = {name: array[skipped == 0.0] for name, array in values.items()}
+    return {name: float(np.mean(array)) for name, array in values.items()}
+
+
+def num_skipped(metrics):
+    """How many of the steps were skipped, an int."""
+    return int(np.sum(metrics.get("skipped", 0.0)))
