@@ -1,5 +1,6 @@
 """Tests of tfbn.atomic."""
 
+import errno
 import os
 import tempfile
 
@@ -53,6 +54,20 @@ class ReplacingTest(tf.test.TestCase):
                 file.write("after")
             self.assertNotIn("model.keras", os.listdir(self.folder))
         self.assertCountEqual(os.listdir(self.folder), ["file", "model.keras"])
+
+    def test_a_full_disk_is_told_of_the_file_itself(self):
+        for number, filename in ((errno.ENOSPC, None), (errno.EACCES, "partial")):
+            with self.assertRaises(OSError) as raised:
+                with atomic.replacement(self.path) as partial:
+                    name = partial if filename else None
+                    raise OSError(number, os.strerror(number), name)
+            self.assertEqual(raised.exception.errno, number)
+            self.assertEqual(raised.exception.filename, self.path)
+        with self.assertRaises(OSError) as raised:
+            with atomic.replacement(self.path):
+                raise FileNotFoundError(errno.ENOENT, "No such file", "other")
+        self.assertEqual(raised.exception.filename, "other")
+        self.assertEqual(self._content(), "before")
 
     def test_sweeps_what_a_killed_process_left(self):
         with atomic.replacing(self.path) as file:

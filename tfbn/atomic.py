@@ -30,6 +30,9 @@ def replacement(path):
 
     Args:
         path: str.
+
+    Raises:
+        OSError: what the block raises, of `path` if it names no other file.
     """
     folder, name = os.path.split(path)
     if folder:
@@ -41,6 +44,10 @@ def replacement(path):
     try:
         yield partial
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, partial):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), path) from error
     finally:
         if os.path.exists(partial):
             os.remove(partial)

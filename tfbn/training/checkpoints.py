@@ -1,7 +1,6 @@
 """Checkpoints of a run: written whole, some kept, the newest good one restored."""
 
 import contextlib
-import errno
 import json
 import os
 import re
@@ -9,6 +8,9 @@ import shutil
 
 import tensorflow as tf
 from absl import logging
+
+from tfbn.training.file_errors import as_os_error
+from tfbn.training.file_errors import first_line
 
 _INDEX_NAME = re.compile(r"ckpt-(\d+)\.index")
 _STATE_FILE = "checkpoint"  # CheckpointManager's list of what it keeps
@@ -111,7 +113,7 @@ class Checkpoints:
                 self._manager.save(checkpoint_number=step)
         except (tf.errors.OpError, OSError) as error:
             self._remove_all_but(self._steps())
-            raise _as_os_error(error, self.folder) from error
+            raise as_os_error(error, self.folder) from error
         # The manager removes none that it does not know of.
         self._remove_all_but(self._steps()[-self._kept :])
 
@@ -120,7 +122,7 @@ class Checkpoints:
             self._checkpoint.restore(path).assert_consumed()
         except AssertionError as error:
             raise ValueError(
-                f"{path} is of another model or optimizer: {_first_line(error)}. Go on "
+                f"{path} is of another model or optimizer: {first_line(error)}. Go on "
                 "with the versions of tfbn and Keras that wrote it, or remove "
                 f"{self.folder} to begin anew."
             ) from error
@@ -186,27 +188,8 @@ def _damage(path):
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
     except (tf.errors.PermissionDeniedError, tf.errors.ResourceExhaustedError) as error:
-        raise _as_os_error(error, path) from error
+        raise as_os_error(error, path) from error
     # What TensorFlow raises depends on which bytes are damaged.
     except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
-        return _first_line(error)
+        return first_line(error)
     return None
-
-
-def _as_os_error(error, path):
-    """An error of TensorFlow's file system as Python's."""
-    if isinstance(error, OSError):
-        return error
-    text = str(error)
-    if "No space left" in text:
-        code = errno.ENOSPC
-    elif isinstance(error, tf.errors.PermissionDeniedError):
-        code = errno.EACCES
-    else:
-        return OSError(f"{path} cannot be used: {_first_line(error)}")
-    return OSError(code, os.strerror(code), path)
-
-
-def _first_line(error):
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200].rstrip(".")

@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from tfbn.training.file_errors import as_os_errors
+
 
 def _metadata(plugin, data_class):
     return tf.compat.v1.SummaryMetadata(
@@ -21,20 +23,30 @@ _NO_BANDS = ("layers", "step_sizes", "nodes", "weights")
 class SummaryWriter:
     """Writes what `tf.summary` does, which needs the tensorboard package for it.
 
+    Writing is TensorFlow's own, in the background, and not all of what a full disk does
+    not take is told: records are what must not be lost.
+
     Args:
         folder: str, where the event file goes.
+
+    Raises:
+        OSError: if it cannot be written, here and in all methods.
     """
 
     def __init__(self, folder):
-        self._writer = tf.summary.create_file_writer(folder)
+        self._folder = folder
+        with as_os_errors(folder):
+            self._writer = tf.summary.create_file_writer(folder)
 
     def flush(self):
         """Writes what is not written yet."""
-        self._writer.flush()
+        with as_os_errors(self._folder):
+            self._writer.flush()
 
     def close(self):
         """Writes what is not written yet, and no more."""
-        self._writer.close()
+        with as_os_errors(self._folder):
+            self._writer.close()
 
     def scalar(self, tag, value, step):
         """A number."""
@@ -63,7 +75,7 @@ class SummaryWriter:
                     self.scalar(tag, value, step)
 
     def _write(self, tag, tensor, step, metadata):
-        with self._writer.as_default():
+        with as_os_errors(self._folder), self._writer.as_default():
             tf.summary.write(tag, tensor, np.int64(step), metadata=metadata)
 
 

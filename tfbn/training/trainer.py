@@ -11,6 +11,7 @@ from tfbn.diagnostics.instruments import Moment
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.layers import BatchRenorm
 from tfbn.training import builders
+from tfbn.training import memory
 from tfbn.training import nonfinite
 from tfbn.training import run_directory
 from tfbn.training import watching
@@ -49,7 +50,7 @@ class Trainer:
     Raises:
         ValueError: if the run directory cannot be used, the data cannot be loaded, or
             a batch size does not fit the data.
-        MemoryError: if the network is too large.
+        MemoryError: if the network, or a step on a CPU, is sure not to fit.
     """
 
     def __init__(self, config):
@@ -68,6 +69,7 @@ class Trainer:
             self._watches = watching.watches(
                 config, self.model, self._task.loss, dataset, jit_compile=jit_compile
             )
+        memory.check_step(self.model, config.batch_size)
         self._steps = Steps(
             self.model,
             self._optimizer,
@@ -269,8 +271,8 @@ def _memory_told(what, flag):
         yield
     except tf.errors.ResourceExhaustedError as error:
         raise MemoryError(
-            f"{what} does not fit into memory. Lower {flag}, or use a narrower network "
-            "(--width) or half precision (--dtype_policy)."
+            f"{what} does not fit into memory. Lower {flag}, or take another network "
+            "or half precision (--dtype_policy)."
         ) from error
 
 
