@@ -17,42 +17,9 @@ import tensorflow as tf
 from absl import logging
 from absl.testing import parameterized
 
+from tests.data import prepared
 from tfbn import data
 from tfbn.data import tfds_images
-
-_SIZES = {"cifar10": (32, 32, 3), "mnist": (28, 28, 1)}
-
-
-def _images(num_images, shape, seed):
-    """Random images and labels that PNG stores without loss."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(256, size=(num_images, *shape)).astype(np.uint8)
-    return images, rng.integers(10, size=num_images)
-
-
-def _write_prepared(data_dir, name, splits):
-    """Stores splits {name: (images, labels)} as TFDS would after a download."""
-    import tensorflow_datasets as tfds
-
-    shape = _SIZES[name]
-    features = tfds.features.FeaturesDict(
-        {
-            "image": tfds.features.Image(shape=shape, encoding_format="png"),
-            "label": tfds.features.ClassLabel(num_classes=10),
-        }
-    )
-    version = str(tfds.builder_cls(name).VERSION)
-    folder = pathlib.Path(data_dir, name, version)
-    folder.mkdir(parents=True)
-    for split, (images, labels) in splits.items():
-        path = folder / f"{name}-{split}.tfrecord-00000-of-00001"
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for image, label in zip(images, labels, strict=True):
-                example = {"image": image, "label": label}
-                writer.write(features.serialize_example(example))
-    tfds.folder_dataset.write_metadata(
-        data_dir=folder, features=features, check_data=False
-    )
 
 
 def _new_folder(test):
@@ -98,10 +65,10 @@ class PreparedTest(tf.test.TestCase, parameterized.TestCase):
     def test_reads_what_is_stored_in_its_order(self, name):
         data_dir = _new_folder(self)
         splits = {
-            "train": _images(25, _SIZES[name], seed=0),
-            "test": _images(7, _SIZES[name], seed=1),
+            "train": prepared.draw(name, 25, seed=0),
+            "test": prepared.draw(name, 7, seed=1),
         }
-        _write_prepared(data_dir, name, splits)
+        prepared.write(data_dir, name, splits)
         # Several batches, the last of them not full.
         with mock.patch.object(tfds_images, "_BATCH", 10):
             dataset = data.load(name, data_dir=data_dir)
@@ -117,8 +84,8 @@ class PreparedTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_leaves_the_log_as_it_was(self):
         data_dir = _new_folder(self)
-        images = _images(2, _SIZES["mnist"], seed=0)
-        _write_prepared(data_dir, "mnist", {"train": images, "test": images})
+        images = prepared.draw("mnist", 2, seed=0)
+        prepared.write(data_dir, "mnist", {"train": images, "test": images})
         verbosity = logging.get_verbosity()
         data.load("mnist", data_dir=data_dir)
         self.assertEqual(logging.get_verbosity(), verbosity)
@@ -138,8 +105,8 @@ class PreparedTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_refuses_another_file_format(self):
         data_dir = _new_folder(self)
-        images = _images(2, _SIZES["mnist"], seed=0)
-        _write_prepared(data_dir, "mnist", {"train": images, "test": images})
+        images = prepared.draw("mnist", 2, seed=0)
+        prepared.write(data_dir, "mnist", {"train": images, "test": images})
         (metadata,) = pathlib.Path(data_dir).glob("*/*/dataset_info.json")
         text = metadata.read_text().replace('"tfrecord"', '"array_record"')
         metadata.write_text(text)
@@ -188,8 +155,8 @@ class DownloadTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_downloads_what_is_not_there(self):
         def prepare():
-            images = _images(5, _SIZES["cifar10"], seed=0)
-            _write_prepared(self.folder, "cifar10", {"train": images, "test": images})
+            images = prepared.draw("cifar10", 5, seed=0)
+            prepared.write(self.folder, "cifar10", {"train": images, "test": images})
             self.builder.info.read_from_directory(self.builder.data_path)
 
         self.download.side_effect = prepare

@@ -6,6 +6,7 @@ slow to import, and the built-in data sets do without it.
 
 import contextlib
 import os
+import re
 import socket
 import urllib.request
 
@@ -23,9 +24,16 @@ NAMES = tuple(_HOSTS)
 
 _BATCH = 1000
 
+# What TensorFlow and TFDS write before and behind the reason of an error.
+_AROUND = re.compile(
+    r"\{\{.*?\}\}|\[Op:\w+\]( name:)?"
+    r"|Error in user-defined function passed to .*? with iterator: \S+: "
+    r'|Failed to construct dataset ".*", builder_kwargs ".*": '
+)
+
 
 class DataError(ValueError):
-    """A data set cannot be had: not prepared where it should be, or no download."""
+    """A data set cannot be had: not where it should be, no download, or damaged."""
 
 
 def load_images(name, data_dir=None):
@@ -41,16 +49,24 @@ def load_images(name, data_dir=None):
         A `Dataset`, in the order in which TFDS stores it.
 
     Raises:
-        DataError: if `data_dir` does not hold the data set, the download fails, or TFDS
-            does not import.
+        DataError: if `data_dir` does not hold the data set, its files are damaged,
+            unreadable or hold fewer or more examples than they should, the download
+            fails, or TFDS does not import.
     """
     tfds = _import_tfds(name)
     if data_dir is not None:
         # A shell leaves the tilde of `--data_dir=~/data` alone, and so does TFDS.
         data_dir = os.path.expanduser(data_dir)
+        if os.path.isfile(data_dir):
+            raise DataError(
+                f"data_dir must be a folder. Received: data_dir={data_dir!r}, a file."
+            )
     with _quiet(tfds):
         builder = _prepared_builder(tfds, name, data_dir)
-        train, test = (_read_split(builder, split) for split in ("train", "test"))
+        remedy = _remedy(name, builder.data_path, data_dir)
+        train, test = (
+            _read_split(builder, split, remedy) for split in ("train", "test")
+        )
     mean, stddev = channel_moments(train.inputs)
     num_classes = builder.info.features["label"].num_classes
     return Dataset(name, train, test, num_classes, mean, stddev)
@@ -80,14 +96,21 @@ def _quiet(tfds):
 
 def _prepared_builder(tfds, name, data_dir):
     """The TFDS builder of a data set that is on disk."""
-    builder = tfds.builder(name, data_dir=data_dir)
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    # TFDS reads dataset_info.json here, and raises whatever comes of what it finds.
+    except Exception as error:
+        root = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+        folder = os.path.join(root, name, str(tfds.builder_cls(name).VERSION))
+        path = os.path.join(folder, "dataset_info.json")
+        raise _unreadable(path, error, _remedy(name, folder, data_dir)) from error
     if builder.is_prepared():
         return builder
     if data_dir is not None:
         raise DataError(
             f"data_dir must hold {name} as TFDS prepares it. Received: data_dir="
-            f"{data_dir!r}, where {builder.data_path} is missing. Leave data_dir "
-            f"out to download it, or run: tfds build {name} --data_dir={data_dir}"
+            f"{data_dir!r}, where {builder.data_path}/dataset_info.json is missing. "
+            f"Leave data_dir out to download it, or run: {_build(name, data_dir)}"
         )
     try:
         _check_host(_HOSTS[name])
@@ -107,20 +130,44 @@ def _check_host(host):
 
 def _no_download(name, error):
     """One line on why a data set could not be had and what to do."""
-    lines = str(error).strip().splitlines()
-    cause = f"{type(error).__name__}: {lines[0][:200]}" if lines else repr(error)
     if isinstance(error, ImportError):
         missing = error.name or "tensorflow-datasets"
         remedy = f"Install it (pip install {missing})"
     else:
         remedy = "Check the network"
     return (
-        f"{name} could not be downloaded ({cause}). {remedy}, give the folder of a "
-        "prepared copy (--data_dir), or use the built-in data (--dataset=shapes)."
+        f"{name} could not be downloaded ({_cause(error)}). {remedy}, give the folder "
+        "of a prepared copy (--data_dir), or use the built-in data (--dataset=shapes)."
     )
 
 
-def _read_split(builder, split):
+def _build(name, data_dir):
+    """The command that prepares a data set."""
+    return f"tfds build {name} --data_dir={data_dir}"
+
+
+def _remedy(name, folder, data_dir):
+    """What to do about a damaged copy."""
+    if data_dir is None:
+        return f"Remove the folder {folder}, to have it downloaded again."
+    return f"Remove the folder {folder} and run: {_build(name, data_dir)}"
+
+
+def _unreadable(path, error, remedy):
+    """The DataError of a file that is damaged, missing or not ours to read."""
+    if isinstance(error, (PermissionError, tf.errors.PermissionDeniedError)):
+        remedy = "Give yourself the right to read it."
+    return DataError(f"{path} cannot be read ({_cause(error)}). {remedy}")
+
+
+def _cause(error):
+    """Type and first line of an error."""
+    message = _AROUND.sub("", str(error)).strip()
+    line = message.partition("\n")[0][:200].strip(" .")
+    return f"{type(error).__name__}: {line}" if line else repr(error)
+
+
+def _read_split(builder, split, remedy):
     """One split in memory, in the order of its files.
 
     The records are parsed and decoded here, a batch a task: the same pixels as from
@@ -133,13 +180,46 @@ def _read_split(builder, split):
             f"{info.file_format.value} files in {builder.data_path}. Build it again "
             "by tfds build with --file_format=tfrecord."
         )
-    records = tf.data.TFRecordDataset([str(p) for p in info.splits[split].filepaths])
-    shape = info.features["image"].shape
-    batches = records.batch(_BATCH).map(
-        lambda batch: _decode(batch, shape), num_parallel_calls=tf.data.AUTOTUNE
-    )
-    images, labels = zip(*batches.as_numpy_iterator(), strict=True)
+    if split not in info.splits or not info.splits[split].num_examples:
+        raise DataError(
+            f"{builder.data_path}/dataset_info.json must tell of a {split} split with "
+            f"examples. Received: splits {list(info.splits)}. {remedy}"
+        )
+    stored, read = info.splits[split], []
+    for path, expected in zip(stored.filepaths, stored.shard_lengths, strict=True):
+        batches = _read_file(str(path), info.features, remedy)
+        found = sum(len(labels) for _, labels in batches)
+        if found != expected:
+            raise DataError(
+                f"{path} must hold the {expected} examples of the {split} split that "
+                f"dataset_info.json tells of. Received: {found} examples. {remedy}"
+            )
+        read += batches
+    images, labels = zip(*read, strict=True)
     return Split(np.concatenate(images), np.concatenate(labels))
+
+
+def _read_file(path, features, remedy):
+    """The examples of a TFRecord file: a list of batches `(images, labels)`."""
+    shape, num_classes = features["image"].shape, features["label"].num_classes
+    batches = (
+        tf.data.TFRecordDataset(path)
+        .batch(_BATCH)
+        .map(lambda batch: _decode(batch, shape), num_parallel_calls=tf.data.AUTOTUNE)
+    )
+    try:
+        read = list(batches.as_numpy_iterator())
+    # TensorFlow quotes a record that is none, in UTF-8, which its bytes need not be.
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error, remedy) from error
+    for _, labels in read:
+        wrong = labels[(labels < 0) | (labels >= num_classes)]
+        if wrong.size:
+            raise DataError(
+                f"{path} must hold labels from 0 to {num_classes - 1}. "
+                f"Received: label {wrong[0]}. {remedy}"
+            )
+    return read
 
 
 def _decode(records, shape):
