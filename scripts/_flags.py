@@ -5,6 +5,7 @@ import os
 import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
 from absl import flags
 
+from tfbn import validation
 from tfbn.training import TrainConfig
 from tfbn.training import config as config_lib
 
@@ -38,11 +39,12 @@ def from_file(path):
     """
     flag_values = flags.FlagValues()
     define(flag_values=flag_values)
+    arguments = _expand([f"--flagfile={path}"], including=())
     try:
-        flag_values(["", *_expand([f"--flagfile={path}"], including=())])
-    except flags.Error as error:
+        flag_values(["", *arguments])
+        return from_flags(flag_values)
+    except (flags.Error, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
-    return from_flags(flag_values)
 
 
 def given(names, flag_values=flags.FLAGS):
@@ -66,7 +68,7 @@ def expand_flagfiles(argv):
     it, and in scripts/configs/.
 
     Raises:
-        ValueError: if there is no such file, or it includes itself.
+        ValueError: if there is no such file, it is no text, or it includes itself.
     """
     return _expand(list(argv), including=())
 
@@ -88,24 +90,33 @@ def _find(name, including):
     for folder in folders:
         path = os.path.join(folder, name)
         if os.path.isfile(path) and path in including:
-            raise ValueError(f"flagfile {path} includes itself.")
+            raise ValueError(
+                f"flagfile must not include itself. Received: flagfile={path} in "
+                f"{including[-1]}."
+            )
         if os.path.isfile(path):
             return path
     known = sorted(f for f in os.listdir(CONFIGS) if not f.startswith("_"))
     raise ValueError(
         f"flagfile must name a file, in the current folder or one of scripts/configs/: "
         f"{', '.join(known)}. Received: flagfile={name!r}."
+        f"{validation.suggestion(name, known)}"
     )
 
 
 def _lines(path):
-    with open(path, encoding="utf-8") as file:
-        lines = [line.strip() for line in file]
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"flagfile must be a text file in UTF-8. Received: flagfile={path}. {error}"
+        ) from error
     for number, line in enumerate(lines, start=1):
         if line and not line.startswith(("-", "#", "//")):
             raise ValueError(
                 f"{path}, line {number} must be a flag such as --norm=batch_norm or a "
-                f"comment that begins with #. Received: {line!r}."
+                f"comment that begins with #. Received: {validation.shown(line)}."
             )
     return [line for line in lines if line.startswith("-")]
 
@@ -125,12 +136,10 @@ def _help(field):
 
 
 def _define_text(field, flag_values):
+    # Not DEFINE_enum: TrainConfig tells which of the choices a wrong one is near.
     choices = field.metadata.get("choices")
-    options = {"flag_values": flag_values}
-    if choices:
-        flags.DEFINE_enum(field.name, field.default, choices, _help(field), **options)
-    else:
-        flags.DEFINE_string(field.name, field.default, _help(field), **options)
+    help_text = f"<{'|'.join(choices)}>: {_help(field)}" if choices else _help(field)
+    flags.DEFINE_string(field.name, field.default, help_text, flag_values=flag_values)
 
 
 def _definer(define_flag):

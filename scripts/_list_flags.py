@@ -2,6 +2,8 @@
 
 from absl import flags
 
+from tfbn import validation
+
 
 def define_names(name, default, allowed, help_text, flag_values=flags.FLAGS):
     """Defines a flag whose value is a list of some of `allowed`."""
@@ -65,7 +67,8 @@ class _NameParser:
 
     def parse(self, part):
         if part not in self._allowed:
-            raise ValueError(f"{part!r} is none of {', '.join(self._allowed)}")
+            near = validation.suggestion(part, self._allowed)
+            raise ValueError(f"{part!r} is none of {', '.join(self._allowed)}.{near}")
         return part
 
 

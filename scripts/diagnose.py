@@ -4,8 +4,9 @@ Usage: python scripts/diagnose.py --model=PATH [flags]
 
 PATH is a run directory of scripts/train.py, whose data and batches are taken, or a
 model that Keras saved (.keras), for which --dataset names the data; inputs are
-standardised as train.py does. Neither is changed. These are measured, by default all
-but the surfaces:
+standardised as train.py does. Neither is changed, and no code out of a file is run: one
+with Lambda layers, or layers that neither Keras nor tfbn knows, is refused. These are
+measured, by default all but the surfaces:
 
   ics          internal covariate shift of a step of SGD, layer by layer
   landscape    loss, gradient predictiveness, effective beta along the gradient

@@ -30,6 +30,7 @@ import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
 from absl import flags
 
 from tfbn import plots
+from tfbn import validation
 from tfbn.diagnostics import records
 
 _OUT = flags.DEFINE_string(
@@ -83,6 +84,7 @@ def _check_figures():
         raise ValueError(
             f"--figures must be among {', '.join(plots.FIGURE_NAMES)}. "
             f"Received: --figures={','.join(_FIGURES.value)}."
+            f"{validation.suggestion(''.join(unknown[:1]), plots.FIGURE_NAMES)}"
         )
 
 

@@ -62,7 +62,7 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.named_parameters(
         ("unknown_flag", "--cuont=1", "Unknown command line flag 'cuont'. Did you"),
-        ("bad_value", "--count=x", "flag --count=x: invalid literal"),
+        ("bad_value", "--count=x", "flag --count=x: must be an integer. .*'x'"),
         ("out_of_bounds", "--count=-3", "flag --count=-3: -3 is not a non-negative"),
         ("no_flagfile", "--flagfile=no.cfg", "Unable to open flagfile: .*no.cfg"),
         ("value_error", "--do=fail(ValueError('one\\n  two'))", "one two$"),

@@ -12,6 +12,7 @@ from tfbn.diagnostics import instruments as instruments_lib
 from tfbn.diagnostics import measurement
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
+from tfbn.diagnostics.loss_function import check_loss
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.diagnostics.records import RecordWriter
 from tfbn.training.cadence import Cadence
@@ -126,15 +127,12 @@ class Diagnostics(keras.callbacks.Callback):
         super().__init__()
         self._instruments = _checked_instruments(instruments)
         self._probe = measurement.as_batch(x, y)
-        if loss is not None and not callable(loss):
-            raise ValueError(
-                "loss must be a function loss(y_true, y_pred) -> scalar. Received: "
-                f"loss={loss!r}. Such as keras.losses.MeanSquaredError()."
-            )
+        if loss is not None:
+            check_loss(loss)
         self._loss = loss
         every = validation.integer("every", every, minimum=1)
         self._cadence = Cadence(every, spacing)
-        self._log_dir = None if log_dir is None else os.fspath(log_dir)
+        self._log_dir = _checked_folder(log_dir)
         self._jit_compile = validation.boolean("jit_compile", jit_compile)
         self._watches = []
         self._made_for = None
@@ -261,6 +259,15 @@ class Diagnostics(keras.callbacks.Callback):
         self._writers = None
 
 
+def _checked_folder(log_dir):
+    if log_dir is not None and not isinstance(log_dir, (str, os.PathLike)):
+        raise ValueError(
+            "log_dir must be a path or None. Received: "
+            f"log_dir={validation.shown(log_dir)}."
+        )
+    return None if log_dir is None else os.fspath(log_dir)
+
+
 def _checked_instruments(instruments):
     """The function, or a list of names without repetitions."""
     if callable(instruments):
@@ -269,7 +276,8 @@ def _checked_instruments(instruments):
     if not is_list or not instruments:
         raise ValueError(
             "instruments must be a list of names, one or more, or a function from a "
-            f"model to a list of Instrument. Received: instruments={instruments!r}. "
+            "model to a list of Instrument. Received: instruments="
+            f"{validation.shown(instruments)}. "
             'Such as instruments=["ics", "landscape"].'
         )
     return [

@@ -102,9 +102,9 @@ def ioffe_2017(total_steps=None, *, reference_steps=IOFFE_2017_STEPS):
     (50, 400, 250)
     """
     scale = 1.0
+    reference_steps = validation.integer("reference_steps", reference_steps, minimum=1)
     if total_steps is not None:
-        validation.integer("total_steps", total_steps, minimum=1)
-        validation.integer("reference_steps", reference_steps, minimum=1)
+        total_steps = validation.integer("total_steps", total_steps, minimum=1)
         scale = total_steps / reference_steps
     begin = round(5_000 * scale)
 
@@ -130,7 +130,7 @@ def get(name, value, minimum):
         ValueError: if `value` is none of these, NaN, or below `minimum`.
     """
     if isinstance(value, dict):
-        value = keras.saving.deserialize_keras_object(value)
+        value = _deserialized(name, value)
     if isinstance(value, LinearRamp):
         for field in ("initial_value", "final_value"):
             validation.number(f"{name}.{field}", getattr(value, field), minimum=minimum)
@@ -143,6 +143,22 @@ def get(name, value, minimum):
         finite=False,
         alternative="a LearningRateSchedule such as tfbn.schedules.LinearRamp",
     )
+
+
+def _deserialized(name, config):
+    refusal = ValueError(
+        f"{name} must be a number, a LearningRateSchedule or the config of one. "
+        f"Received: {name}={validation.shown(config)}."
+    )
+    try:
+        # Knows Keras's schedules and registered classes: a config from a file makes no
+        # other object, were it only to be refused then.
+        schedule = keras.optimizers.schedules.deserialize(config)
+    except Exception as error:  # a config can be wrong in as many ways as there are
+        raise refusal from error
+    if not isinstance(schedule, Schedule):
+        raise refusal
+    return schedule
 
 
 def serialize(value):

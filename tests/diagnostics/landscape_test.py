@@ -258,7 +258,7 @@ class LandscapeTest(tf.test.TestCase, parameterized.TestCase):
         ({"step_sizes": [float("nan")]}, r"step_sizes=\[nan\]"),
         ({"step_sizes": [float("inf")]}, r"step_sizes=\[inf\]"),
         ({"step_sizes": 0.1}, r"step_sizes=0.1"),
-        ({"step_sizes": "ab"}, r"step_sizes=ab"),
+        ({"step_sizes": "ab"}, r"step_sizes='ab'"),
         ({"direction": "gradeint"}, "direction='gradeint'.*'gradient'"),
         ({"seed": -1}, "seed=-1"),
         ({"seed": 0.5}, "seed=0.5"),

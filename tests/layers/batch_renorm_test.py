@@ -587,34 +587,5 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         testing_utils.assert_same_state(testing_utils.state(self.layer), before)
 
 
-class BadArgumentsTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters(
-        ({"rmax": 0.99}, r"rmax must be at least 1\. Received: rmax=0\.99"),
-        ({"rmax": float("nan")}, r"rmax.*Received: rmax=nan"),
-        ({"rmax": "3"}, r"rmax must be a number or a LearningRateSchedule.*rmax='3'"),
-        ({"rmax": lambda step: 3.0}, r"rmax.*of type function"),
-        ({"dmax": -0.5}, r"dmax must be at least 0\. Received: dmax=-0\.5"),
-        ({"dmax": float("nan")}, r"dmax.*Received: dmax=nan"),
-        (
-            {"rmax": tfbn.schedules.LinearRamp(0.5, 3.0, 0, 9)},
-            r"rmax\.initial_value=0\.5",
-        ),
-        (
-            {"dmax": tfbn.schedules.LinearRamp(0.0, -1.0, 0, 9)},
-            r"dmax\.final_value=-1\.0",
-        ),
-        ({"renorm_momentum": 1.5}, r"renorm_momentum=1\.5"),
-        ({"renorm_momentum": -0.1}, r"renorm_momentum=-0\.1"),
-        ({"momentum": 2.0}, r"momentum=2\.0"),
-        ({"epsilon": 0.0}, r"epsilon=0\.0"),
-        ({"axis": 0.5}, r"axis=0\.5"),
-        ({"renorm": True}, r"BatchRenorm takes no renorm.*renorm=True"),
-        ({"renorm_clipping": {"rmax": 3.0}}, r"BatchRenorm takes no renorm_clipping"),
-    )
-    def test_refused(self, arguments, message):
-        with self.assertRaisesRegex(ValueError, message):
-            tfbn.BatchRenorm(**arguments)
-
-
 if __name__ == "__main__":
     tf.test.main()

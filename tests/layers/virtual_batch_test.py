@@ -266,28 +266,6 @@ class ArgumentTest(VirtualBatchTestCase):
             call(tf.ones((6, 3)))
         self.assertAllEqual(layer.moving_mean, before)
 
-    @parameterized.product(
-        name=tuple(LAYERS),
-        case=(
-            (0, r"virtual_batch_size must be at least 1\. Received: .*=0"),
-            (-1, r"virtual_batch_size=-1"),
-            (2.5, r"virtual_batch_size=2\.5"),
-            (True, r"virtual_batch_size=True"),
-            ("8", r"virtual_batch_size='8'"),
-        ),
-    )
-    def test_refused_at_construction(self, name, case):
-        value, message = case
-        with self.assertRaisesRegex(ValueError, message):
-            LAYERS[name](virtual_batch_size=value)
-
-    @each(LAYERS)
-    def test_refused_together_with_synchronized(self, layer):
-        with self.assertRaisesRegex(
-            ValueError, r"virtual_batch_size=8, synchronized=True\. Give one"
-        ):
-            layer(virtual_batch_size=8, synchronized=True)
-
     @parameterized.product(name=tuple(LAYERS), axis=(0, -3))
     def test_refused_if_the_channels_come_first(self, name, axis):
         layer = LAYERS[name](axis=axis, virtual_batch_size=2)

@@ -27,15 +27,6 @@ class DeepLinearTest(tf.test.TestCase, parameterized.TestCase):
         norms = [layer for layer in model.layers if isinstance(layer, tfbn.BatchNorm)]
         self.assertLen(norms, count)
 
-    @parameterized.parameters(
-        ({"depth": 0}, "depth=0"),
-        ({"units": 2.5}, "units=2.5"),
-        ({"norm_last": 1}, "norm_last=1"),
-    )
-    def test_bad_arguments_are_named(self, arguments, message):
-        with self.assertRaisesRegex(ValueError, message):
-            models.deep_linear(**arguments)
-
 
 if __name__ == "__main__":
     tf.test.main()

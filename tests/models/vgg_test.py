@@ -90,22 +90,6 @@ class VggTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(logits.dtype, tf.float32)
         self.assertEqual(logits.shape, (2, 10))
 
-    @parameterized.parameters(
-        ({"depth": "F"}, "depth='F'"),
-        ({"width": 0.0}, "width=0.0"),
-        ({"num_classes": 0}, "num_classes=0"),
-        ({"input_shape": (28, 28, 1)}, r"\(28, 28, 1\)"),
-        ({"hidden_units": (10, -1)}, r"hidden_units\[1\]=-1"),
-        ({"dropout": 1.0}, "dropout=1.0"),
-        ({"l2_penalty": -1.0}, "l2_penalty=-1.0"),
-        ({"norm_after": (9,)}, "Received: 9"),
-        ({"norm": "batch_norm"}, "norm='batch_norm'"),
-        ({"norm": lambda: 3}, "returned 3"),
-    )
-    def test_bad_arguments_are_named(self, arguments, message):
-        with self.assertRaisesRegex(ValueError, message):
-            models.vgg(**arguments)
-
 
 def _layers(model, kind):
     return [layer for layer in model.layers if isinstance(layer, kind)]

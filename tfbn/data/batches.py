@@ -13,6 +13,7 @@ import functools
 import numpy as np
 
 from tfbn import validation
+from tfbn.data.dataset import check_split
 
 KINDS = ("iid", "class_biased", "domain_biased")
 
@@ -81,6 +82,7 @@ class ClassBiasedBatches:
         )
         self.seed = validation.integer("seed", seed, minimum=0)
         self.batch_size = self.labels_per_batch * self.images_per_label
+        validation.memory(8 * self.batch_size, labels_per_batch=self.labels_per_batch)
         self._members = _members("labels", labels)
         _check_sizes("images_per_label", self.images_per_label, "label", self._members)
 
@@ -165,6 +167,7 @@ def make_batches(
             domains to sample by.
     """
     validation.choice("kind", kind, KINDS)
+    check_split("split", split)
     if kind == "iid":
         return IIDBatches(len(split), batch_size, seed)
     if kind == "domain_biased":
@@ -202,10 +205,10 @@ def _members(name, groups):
     """The indices of each group's examples, by group in ascending order."""
     if groups is None:
         raise ValueError(
-            f"{name} must be an integer array, one entry an example. Received: None. "
-            f"The data set has no {name}: choose another, or sample i.i.d."
+            f"{name} must be a 1-D integer array, one entry an example. Received: "
+            f"{name}=None. The data set has none: choose another, or sample i.i.d."
         )
-    groups = np.asarray(groups)
+    groups = _array(groups)
     if groups.ndim != 1 or not np.issubdtype(groups.dtype, np.integer):
         raise ValueError(
             f"{name} must be a 1-D integer array, one entry an example. Received: "
@@ -214,10 +217,20 @@ def _members(name, groups):
     return {int(group): np.flatnonzero(groups == group) for group in np.unique(groups)}
 
 
+def _array(values):
+    """As `np.asarray`, lists of unequal lengths too."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return np.asarray(values, object)
+
+
 def _check_sizes(name, value, noun, members):
     """Refuses to draw more different examples from a group than it has."""
     if not members:
-        raise ValueError(f"{noun}s must hold at least one example. Received: none.")
+        raise ValueError(
+            f"{noun}s must hold at least one example. Received: {noun}s=[]."
+        )
     smallest = min(members, key=lambda group: len(members[group]))
     if value > len(members[smallest]):
         raise ValueError(

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from tfbn import validation
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
@@ -53,7 +55,8 @@ class Dataset:
         stddev: float32 `[channels]`, likewise, greater than 0. 1 for regression.
 
     Raises:
-        ValueError: if the splits' inputs or the moments do not fit together.
+        ValueError: if the splits' inputs or the moments do not fit together, or a label
+            is none of `num_classes`.
     """
 
     name: str
@@ -64,6 +67,8 @@ class Dataset:
     stddev: np.ndarray
 
     def __post_init__(self):
+        for name in ("train", "test"):
+            check_split(name, getattr(self, name))
         if self.test.inputs.shape[1:] != self.input_shape:
             raise ValueError(
                 "test must have inputs of the training inputs' shape, "
@@ -71,6 +76,10 @@ class Dataset:
             )
         for name in ("mean", "stddev"):
             _check_moment(name, getattr(self, name), self.input_shape[-1])
+        if self.num_classes is not None:
+            validation.integer("num_classes", self.num_classes, minimum=1)
+            _check_labels(self.train.targets, self.num_classes)
+            _check_labels(self.test.targets, self.num_classes)
         if not np.all(self.stddev > 0):
             raise ValueError(
                 "stddev must be greater than 0 in every channel. "
@@ -92,6 +101,15 @@ class Dataset:
             A float32 `tf.Tensor` of the same shape. Works inside a `tf.function`.
         """
         return (tf.cast(inputs, tf.float32) - self.mean) / self.stddev
+
+
+def check_split(name, split):
+    """Refuses anything but a `Split`."""
+    if not isinstance(split, Split):
+        raise ValueError(
+            f"{name} must be a Split. Received: {name} of type "
+            f"{type(split).__name__}. Make one by tfbn.data.Split(inputs, targets)."
+        )
 
 
 def channel_moments(inputs):
@@ -157,4 +175,17 @@ def _check_moment(name, moment, num_channels):
         raise ValueError(
             f"{name} must have one value a channel, so {num_channels}. "
             f"Received: {name} of shape {moment.shape}."
+        )
+    if not np.all(np.isfinite(moment)):
+        raise ValueError(f"{name} must be finite. Received: {name}={moment}.")
+
+
+def _check_labels(labels, num_classes):
+    """Refuses labels that are none of `range(num_classes)`."""
+    _check_array("targets", labels, (np.int64,), range(1, 2))
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            "targets must be labels from 0 to num_classes - 1. Received: labels from "
+            f"{low} to {high}, num_classes={num_classes}."
         )

@@ -30,6 +30,9 @@ def gaussian(*, num_examples=1000, units=10, seed=0):
     """
     num_examples = validation.integer("num_examples", num_examples, minimum=1)
     units = validation.integer("units", units, minimum=1)
+    validation.memory(
+        8 * units * (units + 4 * num_examples), num_examples=num_examples, units=units
+    )
     rng = np.random.default_rng(validation.integer("seed", seed, minimum=0))
     linear_map = rng.standard_normal((units, units))
     return Dataset(

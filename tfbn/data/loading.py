@@ -1,5 +1,7 @@
 """A data set by its name."""
 
+import os
+
 from tfbn import validation
 from tfbn.data import tfds_images
 from tfbn.data.gaussian import gaussian
@@ -29,6 +31,11 @@ def load(name, *, data_dir=None, seed=0):
     """
     validation.choice("name", name, DATASETS)
     seed = validation.integer("seed", seed, minimum=0)
+    if data_dir is not None and not isinstance(data_dir, (str, os.PathLike)):
+        raise ValueError(
+            "data_dir must be a path or None. Received: "
+            f"data_dir={validation.shown(data_dir)}."
+        )
     if name == "shapes":
         return shapes(seed=seed)
     if name == "gaussian":

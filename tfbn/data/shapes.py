@@ -58,6 +58,9 @@ def shapes(*, num_train=10_000, num_test=2_000, seed=0):
     num_train = validation.integer("num_train", num_train, minimum=1)
     num_test = validation.integer("num_test", num_test, minimum=1)
     seed = validation.integer("seed", seed, minimum=0)
+    validation.memory(
+        (num_train + num_test) * SIZE * SIZE * 3, num_train=num_train, num_test=num_test
+    )
     train = _draw_split(num_train, seed, _TRAIN)
     mean, stddev = channel_moments(train.inputs)
     return Dataset(

@@ -131,6 +131,7 @@ class ActivationMeter:
         self._follow = layers is None
         self._unit = validation.integer("unit", unit, minimum=0)
         self._num_bins = validation.integer("num_bins", num_bins, minimum=1)
+        validation.memory(8 * num_bins, num_bins=num_bins)
         self._measure = measurement.compiled(self._statistics, jit_compile=jit_compile)
 
     @property

@@ -274,6 +274,7 @@ def relative_step_sizes(learning_rate, low=0.5, high=4.0, num=8):
     low = validation.number("low", low, above=0.0)
     high = validation.number("high", high, above=low)
     num = validation.integer("num", num, minimum=2)
+    validation.memory(8 * num, num=num)
     return learning_rate * np.geomspace(low, high, num)
 
 
@@ -290,7 +291,7 @@ def _checked_step_sizes(step_sizes):
     ):
         raise ValueError(
             "step_sizes must be a list of one or more finite numbers greater than 0. "
-            f"Received: step_sizes={step_sizes}."
+            f"Received: step_sizes={validation.shown(step_sizes)}."
         )
     return values
 

@@ -1,6 +1,9 @@
 """Which parameters of a model make up a layer, for measurements layer by layer."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
+
+from tfbn import validation
 
 _NORMALIZATION = {"gamma", "beta"}
 
@@ -78,6 +81,11 @@ def _default_groups(model, layers):
 
 
 def _chosen_groups(groups, layers):
+    if not _is_mapping_of_names(groups):
+        raise ValueError(
+            "groups must be a mapping of names to lists of layers' names, one or more. "
+            f"Received: groups={validation.shown(groups)}."
+        )
     chosen, owner = [], {}
     for name, members in groups.items():
         indices = [i for member in members for i in _indices_of(member, name, layers)]
@@ -92,6 +100,14 @@ def _chosen_groups(groups, layers):
     return chosen
 
 
+def _is_mapping_of_names(groups):
+    return (
+        isinstance(groups, Mapping)
+        and bool(groups)
+        and all(isinstance(members, (list, tuple, set)) for members in groups.values())
+    )
+
+
 def _indices_of(member, name, layers):
     found = [
         i
@@ -103,5 +119,6 @@ def _indices_of(member, name, layers):
         raise ValueError(
             f"groups must name layers with trainable variables: {', '.join(layers)}. "
             f"Received: {member!r} in group {name!r}."
+            f"{validation.suggestion(member, layers)}"
         )
     return found

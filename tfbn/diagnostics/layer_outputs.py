@@ -1,10 +1,12 @@
 """The outputs of chosen layers, where the next nonlinearity takes them."""
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 
 import keras
 import tensorflow as tf
 
+from tfbn import validation
 from tfbn.diagnostics.layer_calls import all_layers
 from tfbn.diagnostics.layer_groups import layer_groups
 from tfbn.layers.noise import ActivationNoise
@@ -33,10 +35,10 @@ def tapped_layers(model, layers=None):
     """
     if layers is None:
         return _last_of_groups(model)
-    if isinstance(layers, str):
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
         raise ValueError(
             "layers must be a list of names of layers, or a mapping of labels to "
-            f"names. Received: layers={layers!r}."
+            f"names. Received: layers={validation.shown(layers)}."
         )
     labels = layers if isinstance(layers, Mapping) else {name: name for name in layers}
     if not labels:
@@ -127,8 +129,11 @@ def _layer_of_name(name, known):
     found = [layer for layer in known if layer.path == name]
     found = found or [layer for layer in known if layer.name == name]
     if not found:
-        names = ", ".join(_path(layer) for layer in known)
-        raise ValueError(f"layers must name some of {names}. Received: {name!r}.")
+        names = [_path(layer) for layer in known]
+        near = validation.suggestion(name, [layer.name for layer in known] + names)
+        raise ValueError(
+            f"layers must name some of {', '.join(names)}. Received: {name!r}.{near}"
+        )
     if len(found) > 1:
         paths = ", ".join(_path(layer) for layer in found)
         raise ValueError(

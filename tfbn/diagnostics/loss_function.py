@@ -5,11 +5,15 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from tfbn import validation
 from tfbn.diagnostics.layer_calls import all_layers
 
 # What a float16 gradient is scaled by: small elements do not vanish, and there is room
 # of a factor of 64 over gradients of 1.
 _FLOAT16_LOSS_SCALE = 1024.0
+
+# Keras prints the reason of an error in bold.
+_BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
 
 class State(NamedTuple):
@@ -48,14 +52,16 @@ class LossFunction:
             noise, the noise being that of the seeds in the buffers. Default True.
 
     Raises:
-        ValueError: for a model that is not built or has nothing to train.
+        ValueError: for a model that is not built or has nothing to train, a loss that
+            is no function, or a mode that is no bool.
     """
 
     def __init__(self, model, loss, *, training=True):
         _check_model(model)
+        check_loss(loss)
         self.model = model
         self._loss = loss
-        self._training = training
+        self._training = validation.boolean("training", training)
         computes_in = {layer.compute_dtype for layer in all_layers(model)}
         self._scale = _FLOAT16_LOSS_SCALE if "float16" in computes_in else None
 
@@ -138,7 +144,20 @@ class LossFunction:
         return loss if loss.dtype == tf.float64 else tf.cast(loss, tf.float32)
 
 
+def check_loss(loss):
+    """Refuses anything that cannot be called."""
+    if not callable(loss):
+        raise ValueError(
+            "loss must be a function loss(y_true, y_pred) -> scalar. Received: "
+            f"loss={validation.shown(loss)}. Such as keras.losses.MeanSquaredError()."
+        )
+
+
 def _check_model(model):
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"model must be a Keras model. Received: model={validation.shown(model)}."
+        )
     if not model.built:
         raise ValueError(
             f"model must be built. Received: {model.name}, which is not. Call it on a "
@@ -158,4 +177,7 @@ def _shapes(structure):
 
 def _first_line(error):
     message = str(getattr(error, "message", error)).strip()
-    return " ".join(message.splitlines()[:1])
+    lines = message.replace(_BOLD, "").replace(_PLAIN, "").splitlines()
+    # Keras has a heading of its own above what a layer says.
+    told = [n for n in lines if n and not n.startswith("Exception encountered when")]
+    return told[0] if told else type(error).__name__

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfbn import validation
+
 
 class Cost(NamedTuple):
     """What a measurement costs beside the training.
@@ -27,9 +29,10 @@ def as_batch(x, y):
         x, y: arrays, tensors, structures of them, or lists of numbers.
 
     Raises:
-        ValueError: if they do not hold the same number of examples, or none.
+        ValueError: if they are none of these, or do not hold the same number of
+            examples, or none.
     """
-    x, y = _tensors(x), _tensors(y)
+    x, y = _tensors("x", x), _tensors("y", y)
     sizes = {t.shape[0] for t in tf.nest.flatten((x, y)) if t.shape.rank} - {None}
     if len(sizes) > 1 or 0 in sizes:
         shapes = [str(tuple(t.shape)) for t in tf.nest.flatten((x, y))]
@@ -40,10 +43,16 @@ def as_batch(x, y):
     return x, y
 
 
-def _tensors(part):
-    if all(isinstance(leaf, (int, float)) for leaf in tf.nest.flatten(part)):
-        return tf.convert_to_tensor(part)
-    return tf.nest.map_structure(tf.convert_to_tensor, part)
+def _tensors(name, part):
+    try:
+        if all(isinstance(leaf, (int, float)) for leaf in tf.nest.flatten(part)):
+            return tf.convert_to_tensor(part)
+        return tf.nest.map_structure(tf.convert_to_tensor, part)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must be an array, a tensor or a structure of them. Received: "
+            f"{name}={validation.shown(part)}."
+        ) from error
 
 
 def compiled(function, *, jit_compile=False):
@@ -52,7 +61,11 @@ def compiled(function, *, jit_compile=False):
     Args:
         function: of tensors.
         jit_compile: bool, whether XLA compiles it; where it compiles the model.
+
+    Raises:
+        ValueError: if `jit_compile` is no bool.
     """
+    jit_compile = validation.boolean("jit_compile", jit_compile)
     # Partial, or TensorFlow takes the functions of several meters for one, by their
     # code, and warns that it was traced anew.
     traced = tf.function(

@@ -1,11 +1,13 @@
 """The calls of normalisation layers that a diagnostic looks into, with their tapes."""
 
 import contextlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
+from tfbn import validation
 from tfbn.diagnostics import layer_calls
 from tfbn.layers import BatchRenorm
 from tfbn.layers import LpBatchNorm
@@ -49,10 +51,10 @@ def chosen_layers(model, layers):
             for name, layer in candidates.items()
             if _exception(layer) is None
         }
-    if isinstance(layers, str):
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
         raise ValueError(
-            f"layers must be a list of names. Received: layers={layers!r}. Put it in "
-            "brackets."
+            "layers must be a list of names. Received: "
+            f"layers={validation.shown(layers)}. Put a name in brackets."
         )
     return dict(_named(name, candidates) for name in layers)
 

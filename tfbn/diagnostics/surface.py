@@ -226,7 +226,7 @@ def _checked_radii(radii):
     if values.ndim != 1 or not values.size or not np.all(np.isfinite(values)):
         raise ValueError(
             "radii must be a list of one or more finite numbers. "
-            f"Received: radii={radii}."
+            f"Received: radii={validation.shown(radii)}."
         )
     return values
 

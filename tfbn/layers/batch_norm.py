@@ -91,10 +91,14 @@ class BatchNorm(keras.layers.BatchNormalization):
             )
             if synchronized:
                 raise ValueError(
-                    "virtual_batch_size splits a batch and synchronized=True joins "
-                    f"batches. Received: virtual_batch_size={virtual_batch_size}, "
-                    "synchronized=True. Give one of them."
+                    "virtual_batch_size must be None with synchronized=True: one "
+                    "splits a batch, the other joins batches. Received: "
+                    f"virtual_batch_size={virtual_batch_size}, synchronized="
+                    f"{synchronized}. Give one of them."
                 )
+        for name, module in _KERAS_OBJECTS.items():
+            if name in kwargs:
+                kwargs[name] = validation.keras_object(name, kwargs[name], module)
         super().__init__(
             axis=checked_axis(axis),
             momentum=validation.number("momentum", momentum, minimum=0.0, maximum=1.0),
@@ -110,9 +114,10 @@ class BatchNorm(keras.layers.BatchNormalization):
         self._channel_axis = channel_axis(self.axis, input_shape)
         if self.virtual_batch_size is not None and self._channel_axis == 0:
             raise ValueError(
-                "virtual_batch_size splits axis 0, which cannot be the channel axis. "
-                f"Received: virtual_batch_size={self.virtual_batch_size}, "
-                f"axis={self.axis}, input shape {tuple(input_shape)}."
+                "virtual_batch_size must be None where axis 0 holds the channels, for "
+                "it splits axis 0. Received: virtual_batch_size="
+                f"{self.virtual_batch_size}, axis={self.axis}, input shape "
+                f"{tuple(input_shape)}."
             )
         channels = (input_shape[self._channel_axis],)
         if self.scale:
@@ -130,6 +135,7 @@ class BatchNorm(keras.layers.BatchNormalization):
     def call(self, inputs, training=None, mask=None):
         x = keras.ops.convert_to_tensor(inputs)
         if not x.dtype.is_floating:
+            _check_dtype(x)
             x = keras.ops.cast(x, self.compute_dtype)
         if training and self.trainable:
             y, statistics = self._normalize_batch(
@@ -216,30 +222,51 @@ class BatchNorm(keras.layers.BatchNormalization):
         return keras.backend.result_type(self.variable_dtype, "float32")
 
     def _checked_mask(self, mask, x):
-        if not 1 <= len(mask.shape) < len(x.shape):
+        mask = keras.ops.convert_to_tensor(mask)
+        sizes = [n for i, n in enumerate(x.shape) if i != self._channel_axis]
+        fits = 1 <= len(mask.shape) <= len(sizes) and all(
+            n in (1, size) or None in (n, size)
+            for n, size in zip(mask.shape, sizes, strict=False)
+        )
+        if not fits:
             raise ValueError(
-                "mask must have at least one dimension and fewer than the inputs. "
-                f"Received: mask.shape={mask.shape}, inputs.shape={x.shape}."
+                "mask must have the shape of the inputs without their channel axis, or "
+                f"the first of its dimensions. Received: mask.shape={mask.shape}, "
+                f"inputs.shape={x.shape}, axis={self.axis}."
             )
         return ops.channel_mask(mask, x, self._channel_axis)
 
 
 _KERAS_RENORM = ("renorm", "renorm_clipping", "renorm_momentum")
+_KERAS_OBJECTS = {
+    "beta_initializer": keras.initializers,
+    "gamma_initializer": keras.initializers,
+    "moving_mean_initializer": keras.initializers,
+    "moving_variance_initializer": keras.initializers,
+    "beta_regularizer": keras.regularizers,
+    "gamma_regularizer": keras.regularizers,
+    "beta_constraint": keras.constraints,
+    "gamma_constraint": keras.constraints,
+}
 
 
 def _drop_keras_renorm(layer, kwargs):
     """Lets the config of a Keras layer without renorm make one of ours."""
-    if kwargs.pop("renorm", False):
-        raise ValueError(
-            f"{layer} takes no renorm argument. Received: renorm=True. "
-            "Use tfbn.BatchRenorm(rmax=..., dmax=...)."
-        )
-    if kwargs.pop("renorm_clipping", None):
-        raise ValueError(
-            f"{layer} takes no renorm_clipping argument. "
-            "Use tfbn.BatchRenorm(rmax=..., dmax=...)."
-        )
+    for name in ("renorm", "renorm_clipping"):
+        value = kwargs.pop(name, None)
+        if value:
+            raise ValueError(
+                f"{name} must be left out of {layer}. Received: {name}="
+                f"{validation.shown(value)}. Use tfbn.BatchRenorm(rmax=..., dmax=...)."
+            )
     kwargs.pop("renorm_momentum", None)
+
+
+def _check_dtype(x):
+    if not (x.dtype.is_integer or x.dtype.is_bool):
+        raise ValueError(
+            f"inputs must be real numbers. Received: inputs of dtype {x.dtype.name}."
+        )
 
 
 def checked_axis(axis):
@@ -248,8 +275,8 @@ def checked_axis(axis):
         axis = axis[0]  # tf_keras's config holds a list
     if isinstance(axis, bool) or not hasattr(axis, "__index__"):
         raise ValueError(
-            f"axis must be one integer. Received: axis={axis!r} of type "
-            f"{type(axis).__name__}."
+            f"axis must be one integer. Received: axis={validation.shown(axis)} of "
+            f"type {type(axis).__name__}."
         )
     return int(axis)
 
@@ -269,7 +296,7 @@ def channel_axis(axis, input_shape):
         )
     if input_shape[axis] is None:
         raise ValueError(
-            "The number of channels must be known. Received: input shape "
+            "inputs must have a known number of channels. Received: input shape "
             f"{tuple(input_shape)} with axis={axis}. Give the input a fixed size there."
         )
     return axis % rank

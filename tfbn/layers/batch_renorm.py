@@ -98,10 +98,17 @@ class BatchRenorm(batch_norm.BatchNorm):
         """The clipping bounds `(rmax, dmax)`, float32 scalars.
 
         Args:
-            step: int or int64 tensor, a number of training calls. Default None: that
-                of this layer so far, so the bounds of its next training call.
+            step: int >= 0 or int64 tensor, a number of training calls. Default None:
+                that of this layer so far, so the bounds of its next training call.
+
+        Raises:
+            ValueError: for a step that is none, or no step and a layer that is not
+                built.
         """
-        step = self.step if step is None else step
+        if step is None:
+            step = self._checked_step()
+        elif not keras.ops.is_tensor(step):
+            step = validation.integer("step", step, minimum=0)
         return schedules.evaluate(self.rmax, step), schedules.evaluate(self.dmax, step)
 
     def set_weights(self, weights):
@@ -119,6 +126,14 @@ class BatchRenorm(batch_norm.BatchNorm):
             "dmax": schedules.serialize(self.dmax),
             "renorm_momentum": self.renorm_momentum,
         }
+
+    def _checked_step(self):
+        if not self.built:
+            raise ValueError(
+                f"step must be given until the layer is built. Received: step=None for "
+                f"{self.name}. Call it on a batch, or give a step."
+            )
+        return self.step
 
     @property
     def _two_sets(self):

@@ -1,5 +1,7 @@
 """Normalisation by an l_p norm (Santurkar et al. 2018, arXiv 1805.11604, sec. 3.3)."""
 
+import math
+
 import keras
 
 from tfbn import ops
@@ -56,12 +58,14 @@ class LpBatchNorm(batch_norm.BatchNorm):
         literal=False,
         **kwargs,
     ):
-        if isinstance(order, bool) or order == float("inf"):
-            order = str(order)
+        if isinstance(order, float) and order == math.inf:
+            order = "inf"
         if "moving_variance_initializer" in kwargs:
+            initializer = kwargs["moving_variance_initializer"]
             raise ValueError(
-                "LpBatchNorm has no moving variance. Received: "
-                "moving_variance_initializer. Leave it out."
+                "moving_variance_initializer must be left out: LpBatchNorm has no "
+                "moving variance. Received: moving_variance_initializer="
+                f"{validation.shown(initializer)}."
             )
         order = validation.choice("order", order, (1, 2, "inf"))
         centered = validation.boolean("centered", centered)

@@ -1,5 +1,7 @@
 """The pieces that the builders share."""
 
+import itertools
+
 import keras
 
 from tfbn import validation
@@ -16,7 +18,7 @@ def make_norm(norm):
     if isinstance(norm, keras.layers.Layer) or not callable(norm):
         raise ValueError(
             "norm must be None or a callable that makes a new layer each time, such as "
-            f"tfbn.BatchNorm. Received: norm={norm!r}."
+            f"tfbn.BatchNorm. Received: norm={validation.shown(norm)}."
         )
     layer = norm()
     if not isinstance(layer, keras.layers.Layer):
@@ -47,12 +49,17 @@ def scaled(units, width):
     return max(1, round(units * width))
 
 
-def hidden_sizes(name, sizes):
-    """A tuple of layer sizes, each checked to be a positive integer."""
-    return tuple(
-        validation.integer(f"{name}[{i}]", size, minimum=1)
-        for i, size in enumerate(sizes)
-    )
+def num_weights(sizes):
+    """In the kernels of dense layers between layers of these sizes."""
+    return sum(before * after for before, after in itertools.pairwise(sizes))
+
+
+def check_memory(weights, **arguments):
+    """Raises a ValueError for `arguments` that ask for a number of weights too large.
+
+    Building the network would fail, or fill the machine's memory, without naming them.
+    """
+    validation.memory(4 * weights, **arguments)
 
 
 def kernel_options(initializer, l2_penalty):
@@ -63,7 +70,9 @@ def kernel_options(initializer, l2_penalty):
             that layers shared would give all of them the same weights.
         l2_penalty: float >= 0, weight of the sum of squares in the loss.
     """
-    initializer = keras.initializers.get(initializer)
+    initializer = validation.keras_object(
+        "kernel_initializer", initializer, keras.initializers
+    )
     if hasattr(initializer, "clone"):
         initializer = initializer.clone()
     l2_penalty = validation.number("l2_penalty", l2_penalty, minimum=0.0)

@@ -39,6 +39,7 @@ def deep_linear(
     depth = validation.integer("depth", depth, minimum=1)
     units = validation.integer("units", units, minimum=1)
     norm_last = validation.boolean("norm_last", norm_last)
+    blocks.check_memory(depth * units**2, depth=depth, units=units)
     inputs = x = keras.Input((units,))
     for i in range(1, depth + 1):
         x = keras.layers.Dense(

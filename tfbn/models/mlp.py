@@ -1,6 +1,7 @@
 """The MLP of the batch-normalisation paper (Ioffe & Szegedy 2015, sec. 4.1)."""
 
 import functools
+import math
 
 import keras
 
@@ -40,8 +41,16 @@ def mlp(
     Raises:
         ValueError: for an argument outside its range.
     """
-    hidden_units = blocks.hidden_sizes("hidden_units", hidden_units)
+    hidden_units = validation.integers("hidden_units", hidden_units, minimum=1)
+    activation = validation.keras_object("activation", activation, keras.activations)
     num_classes = validation.integer("num_classes", num_classes, minimum=1)
+    input_shape = validation.integers("input_shape", input_shape, minimum=1)
+    blocks.check_memory(
+        blocks.num_weights([math.prod(input_shape), *hidden_units, num_classes]),
+        hidden_units=hidden_units,
+        num_classes=num_classes,
+        input_shape=input_shape,
+    )
     kernel = functools.partial(blocks.kernel_options, kernel_initializer, l2_penalty)
     inputs = keras.Input(input_shape)
     x = keras.layers.Flatten()(inputs)

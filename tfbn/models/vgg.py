@@ -17,6 +17,7 @@ _STAGES = {
     "E": (2, 2, 4, 4, 4),
 }
 _CHANNELS = (64, 128, 256, 512, 512)
+_MOST_WIDTH = 1e6  # far beyond what fits into memory
 
 
 def vgg(
@@ -65,12 +66,13 @@ def vgg(
         ValueError: for an argument outside its range.
     """
     depth = validation.choice("depth", depth, tuple(_STAGES))
-    width = validation.number("width", width, above=0.0)
+    width = validation.number("width", width, above=0.0, maximum=_MOST_WIDTH)
     num_classes = validation.integer("num_classes", num_classes, minimum=1)
-    _check_input_shape(input_shape)
-    hidden_units = blocks.hidden_sizes("hidden_units", hidden_units)
+    input_shape = _checked_input_shape(input_shape)
+    hidden_units = validation.integers("hidden_units", hidden_units, minimum=1)
     dropout = validation.number("dropout", dropout, minimum=0.0, below=1.0)
     norms = _norm_of_each(norm, norm_after, sum(_STAGES[depth]))
+    _check_memory(depth, width, hidden_units, num_classes, input_shape)
     kernel = functools.partial(blocks.kernel_options, kernel_initializer, l2_penalty)
 
     inputs = x = keras.Input(input_shape)
@@ -110,20 +112,36 @@ def _norm_of_each(norm, norm_after, num_layers):
     """`norm` or None for each convolution."""
     if norm_after is None:
         return [norm] * num_layers
-    chosen = set(norm_after)
-    for i in chosen:
-        if validation.integer("norm_after", i, minimum=1) > num_layers:
-            raise ValueError(
-                f"norm_after must name convolutions from 1 to {num_layers}. "
-                f"Received: {i} in norm_after={sorted(chosen)}."
-            )
+    chosen = validation.integers("norm_after", norm_after, minimum=1)
+    if max(chosen, default=1) > num_layers:
+        raise ValueError(
+            f"norm_after must name convolutions from 1 to {num_layers}. Received: "
+            f"norm_after={chosen}."
+        )
     return [norm if i in chosen else None for i in range(1, num_layers + 1)]
 
 
-def _check_input_shape(input_shape):
-    shape = tuple(input_shape)
-    if len(shape) != 3 or None in shape or min(shape[:2]) < 32 or shape[2] < 1:
+def _checked_input_shape(input_shape):
+    shape = validation.integers("input_shape", input_shape, minimum=1)
+    if len(shape) != 3 or min(shape[:2]) < 32:
         raise ValueError(
             "input_shape must be (height, width, channels) with height and width of at "
             f"least 32: five poolings halve them. Received: input_shape={shape}."
         )
+    return shape
+
+
+def _check_memory(depth, width, hidden_units, num_classes, input_shape):
+    height, width_in_pixels, channels = input_shape
+    convolutions = [channels]
+    for layers, channels in zip(_STAGES[depth], _CHANNELS, strict=True):
+        convolutions += [blocks.scaled(channels, width)] * layers
+    features = convolutions[-1] * (height // 32) * (width_in_pixels // 32)
+    dense = [features, *(blocks.scaled(u, width) for u in hidden_units), num_classes]
+    blocks.check_memory(
+        9 * blocks.num_weights(convolutions) + blocks.num_weights(dense),
+        width=width,
+        hidden_units=hidden_units,
+        num_classes=num_classes,
+        input_shape=input_shape,
+    )

@@ -1,0 +1,340 @@
+"""Bad flags, flagfiles and files of the scripts: one line, status 2, nothing written.
+
+The scripts run in this process, as `__main__`, with flags of their own.
+"""
+
+import contextlib
+import io
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from unittest import mock
+
+import keras
+import tensorflow as tf
+from absl import flags
+from absl.testing import parameterized
+
+from tests import testing_utils  # noqa: F401  (before TensorFlow starts)
+from tfbn import data
+from tfbn.training import builders
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_SCRIPTS = os.path.join(_ROOT, "scripts")
+sys.path.insert(0, _SCRIPTS)
+
+# Files in the folder where the scripts run.
+_FILES = {
+    "binary.cfg": b"\xff\xfe\x00\x01",
+    "control.cfg": b"\x00\x01\x02",
+    "folder.cfg/file": b"",
+    "loop.cfg": b"--flagfile=loop.cfg\n",
+    "ring.cfg": b"--flagfile=sub/ring.cfg\n",
+    "sub/ring.cfg": b"--flagfile=../ring.cfg\n",
+    "text.cfg": b"--seed=1\nnorm=none\n",
+    "trailing.cfg": b"--seed=1  # the first\n",
+    "typo.cfg": b"--dataset=shapes\n--lerning_rate=1\n",
+    "empty_value.cfg": b"--train_steps=\n",
+    "includes_none.cfg": b"--flagfile=none.cfg\n",
+    "long.cfg": b"x" * 10_000,
+    "text.keras": b"no model",
+    "empty.keras": b"",
+    "text.json": b"{",
+    "list.json": b"[1, 2]",
+    "number.json": b"3",
+    "file": b"",
+    "bad_run/flags.cfg": b"--lerning_rate=1\n",
+    "bad_run/model.keras": b"no model",
+    "bad_model/flags.cfg": b"--dataset=shapes\n",
+    "bad_model/model.keras": b"no model",
+    "bad_model/records.jsonl": b"",
+    "no_records/flags.cfg": b"--dataset=shapes\n",
+    "no_records/model.keras": b"no model",
+}
+
+_TRAIN = [
+    (["--lerning_rate=1"], "'lerning_rate'. Did you mean: learning_rate"),
+    (["--batchsize=1"], "'batchsize'. Did you mean: batch_size"),
+    (["--xyz"], "Unknown command line flag 'xyz'"),
+    (["-batch_size"], "Missing value for flag"),
+    (["--norm=batchnorm"], "Received: norm='batchnorm'. Did you mean 'batch_norm'?"),
+    (["--norm=BATCH_NORM"], "Did you mean 'batch_norm'?"),
+    (["--norm="], "norm must be one of 'none', 'batch_norm'"),
+    (["--model=vgg16"], "Received: model='vgg16'. Did you mean 'vgg'?"),
+    (["--dataset=cifar"], "Received: dataset='cifar'. Did you mean 'cifar10'?"),
+    (["--optimizer=Adm"], "Did you mean 'adam'?"),
+    (["--train_steps=1e3"], "--train_steps=1e3: must be an integer. Received: '1e3'"),
+    (["--train_steps="], "--train_steps=: must be an integer. Received: ''"),
+    (["--train_steps=many"], "--train_steps=many: must be an integer"),
+    (["--train_steps=0"], "train_steps must be at least 1. Received: train_steps=0"),
+    (["--train_steps=-5"], "train_steps must be at least 1. Received: train_steps=-5"),
+    ([f"--train_steps={10**30}"], "train_steps must be at most 9223372036854775807"),
+    (["--batch_size=abc"], "--batch_size=abc: must be an integer. Received: 'abc'"),
+    (["--batch_size=12.5"], "--batch_size=12.5: must be an integer"),
+    (["--batch_size=1000000"], "at most the number of examples, 64"),
+    (["--learning_rate=fast"], "--learning_rate=fast: must be a number. Received"),
+    (["--learning_rate=nan"], "learning_rate must be finite"),
+    (["--learning_rate=1e400"], "learning_rate must be finite"),
+    (["--learning_rate=0"], "learning_rate must be greater than 0"),
+    (["--deterministic=maybe"], "--deterministic=maybe"),
+    (["--hidden_units=8,x"], "hidden_units must be integers separated by commas"),
+    (["--hidden_units=8,,9"], "hidden_units must be integers separated by commas"),
+    (["--hidden_units=8,-1"], "hidden_units must be a list of integers of at least 1"),
+    (["--norm_after=9"], "Received: norm_after=(9,)"),
+    (["--kernel_initializer=he_norml"], "Did you mean 'he_normal'?"),
+    (["--width=1e6"], "must fit into memory together"),
+    (["--width=-1"], "width must be greater than 0. Received: width=-1.0"),
+    (["--model=deep_linear"], "Received: model=deep_linear, dataset=shapes"),
+    (["--sampling=class_biased", "--batch_size=7"], "a multiple of images_per_label"),
+    (["--theory_every=1"], "Received: theory_every=1, norm=batch_renorm"),
+    (["learning_rate=0.3"], "'learning_rate=0.3' is no flag"),
+    (["--run_dir=file"], "Received: run_dir=file"),
+    (["--run_dir=file/run"], "Received: run_dir=file/run"),
+    (["--flagfile=vgg_ben.cfg"], "Did you mean 'vgg_bn.cfg'?"),
+    (["--flagfile=none.cfg"], "Received: flagfile='none.cfg'"),
+    (["--flagfile=vgg_batchnorm.cfg"], "Received: flagfile='vgg_batchnorm.cfg'"),
+    (["--flagfile="], "Received: flagfile=''"),
+    (["--flagfile"], "Received: flagfile=''"),
+    (["--flagfile=folder.cfg"], "flagfile must name a file"),
+    (["--flagfile=binary.cfg"], "must be a text file in UTF-8. Received: flagfile=bin"),
+    (["--flagfile=control.cfg"], "control.cfg, line 1 must be a flag"),
+    (["--flagfile=loop.cfg"], "must not include itself. Received: flagfile=loop.cfg"),
+    (["--flagfile=ring.cfg"], "must not include itself"),
+    (["--flagfile=text.cfg"], "text.cfg, line 2 must be a flag"),
+    (["--flagfile=long.cfg"], "long.cfg, line 1 must be a flag"),
+    (["--flagfile=trailing.cfg"], "--seed=1 # the first: must be an integer"),
+    (["--flagfile=typo.cfg"], "'lerning_rate'. Did you mean: learning_rate"),
+    (["--flagfile=empty_value.cfg"], "--train_steps=: must be an integer"),
+    (["--flagfile=includes_none.cfg"], "Received: flagfile='none.cfg'"),
+]
+
+_PLOT = [
+    ([], "no run given"),
+    (["nowhere"], "nowhere holds no records.jsonl"),
+    (["file"], "file holds no records.jsonl"),
+    (["folder.cfg"], "folder.cfg holds no records.jsonl"),
+    (["none.jsonl"], "holds no none.jsonl"),
+    (["good", "--figures=losses"], "--figures must be among"),
+    (["good", "--figures=learning_curve"], "Did you mean 'learning_curves'?"),
+    (["good", "--figures="], "--figures must be among"),
+    (["good", "--figures=curvature"], "curvature"),
+    (["good", "--layers=three"], "among one"),
+    (["good", "--format=gif"], "--format=gif: value should be one of <png"),
+    (["good", "--out=file"], "File exists: file"),
+    (["good", "--log_step=maybe"], "log_step"),
+    (["good", "--figurs=a"], "'figurs'. Did you mean: figures"),
+]
+
+# Lines in the middle of a records.jsonl, and what is told of them.
+_GOOD = b'{"step": 1, "kind": "train", "loss": 2.0}\n'
+_LAYERS = b'{"step": 1, "kind": "ics", "layers": [{"name": "one", "distance": 1.0}]}\n'
+_DAMAGES = [
+    (b'{"step": 2, "kind": "tr', "line 2: "),
+    (b"\xff\xfe\x00", "line 2: "),
+    (b"[1, 2]", "line 2: a record must hold"),
+    (b"3", "line 2: a record must hold"),
+    (b"[" * 100_000, "line 2: "),
+    (b'{"kind": "train", "loss": 1.0}', "line 2: a record must hold an int `step`"),
+    (b'{"step": -1, "kind": "train"}', "line 2: a record must hold an int `step`"),
+    (b'{"step": 1.5, "kind": "train"}', "line 2: a record must hold an int `step`"),
+    (b'{"step": 1e400, "kind": "train"}', "line 2: a record must hold an int `step`"),
+    (b'{"step": 2, "kind": 3}', "line 2: a record must hold"),
+    (b'{"step": %d, "kind": "train", "loss": 1.0}' % 10**30, "line 2: "),
+    (b'{"step": 2, "kind": "train", "loss": "low"}', "loss must be a number"),
+    (b'{"step": 2, "kind": "train", "loss": [1]}', "loss must be a number"),
+    (b'{"step": 2, "kind": "train", "loss": {}}', "loss must be a number"),
+    (b'{"step": 2, "kind": "ics", "layers": 3}', "layers must be"),
+    (b'{"step": 2, "kind": "ics", "layers": ["one"]}', "layers must be"),
+    (b'{"step": 2, "kind": "ics", "layers": [{"distance": 1}]}', "layers must be"),
+    (b'{"step": 2, "kind": "ics", "layers": [{"name": 1}]}', "layers must be"),
+]
+
+_DIAGNOSE = [
+    ([], "--model must have a value other than None"),
+    (["--model="], "--model must be a run directory or a .keras file"),
+    (["--model=nowhere"], "--model=nowhere, which does not exist"),
+    (["--model=text.keras"], "must be a file that Keras saved. Received: text.keras"),
+    (["--model=empty.keras"], "must be a file that Keras saved. Received: empty.keras"),
+    (["--model=text.json"], "must be a file that Keras saved. Received: text.json"),
+    (["--model=folder.cfg"], "which has no flags.cfg"),
+    (
+        ["--model=bad_run"],
+        "bad_run/flags.cfg: Unknown command line flag 'lerning_rate'",
+    ),
+    (["--model=no_records"], "no_records holds no records.jsonl"),
+    (["--model=bad_model"], "must be a file that Keras saved"),
+    (["--model=net.keras", "--measure=icss"], "'icss' is none of ics"),
+    (["--model=net.keras", "--measure=curvatur"], "Did you mean 'curvature'?"),
+    (["--model=net.keras", "--measure="], "--measure=: "),
+    (["--model=net.keras", "--measure=ics,ics"], "each once"),
+    (["--model=net.keras", "--surface_radius=nan"], "surface_radius=nan: must be"),
+    (["--model=net.keras", "--surface_radius=0"], "surface_radius=0.0: must be"),
+    (["--model=net.keras", "--surface_points=1"], "--surface_points=1"),
+    (["--model=net.keras", "--surface_points=x"], "surface_points=x: must be an int"),
+    (["--model=net.keras", "--batch=-1"], "--batch=-1"),
+    (["--model=net.keras", "--batch_size=0"], "batch_size must be at least 1"),
+    (["--model=net.keras", "--batch_size=100000"], "batch_size must be at most"),
+    (["--model=net.keras", "--dataset=shape"], "Did you mean 'shapes'?"),
+    (["--model=net.keras", "--landscape_low=9"], "landscape_low must be less than"),
+    (["--model=net.keras", "--format=gif"], "--format=gif"),
+    (["--model=net.keras", "--out=file", "--batch_size=8"], "file"),
+    (["--model=net.keras", "more"], "'more' is no flag"),
+    (["--modl=net.keras"], "'modl'. Did you mean: model"),
+]
+
+_BENCHMARK = [
+    (["--rounds=0"], "--rounds=0"),
+    (["--rounds=1.5"], "--rounds=1.5: must be an integer. Received: '1.5'"),
+    (["--sections=layer"], "Did you mean 'layers'?"),
+    (["--sections="], "--sections=: "),
+    (["--sections=layers,layers"], "each once"),
+    (["--shapes=3x"], "'3x' is no shape of 2 to 5 positive sizes"),
+    (["--shapes=0x4"], "'0x4' is no shape"),
+    (["--dtypes=float31"], "'float31' is none of float32"),
+    (["--networks=resnet"], "'resnet' is none of"),
+    (["--width=0"], "--width=0"),
+    (["--width=wide"], "--width=wide: must be a number. Received: 'wide'"),
+    (["--from=none.json"], "No such file or directory: none.json"),
+    (["--from=text.json"], "--from must name a file that --out has written"),
+    (["--from=list.json"], "--from must name a file that --out has written"),
+    (["--from=number.json"], "--from must name a file that --out has written"),
+    (["--from=text.json", "--out=new.json"], "Leave out --out"),
+    (["--out=file/new.json"], "File exists: file"),
+    (["--out=folder.cfg", "--sections=memory"], "folder.cfg"),
+    (["layers"], "'layers' is no flag"),
+]
+
+
+class ScriptsTest(tf.test.TestCase, parameterized.TestCase):
+    """Runs a script in a folder of its own, with `_FILES`."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.dataset = data.shapes(num_train=64, num_test=16)
+        cls.model = keras.Sequential(
+            [keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(10)]
+        )
+
+    def setUp(self):
+        super().setUp()
+        self.folder = tempfile.mkdtemp(dir=self.get_temp_dir())
+        for path, content in _FILES.items():
+            self.write(path, content)
+        self.write("good/records.jsonl", _GOOD + _LAYERS)
+        self.enter_context(contextlib.chdir(self.folder))
+        self.enter_context(_flags_of_its_own())
+        self.enter_context(
+            mock.patch.object(builders, "build_dataset", lambda config: self.dataset)
+        )
+
+    def write(self, path, content):
+        path = os.path.join(self.folder, path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(content)
+
+    def assert_refused(self, script, arguments, message):
+        before = _contents(self.folder)
+        status, out, err = _run(script, arguments)
+        self.assertEqual((status, out), (2, ""), err)
+        (line,) = err.splitlines()
+        self.assertStartsWith(line, f"{script}: error: ")
+        self.assertIn(message, line)
+        self.assertLess(len(line), 700)
+        self.assertEqual(_contents(self.folder), before)
+
+    @parameterized.parameters(*_TRAIN)
+    def test_train(self, arguments, message):
+        arguments = ["--dataset=shapes", "--batch_size=8", "--noprogress", *arguments]
+        self.assert_refused("train.py", arguments, message)
+
+    @parameterized.parameters(*_PLOT)
+    def test_plot(self, arguments, message):
+        self.assert_refused("plot.py", arguments, message)
+
+    @parameterized.parameters(*_DAMAGES)
+    def test_plot_of_damaged_records(self, line, message):
+        self.write("run/records.jsonl", b"".join([_GOOD, line, b"\n", _GOOD, _LAYERS]))
+        self.assert_refused("plot.py", ["run"], message)
+
+    @parameterized.parameters(*_DIAGNOSE)
+    def test_diagnose(self, arguments, message):
+        self.model.save("net.keras")
+        self.assert_refused("diagnose.py", arguments, message)
+
+    @parameterized.parameters(*_BENCHMARK)
+    def test_benchmark(self, arguments, message):
+        self.assert_refused("benchmark.py", arguments, message)
+
+
+class FromTheShellTest(tf.test.TestCase):
+    def test_nothing_beside_the_line(self):
+        folder = tempfile.mkdtemp(dir=self.get_temp_dir())
+        done = subprocess.run(
+            [
+                sys.executable,
+                os.path.join(_SCRIPTS, "train.py"),
+                "--dataset=shapes",
+                "--norm=batchnorm",
+            ],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+        )
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertRegex(
+            done.stderr, r"\Atrain.py: error: norm must be .*mean 'batch_norm'\?\n\Z"
+        )
+        self.assertEmpty(os.listdir(folder))
+
+
+def _run(script, arguments):
+    """Exit status, stdout and stderr of a script."""
+    out, err = io.StringIO(), io.StringIO()
+    path = os.path.join(_SCRIPTS, script)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with mock.patch.object(sys, "argv", [path, *arguments]):
+            try:
+                runpy.run_path(path, run_name="__main__")
+            except SystemExit as request:
+                return request.code, out.getvalue(), err.getvalue()
+    raise AssertionError(f"{script} did not exit.")
+
+
+@contextlib.contextmanager
+def _flags_of_its_own():
+    """Takes the flags that scripts have defined away, and puts them back."""
+    absl = {
+        name
+        for m, fs in flags.FLAGS.flags_by_module_dict().items()
+        for name in [f.name for f in fs]
+        if m.startswith("absl.")
+    }
+    others = {name: flags.FLAGS[name] for name in flags.FLAGS if name not in absl}
+    for name in others:
+        delattr(flags.FLAGS, name)
+    try:
+        yield
+    finally:
+        for name in set(flags.FLAGS) - absl:
+            delattr(flags.FLAGS, name)
+        for name, flag in others.items():
+            flags.FLAGS[name] = flag
+
+
+def _contents(folder):
+    """A dict from the path of a file or folder to its bytes, or None."""
+    found = {}
+    for parent, folders, files in os.walk(folder):
+        found |= {os.path.join(parent, name): None for name in folders}
+        for name in files:
+            with open(os.path.join(parent, name), "rb") as file:
+                found[os.path.join(parent, name)] = file.read()
+    return found
+
+
+if __name__ == "__main__":
+    tf.test.main()
