@@ -30,10 +30,12 @@ setuptools.setup(
         "tensorflow-datasets>=4.9.7",
     ],
     extras_require={
+        # hypothesis: draws the examples of the property tests.
         # tf_keras: the original renorm, which BatchRenorm is compared with.
         # ruff is held to one minor version: another one formats otherwise.
         "test": [
             "build",
+            "hypothesis>=6.100",
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.17,<0.18",

@@ -273,7 +273,7 @@ class VirtualBatches:
             Renorm(rows, epsilon, gamma, beta, keep=kept)
             for rows, kept in zip(np.split(x, number), keeps, strict=True)
         ]
-        filled = [group for group in self.groups if group.count]
+        filled = [group for group in self.groups if group.count] or self.groups[:1]
         for name in ("mean", "variance", "sigma"):
             values = [getattr(group, name) for group in filled]
             setattr(self, name, np.mean(values, axis=0))

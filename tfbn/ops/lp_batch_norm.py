@@ -39,6 +39,9 @@ def lp_batch_norm(
     wide = upcast(x)
     batch = Batch(wide, axis, **options)
     viewed = batch.view(wide)
+    if batch.mask is not None:
+        # What is masked may be non-finite; not so in the gradients of what is not.
+        viewed = tf.where(batch.mask | tf.math.is_finite(viewed), viewed, 0.0)
     statistics = _moments(viewed, batch, epsilon, order, centered, literal)
     gain = batch.statistic(1.0 if gamma is None else gamma)
     offset = batch.statistic(0.0 if beta is None else beta)
@@ -52,7 +55,8 @@ def _moments(x, batch, epsilon, order, centered, literal):
     mean, remainder = formula.mean(x, batch)
     norm = _power_mean(x - mean - remainder if centered else x, order, batch)
     if literal:
-        norm *= tf.cast(batch.count, x.dtype) ** {1: 0.0, 2: -0.5, "inf": -1.0}[order]
+        count = tf.maximum(tf.cast(batch.count, x.dtype), 1.0)
+        norm *= count ** {1: 0.0, 2: -0.5, "inf": -1.0}[order]
     valid = is_valid(batch.count, mean, norm)
     return Statistics(mean, remainder, norm, norm + epsilon, valid)
 
