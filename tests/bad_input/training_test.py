@@ -9,6 +9,7 @@ from absl.testing import parameterized
 
 from tests.bad_input import base
 from tfbn.training import TrainConfig
+from tfbn.training import Trainer
 from tfbn.training import config as config_lib
 
 _SHAPES = functools.partial(TrainConfig, dataset="shapes")
@@ -92,6 +93,12 @@ class TrainConfigTest(base.BadInputTest):
         self.assertIn(message, received)
         self.assertIn(list(options)[0], rule)
         self.assertRegex(rule, "must|needs|goes with")
+
+    @parameterized.parameters(
+        *base.rows(Trainer, "config", "must be a TrainConfig", None, "vgg", {})
+    )
+    def test_no_config(self, *row):
+        self.assert_refused(base.Row(*row))
 
     def test_unknown_option(self):
         with self.assertRaisesRegex(TypeError, "'lerning_rate'"):

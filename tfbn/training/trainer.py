@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbn import validation
 from tfbn.diagnostics import nonfinite as nonfinite_diagnostics
 from tfbn.diagnostics.instruments import Moment
 from tfbn.diagnostics.loss_function import snapshot
@@ -16,6 +17,7 @@ from tfbn.training import nonfinite
 from tfbn.training import run_directory
 from tfbn.training import watching
 from tfbn.training.cadence import Cadence
+from tfbn.training.config import TrainConfig
 from tfbn.training.interruption import Interruption
 from tfbn.training.metrics import StepMetrics
 from tfbn.training.metrics import means
@@ -48,12 +50,17 @@ class Trainer:
         step: int, optimizer steps made.
 
     Raises:
-        ValueError: if the run directory cannot be used, the data cannot be loaded, or
-            a batch size does not fit the data.
+        ValueError: if `config` is none, the run directory cannot be used, the data
+            cannot be loaded, or a batch size does not fit the data.
         MemoryError: if the network, or a step on a CPU, is sure not to fit.
     """
 
     def __init__(self, config):
+        if not isinstance(config, TrainConfig):
+            raise ValueError(
+                "config must be a TrainConfig. Received: "
+                f"config={validation.shown(config)}."
+            )
         self.config = config
         self.run_dir = run_directory.choose(config)
         if config.deterministic:
