@@ -5,8 +5,10 @@ et al. 2018) and share nothing with the code under test. All of them work on arr
 with the channels last; `channels_last` brings others into that form.
 """
 
+import contextlib
 import dataclasses
 import functools
+import resource
 
 import keras
 import numpy as np
@@ -346,6 +348,17 @@ def directional_difference(function, arguments, directions, delta=1e-5):
 
     pairs = zip(central(delta), central(2.0 * delta), strict=True)
     return [(4.0 * near - far) / 3.0 for near, far in pairs]
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """The process can write no file beyond `size` bytes: the nearest to a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def one_layer_model(layer, input_shape, **options):

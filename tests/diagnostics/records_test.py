@@ -1,32 +1,20 @@
 """Tests of tfbn.diagnostics.records."""
 
-import contextlib
 import json
 import math
 import os
-import resource
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from tests.testing_utils import files_of_at_most
 from tfbn.diagnostics import records
 
 _LAYERS = [
     {"name": "conv1", "distance": 0.0, "cosine": 1.0, "norm": 2.0, "norm_after": 2.0},
     {"name": "conv2", "distance": 0.5, "cosine": 0.9, "norm": 1.5, "norm_after": 1.0},
 ]
-
-
-@contextlib.contextmanager
-def _files_of_at_most(size):
-    """The process can write no file beyond `size` bytes: the nearest to a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class RecordsTest(tf.test.TestCase, parameterized.TestCase):
@@ -67,7 +55,7 @@ class RecordsTest(tf.test.TestCase, parameterized.TestCase):
         with records.RecordWriter(self.run_dir) as writer:
             writer.write("train", 1, loss=1.0)
             before = self._read_text()
-            with _files_of_at_most(len(before) + 20):
+            with files_of_at_most(len(before) + 20):
                 with self.assertRaises(OSError) as raised:
                     writer.write("ics", 2, layers=_LAYERS)
             self.assertEqual(raised.exception.filename, self.path)

@@ -179,7 +179,8 @@ class CheckpointsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         (tf.errors.ResourceExhaustedError, "x; No space left on device", errno.ENOSPC),
         (tf.errors.PermissionDeniedError, "x; Permission denied", errno.EACCES),
-        (tf.errors.UnknownError, "x; Input/output error\npages", None),
+        (tf.errors.UnknownError, "x; Input/output error\npages", errno.EIO),
+        (tf.errors.UnknownError, "{{node a b}} x; odd.\npages", None),
     )
     def test_what_cannot_be_written_leaves_the_ones_before(self, error, text, code):
         checkpoints = self._save(10)

@@ -1,6 +1,7 @@
 """Tests of runs that end early and go on: tfbn.training.resumption in the trainer."""
 
 import contextlib
+import errno
 import glob
 import os
 import random
@@ -14,6 +15,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 from tensorflow.python.framework import config as tf_config
 
+from tests import testing_utils
 from tfbn import data
 from tfbn import layers
 from tfbn import schedules
@@ -181,6 +183,33 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertLogs(level="WARNING") as logs:
             second.train()
         self.assertRegex(logs.output[0], r"it goes with \d+ bytes of .*records.jsonl")
+        self._assert_same_run(second, whole)
+
+    def test_a_full_disk_leaves_all_that_was_there(self):
+        whole, first = self._whole(), self._trainer()
+        save, calls = tf.train.CheckpointManager.save, []
+
+        def limited(*args, **kwargs):
+            calls.append(args)
+            if len(calls) < 3:
+                return save(*args, **kwargs)
+            with testing_utils.files_of_at_most(1000):
+                return save(*args, **kwargs)
+
+        with mock.patch.object(tf.train.CheckpointManager, "save", limited):
+            with self.assertRaises(OSError) as raised:
+                first.train()
+        self.assertEqual(raised.exception.errno, errno.EFBIG)
+        self.assertEndsWith(raised.exception.filename, "checkpoints")
+        checkpoints = os.listdir(os.path.join(first.run_dir, "checkpoints"))
+        self.assertEqual(
+            {name.partition(".")[0] for name in checkpoints},
+            {"checkpoint", "ckpt-3", "ckpt-6"},
+        )
+        written = _content(first, "records.jsonl")
+        self.assertTrue(_content(whole, "records.jsonl").startswith(written))
+        second = self._trainer(first.run_dir)
+        second.train()
         self._assert_same_run(second, whole)
 
     def test_a_complete_run_stays_as_it_is(self):

@@ -3,15 +3,20 @@
 import contextlib
 import errno
 import os
+import re
 
 import tensorflow as tf
 
-_CODES = {
-    "No space left": errno.ENOSPC,
-    "Disk quota exceeded": errno.EDQUOT,
-    "Permission denied": errno.EACCES,
-    "Read-only file system": errno.EROFS,
-}
+_CODES = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EROFS,
+    errno.EIO,
+)
+# TensorFlow begins with the operation that failed.
+_OPERATION = re.compile(r"^\{\{.*?\}\} ")
 
 
 @contextlib.contextmanager
@@ -31,8 +36,8 @@ def as_os_error(error, path):
     """The OSError of an error out of TensorFlow, or the error itself if it is one."""
     if isinstance(error, OSError):
         return error
-    for words, code in _CODES.items():
-        if words in str(error):
+    for code in _CODES:
+        if os.strerror(code) in str(error):
             return OSError(code, os.strerror(code), path)
     return OSError(f"{path} cannot be used: {first_line(error)}")
 
@@ -40,4 +45,4 @@ def as_os_error(error, path):
 def first_line(error):
     """The first line of an error's message, without a full stop, or its type."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200].rstrip(".")
+    return _OPERATION.sub("", lines[0])[:200].rstrip(".")
