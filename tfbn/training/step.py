@@ -1,5 +1,7 @@
 """The compiled inner loop: steps of gradient descent, and evaluation."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -45,15 +47,21 @@ class Steps:
         self._train_split = _on_device(dataset.train)
         self._test_split = _on_device(dataset.test)
         optimizer.build(model.trainable_variables)
+        # Partial, or TensorFlow takes the functions of several runs in one process for
+        # one, by their code, and warns that it was traced anew.
         self._step = tf.function(
-            self._step, autograph=False, jit_compile=jit_compile, reduce_retracing=True
+            functools.partial(self._step),
+            autograph=False,
+            jit_compile=jit_compile,
+            reduce_retracing=True,
         )
         # Unknown sizes in the signature: another number of steps is no new trace.
         self._run = tf.function(
-            self._run, input_signature=[tf.TensorSpec([None, None], tf.int64)]
+            functools.partial(self._run),
+            input_signature=[tf.TensorSpec([None, None], tf.int64)],
         )
         self._evaluate_batch = tf.function(
-            self._evaluate_batch,
+            functools.partial(self._evaluate_batch),
             autograph=False,
             input_signature=[tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64)],
         )
