@@ -20,12 +20,16 @@ from absl import flags
 from absl.testing import flagsaver
 from absl.testing import parameterized
 
+from tests import testing_utils
 from tests.data import prepared
 from tfbn import data
+from tfbn import plots
 from tfbn.diagnostics import records
+from tfbn.diagnostics.records import RecordWriter
 from tfbn.training import TrainConfig
 from tfbn.training import builders
 from tfbn.training import config as config_lib
+from tfbn.training.run_directory import RunDirectory
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _SCRIPTS = os.path.join(_ROOT, "scripts")
@@ -238,6 +242,40 @@ class FlagsTest(ScriptTest):
         self.assertStartsWith(line, f"train.py: error: {path} cannot be read (DataLoss")
         self.assertEndsWith(line, f"run: tfds build mnist --data_dir={data_dir}")
         self.assertFalse(os.path.exists(self.run_dir))
+
+
+class FullDiskTest(ScriptTest):
+    @parameterized.parameters(
+        (RunDirectory, "_write_flags", "flags.cfg"),
+        (RecordWriter, "write", "records.jsonl"),
+        (tf.train.CheckpointManager, "save", "checkpoints"),
+        (RunDirectory, "save_model", "model.keras"),
+        (plots, "save", "learning_curves.png"),
+    )
+    def test_one_line_and_nothing_half_written(self, owner, name, file):
+        arguments = ["--dataset=shapes", *_TINY, f"--run_dir={self.run_dir}"]
+        original = getattr(owner, name)
+
+        def on_a_full_disk(*args, **kwargs):
+            with testing_utils.files_of_at_most(50):
+                return original(*args, **kwargs)
+
+        with mock.patch.object(owner, name, on_a_full_disk):
+            status, _, err = self.run_script(*arguments)
+        (line,) = err.splitlines()
+        self.assertEqual(status, 2)
+        self.assertRegex(line, f"^train.py: error: File too large: .*{file}$")
+        left = [n for _, _, names in os.walk(self.run_dir) for n in names]
+        self.assertEmpty([n for n in left if "partial" in n or "temp" in n])
+        if "records.jsonl" in left:
+            with self.assertNoLogs(level="WARNING"):  # of a line that is not complete
+                records.read_records(self.run_dir)
+        # With room it goes on, and comes to its end.
+        status, out, err = self.run_script(*arguments)
+        self.assertEqual((status, err), (0, ""))
+        steps = [r["step"] for r in records.read_records(self.run_dir)]
+        self.assertEqual(steps, [2, 2])  # train and eval
+        self.assertIn(os.path.join("figures", "learning_curves.png"), out)
 
 
 class FromTheShellTest(tf.test.TestCase):

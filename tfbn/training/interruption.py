@@ -55,7 +55,8 @@ class Interruption:
         self._restore_handlers()
         # Not print: the signal may have come in the middle of one.
         name = "Ctrl-C" if self.signal == signal.SIGINT else self.signal.name
-        os.write(2, f"\n{name}: stopping after this step; again: at once.\n".encode())
+        note = f"\n{name}: stopping after this step; a second one stops at once.\n"
+        os.write(2, note.encode())
 
     def _restore_handlers(self):
         for number, handler in self._before.items():

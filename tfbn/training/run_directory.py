@@ -68,11 +68,15 @@ class RunDirectory:
     def __init__(self, path, config):
         self.path = path
         os.makedirs(path, exist_ok=True)
-        self._lock = folder_lock.FolderLock(path)
-        atomic.sweep(path)
-        self._write_flags(config)
         self._records = records.RecordWriter(path)
         self._summaries = None
+        self._lock = folder_lock.FolderLock(path)
+        try:
+            atomic.sweep(path)
+            self._write_flags(config)
+        except BaseException:
+            self._lock.release()
+            raise
 
     def __enter__(self):
         return self
@@ -173,8 +177,8 @@ def _check_same_flags(path, config):
             for name, (before, now) in differing.items()
         )
         raise ValueError(
-            "run_dir must be a new folder, or hold a run of the same flags, which is "
-            f"gone on with. Received: run_dir={path} and {told}. Give the run's flags "
+            "run_dir must be a new folder, or hold a run of the same flags to go on "
+            f"with. Received: run_dir={path} and {told}. Give the run's flags "
             f"(--flagfile={os.path.join(path, FLAGS_FILE)}), or choose another folder."
         )
 
