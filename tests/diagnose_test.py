@@ -12,11 +12,11 @@ from unittest import mock
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
 from absl.testing import flagsaver
 from absl.testing import parameterized
 
 from tests import keras_files
+from tests import testing_utils
 from tfbn import data
 from tfbn import diagnostics
 from tfbn.diagnostics import records
@@ -34,11 +34,6 @@ import diagnose  # noqa: E402
 
 # The same float32 numbers, by another trace or in NumPy.
 RTOL = 1e-4
-
-_FLAGS = (
-    *diagnose._OPTIONS,
-    *("model", "measure", "out", "batch", "format", "surface_radius", "surface_points"),
-)
 
 # Cheap ones.
 _LINE = ("--measure=surface", "--surface_points=3")
@@ -72,7 +67,8 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
         super().setUp()
         keras.utils.set_random_seed(1)
         self.folder = tempfile.mkdtemp(dir=self.get_temp_dir())
-        self.enter_context(_flags_of_the_script())
+        self.enter_context(testing_utils.flags_of_its_own())
+        diagnose.define()
         self.enter_context(flagsaver.flagsaver())
         self.enter_context(self.small_data())
 
@@ -109,7 +105,7 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_everything_of_a_run(self):
         run = self.run_dir()
-        before = _contents(run)
+        before = testing_utils.folder_contents(run)
         status, out, err = self.run_script(
             f"--model={run}",
             f"--measure={','.join(diagnose._MEASUREMENTS)}",
@@ -126,13 +122,13 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
         found = {r["kind"]: r for r in records.read_records(folder)}
         self.assertEqual(list(found), list(diagnose._MEASUREMENTS))
         self.assertEqual({r["step"] for r in found.values()}, {2})
-        after = _contents(run)
-        new = {path for path in after if path.startswith("diagnosis/")}
+        after = testing_utils.folder_contents(run)
+        new = {path for path in after if path.startswith("diagnosis")}
         self.assertEqual({p: after[p] for p in after.keys() - new}, before)
         names = "covariate_shift landscape activation_ridges activation_moments "
         names += "activation_percentiles curvature hessian_spectrum surface theory"
         figures = {f"diagnosis/{name}.png" for name in names.split()}
-        self.assertEqual(new, figures | {"diagnosis/records.jsonl"})
+        self.assertEqual(new, figures | {"diagnosis", "diagnosis/records.jsonl"})
         self.assertEqual({os.path.join(run, f) for f in figures}, set(lines[-9:]))
         self._assert_recorded(found, run)
         for layer in found["ics"]["layers"]:
@@ -287,9 +283,9 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
         os.makedirs(names["empty"])
         with open(names["text"], "w", encoding="utf-8") as file:
             file.write("text")
-        before = _contents(self.folder)
+        before = testing_utils.folder_contents(self.folder)
         self._assert_refused([a.format(**names) for a in arguments], message, names)
-        self.assertEqual(_contents(self.folder), before)
+        self.assertEqual(testing_utils.folder_contents(self.folder), before)
 
     @parameterized.parameters(
         ({}, "a `Lambda` layer whose `function` is a Python lambda"),
@@ -348,35 +344,6 @@ def _config(norm, **options):
         train_steps=2,
         **defaults | options,
     )
-
-
-@contextlib.contextmanager
-def _flags_of_the_script():
-    """Puts those of the script in the place of another script's of the same names."""
-    others = {name: flags.FLAGS[name] for name in _FLAGS if name in flags.FLAGS}
-    for name in others:
-        delattr(flags.FLAGS, name)
-    diagnose.define()
-    try:
-        yield
-    finally:
-        for name in _FLAGS:
-            delattr(flags.FLAGS, name)
-        for name, flag in others.items():
-            flags.FLAGS[name] = flag
-
-
-def _contents(folder):
-    """A dict from relative path to bytes; of folders, None."""
-    found = {}
-    for parent, folders, files in os.walk(folder):
-        relative = os.path.relpath(parent, folder)
-        found |= {os.path.normpath(os.path.join(relative, f)): None for f in folders}
-        for name in files:
-            with open(os.path.join(parent, name), "rb") as file:
-                path = os.path.normpath(os.path.join(relative, name))
-                found[path] = file.read()
-    return {path: text for path, text in found.items() if path != "diagnosis"}
 
 
 def _cells(lines, heading):

@@ -8,11 +8,13 @@ with the channels last; `channels_last` brings others into that form.
 import contextlib
 import dataclasses
 import functools
+import os
 import resource
 
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import flags
 
 NUM_LOGICAL_CPUS = 2
 
@@ -359,6 +361,41 @@ def files_of_at_most(size):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def folder_contents(folder):
+    """A dict from the relative path of all in a folder to bytes; of folders, None."""
+    found = {}
+    for parent, folders, files in os.walk(folder):
+        relative = os.path.relpath(parent, folder)
+        found |= {os.path.normpath(os.path.join(relative, f)): None for f in folders}
+        for name in files:
+            with open(os.path.join(parent, name), "rb") as file:
+                path = os.path.normpath(os.path.join(relative, name))
+                found[path] = file.read()
+    return found
+
+
+@contextlib.contextmanager
+def flags_of_its_own():
+    """Takes the flags that scripts have defined away, and puts them back."""
+    values = flags.FLAGS
+    absl = {
+        flag.name
+        for module, defined in values.flags_by_module_dict().items()
+        for flag in defined
+        if module.startswith("absl.")
+    }
+    others = {name: values[name] for name in values if name not in absl}
+    for name in others:
+        delattr(values, name)
+    try:
+        yield
+    finally:
+        for name in set(values) - absl:
+            delattr(values, name)
+        for name, flag in others.items():
+            values[name] = flag
 
 
 def one_layer_model(layer, input_shape, **options):

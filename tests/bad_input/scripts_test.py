@@ -14,10 +14,9 @@ from unittest import mock
 
 import keras
 import tensorflow as tf
-from absl import flags
 from absl.testing import parameterized
 
-from tests import testing_utils  # noqa: F401  (before TensorFlow starts)
+from tests import testing_utils
 from tfbn import data
 from tfbn.training import builders
 
@@ -225,7 +224,7 @@ class ScriptsTest(tf.test.TestCase, parameterized.TestCase):
             self.write(path, content)
         self.write("good/records.jsonl", _GOOD + _LAYERS)
         self.enter_context(contextlib.chdir(self.folder))
-        self.enter_context(_flags_of_its_own())
+        self.enter_context(testing_utils.flags_of_its_own())
         self.enter_context(
             mock.patch.object(builders, "build_dataset", lambda config: self.dataset)
         )
@@ -237,14 +236,14 @@ class ScriptsTest(tf.test.TestCase, parameterized.TestCase):
             file.write(content)
 
     def assert_refused(self, script, arguments, message):
-        before = _contents(self.folder)
+        before = testing_utils.folder_contents(self.folder)
         status, out, err = _run(script, arguments)
         self.assertEqual((status, out), (2, ""), err)
         (line,) = err.splitlines()
         self.assertStartsWith(line, f"{script}: error: ")
         self.assertIn(message, line)
         self.assertLess(len(line), 700)
-        self.assertEqual(_contents(self.folder), before)
+        self.assertEqual(testing_utils.folder_contents(self.folder), before)
 
     @parameterized.parameters(*_TRAIN)
     def test_train(self, arguments, message):
@@ -302,38 +301,6 @@ def _run(script, arguments):
             except SystemExit as request:
                 return request.code, out.getvalue(), err.getvalue()
     raise AssertionError(f"{script} did not exit.")
-
-
-@contextlib.contextmanager
-def _flags_of_its_own():
-    """Takes the flags that scripts have defined away, and puts them back."""
-    absl = {
-        name
-        for m, fs in flags.FLAGS.flags_by_module_dict().items()
-        for name in [f.name for f in fs]
-        if m.startswith("absl.")
-    }
-    others = {name: flags.FLAGS[name] for name in flags.FLAGS if name not in absl}
-    for name in others:
-        delattr(flags.FLAGS, name)
-    try:
-        yield
-    finally:
-        for name in set(flags.FLAGS) - absl:
-            delattr(flags.FLAGS, name)
-        for name, flag in others.items():
-            flags.FLAGS[name] = flag
-
-
-def _contents(folder):
-    """A dict from the path of a file or folder to its bytes, or None."""
-    found = {}
-    for parent, folders, files in os.walk(folder):
-        found |= {os.path.join(parent, name): None for name in folders}
-        for name in files:
-            with open(os.path.join(parent, name), "rb") as file:
-                found[os.path.join(parent, name)] = file.read()
-    return found
 
 
 if __name__ == "__main__":
