@@ -297,7 +297,8 @@ def differences(flags, config):
         config)`, as texts. Left out are flags on which no result depends, and
         on_nonfinite if it was "stop": no step that was made went by it.
     """
-    before = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
+    parts = [flag.removeprefix("--").partition("=") for flag in flags]
+    before = {name: value for name, _, value in parts}
     differing = {}
     for field in fields():
         now = str(_flag_value(getattr(config, field.name)))

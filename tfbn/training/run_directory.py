@@ -168,7 +168,9 @@ def unused(path):
 
 
 def _check_same_flags(path, config):
-    with open(os.path.join(path, FLAGS_FILE), encoding="utf-8") as file:
+    # What is damaged in it shows as a difference.
+    flagfile = os.path.join(path, FLAGS_FILE)
+    with open(flagfile, encoding="utf-8", errors="replace") as file:
         flags = [line.strip() for line in file if line.startswith("--")]
     differing = config_lib.differences(flags, config)
     if differing:
@@ -179,7 +181,7 @@ def _check_same_flags(path, config):
         raise ValueError(
             "run_dir must be a new folder, or hold a run of the same flags to go on "
             f"with. Received: run_dir={path} and {told}. Give the run's flags "
-            f"(--flagfile={os.path.join(path, FLAGS_FILE)}), or choose another folder."
+            f"(--flagfile={flagfile}), or choose another folder."
         )
 
 
