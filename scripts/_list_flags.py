@@ -1,5 +1,6 @@
 """Flags that hold a list: some of a few names, or shapes."""
 
+import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
 from absl import flags
 
 from tfbn import validation

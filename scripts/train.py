@@ -7,9 +7,9 @@ for quickstart.cfg, vgg_renorm.cfg and the others. Flags behind it change its va
 The run directory then holds flags.cfg (which repeats the run), records.jsonl,
 TensorBoard events, checkpoints/, model.keras and figures/. Started again with the same
 flags and --run_dir, a run that was stopped goes on from its last checkpoint; Ctrl-C and
-SIGTERM make one first. Exit status: 0; 1 if the loss or its gradients are not finite, or
-memory is short; 2 for wrong input, or a file or folder that cannot be read or written;
-130 after Ctrl-C, 143 after SIGTERM.
+SIGTERM make one first. Exit status: 0; 1 if the loss or its gradients are not finite,
+or memory is short; 2 for wrong input, or a file or folder that cannot be read or
+written; 130 after Ctrl-C, 143 after SIGTERM.
 
 Example: python scripts/train.py --flagfile=vgg_renorm.cfg --train_steps=2000
 """

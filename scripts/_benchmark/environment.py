@@ -34,6 +34,19 @@ def versions():
     }
 
 
+def described(results):
+    """Date, machine and versions of the results of a script, in one line."""
+    machine, versions = results["machine"], results["versions"]
+    devices = ", ".join(machine["accelerators"]) or "no accelerator"
+    onednn = "with" if versions["onednn"] else "without"
+    return (
+        f"{results['date']}: {machine['cpu']}, {machine['cores']} cores, {devices}, "
+        f"{machine['platform']}; Python {versions['python']}, TensorFlow "
+        f"{versions['tensorflow']} ({onednn} oneDNN), Keras {versions['keras']}, tfbn "
+        f"{versions['tfbn']}, NumPy {versions['numpy']}"
+    )
+
+
 def _cpu_model():
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

@@ -6,6 +6,7 @@ from _tables import number
 from _tables import table
 
 from _benchmark import candidates
+from _benchmark import environment as environment_lib
 
 
 def render(results):
@@ -17,16 +18,8 @@ def render(results):
 
 def environment(results):
     """Date, machine, versions and rounds, in one line."""
-    machine, versions = results["machine"], results["versions"]
-    devices = ", ".join(machine["accelerators"]) or "no accelerator"
-    onednn = "with" if versions["onednn"] else "without"
-    return (
-        f"{results['date']}: {machine['cpu']}, {machine['cores']} cores, {devices}, "
-        f"{machine['platform']}; Python {versions['python']}, TensorFlow "
-        f"{versions['tensorflow']} ({onednn} oneDNN), Keras {versions['keras']}, tfbn "
-        f"{versions['tfbn']}, NumPy {versions['numpy']}; "
-        f"{results['settings']['rounds']} rounds."
-    )
+    rounds = results["settings"]["rounds"]
+    return f"{environment_lib.described(results)}; {rounds} rounds."
 
 
 def section(name, rows):

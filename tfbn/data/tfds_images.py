@@ -157,12 +157,12 @@ def _unreadable(path, error, remedy):
     """The DataError of a file that is damaged, missing or not ours to read."""
     if isinstance(error, (PermissionError, tf.errors.PermissionDeniedError)):
         remedy = "Give yourself the right to read it."
-    return DataError(f"{path} cannot be read ({_cause(error)}). {remedy}")
+    return DataError(f"{path} cannot be read ({_cause(error, path)}). {remedy}")
 
 
-def _cause(error):
-    """Type and first line of an error."""
-    message = _AROUND.sub("", str(error)).strip()
+def _cause(error, path=""):
+    """Type and first line of an error, without a path that is told anyway."""
+    message = _AROUND.sub("", str(error)).replace(f"{path}; ", "").strip()
     line = message.partition("\n")[0][:200].strip(" .")
     return f"{type(error).__name__}: {line}" if line else repr(error)
 

@@ -1,0 +1,78 @@
+"""scripts/train.py, which meanwhile tells what it is doing.
+
+Usage: python scripts/_endurance/child.py BEACON [flags of train.py]
+"""
+
+import functools
+import os
+import signal
+import sys
+
+_SCRIPTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[0] = _SCRIPTS  # in place of this folder
+
+import _cli  # noqa: E402
+import _flags  # noqa: E402
+import train  # noqa: E402
+
+from _endurance import beacon as beacon_lib  # noqa: E402
+from tfbn import plots  # noqa: E402
+from tfbn.training import checkpoints  # noqa: E402
+from tfbn.training import resumption  # noqa: E402
+from tfbn.training import run_directory  # noqa: E402
+from tfbn.training import step as step_lib  # noqa: E402
+from tfbn.training import watching  # noqa: E402
+
+_PHASES = (
+    (watching.Watch, "measure", "measurement"),
+    (step_lib.Steps, "evaluate", "evaluation"),
+    (run_directory.RunDirectory, "evaluation", "evaluation"),
+    (checkpoints.Checkpoints, "save", "checkpoint"),
+    (run_directory.RunDirectory, "save_model", "model"),
+    (plots, "save", "figures"),
+)
+
+
+def main():
+    """Trains."""
+    # A shell without job control starts what is in its background with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    beacon = beacon_lib.Beacon(sys.argv[1])
+    tell(beacon)
+    argv = [train.__file__, *sys.argv[2:]]
+    _flags.define()
+    _cli.run(train.main, argv, prepare=_flags.expand_flagfiles)
+
+
+def tell(beacon):
+    """Makes this process's runs tell a beacon what they are doing."""
+    for owner, name, phase in _PHASES:
+        setattr(owner, name, _in_phase(getattr(owner, name), phase, beacon))
+    run = _in_phase(step_lib.Steps.run, "steps", beacon)
+    restore = resumption.Resumption.restore
+
+    def counted(self, indices):
+        results = run(self, indices)
+        beacon.advance(len(indices))
+        return results
+
+    def told(self, results):
+        values = restore(self, results)
+        beacon.begin(values["step"] if values else 0)
+        return values
+
+    step_lib.Steps.run = counted
+    resumption.Resumption.restore = told
+
+
+def _in_phase(function, phase, beacon):
+    @functools.wraps(function)
+    def wrapped(*args, **kwargs):
+        with beacon.during(phase):
+            return function(*args, **kwargs)
+
+    return wrapped
+
+
+if __name__ == "__main__":
+    main()

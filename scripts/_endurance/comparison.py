@@ -1,0 +1,154 @@
+"""Whether two runs have come to the same end, bit for bit."""
+
+import glob
+import io
+import json
+import os
+import zipfile
+
+import h5py
+import numpy as np
+import tensorflow as tf
+
+from tfbn.diagnostics import records
+from tfbn.training import run_directory
+
+# Of a checkpoint, what differs by design: the number of checkpoints written so far, of
+# which an interruption makes one more.
+_NOT_COMPARED = ("save_counter/.ATTRIBUTES/VARIABLE_VALUE",)
+_STATE = "state/.ATTRIBUTES/py_state"
+
+
+def compare(folder, other):
+    """What differs between two ended runs of the same flags.
+
+    Compared are the variables and the configuration in model.keras; all tensors of the
+    last checkpoint (but for how far the records' files are written, and how many
+    checkpoints there were), with the text of what is no variable; records.jsonl,
+    byte for byte; flags.cfg; the summaries, in the order of the event files; and the
+    names of all other files.
+
+    Args:
+        folder, other: str, run directories.
+
+    Returns:
+        `(differences, counts)`: a list of texts, empty if nothing differs, and a dict
+        from what was compared to how many of it there were.
+    """
+    differences, counts = [], {}
+    for what, read in _PARTS.items():
+        one, two = read(folder), read(other)
+        counts[what] = len(one)
+        for key in sorted(one.keys() | two.keys(), key=str):
+            if key not in one or key not in two:
+                place = other if key in one else folder
+                differences.append(f"{what}: {key} is missing in {place}")
+            elif not _same(one[key], two[key]):
+                differences.append(
+                    f"{what}: {key} differs: {_shown(one[key])}, {_shown(two[key])}"
+                )
+    return differences, counts
+
+
+def newest_checkpoint(folder):
+    """The step of the newest checkpoint of a run, from the names of its files."""
+    pattern = os.path.join(glob.escape(folder), run_directory.CHECKPOINTS, "*.index")
+    return max(_step(path) for path in glob.glob(pattern))
+
+
+def _model_variables(folder):
+    """Of model.keras, by their paths in it; with the configuration."""
+    with zipfile.ZipFile(os.path.join(folder, run_directory.MODEL_FILE)) as archive:
+        config = json.loads(archive.read("config.json"), object_hook=_without_addresses)
+        found = {"config.json": config}
+        weights = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(weights) as file:
+
+        def take(name, item):
+            if isinstance(item, h5py.Dataset):
+                found[name] = item[()]
+
+        file.visititems(take)
+    return found
+
+
+def _without_addresses(config):
+    """A part of a Keras configuration without the process's addresses in it."""
+    return {k: v for k, v in config.items() if k != "shared_object_id"}
+
+
+def _checkpoint_tensors(folder):
+    path = os.path.join(
+        folder, run_directory.CHECKPOINTS, f"ckpt-{newest_checkpoint(folder)}"
+    )
+    reader = tf.train.load_checkpoint(path)
+    tensors = {n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()}
+    for name in _NOT_COMPARED:
+        del tensors[name]
+    tensors[_STATE] = json.loads(tensors[_STATE])["run"]
+    return tensors
+
+
+def _records(folder):
+    return _lines(os.path.join(folder, records.FILE_NAME))
+
+
+def _flags(folder):
+    return _lines(os.path.join(folder, run_directory.FLAGS_FILE))
+
+
+def _lines(path):
+    """The lines of a file with their ends, by their numbers from 1 on."""
+    with open(path, "rb") as file:
+        return dict(enumerate(file, 1))
+
+
+def _summaries(folder):
+    """By their place in the run's event files, these in the order of their making."""
+    paths = glob.glob(os.path.join(glob.escape(folder), "events.out.tfevents.*"))
+    paths.sort(key=lambda path: [int(n) for n in path.split(".") if n.isdigit()])
+    values = [
+        (event.step, value.tag, value.tensor.SerializeToString())
+        for path in paths
+        for event in tf.compat.v1.train.summary_iterator(path)
+        for value in event.summary.value
+    ]
+    return dict(enumerate(values, 1))
+
+
+def _file_names(folder):
+    """But for those that differ by design: event files, older checkpoints."""
+    names = set()
+    for place, _, files in os.walk(folder):
+        inside = os.path.relpath(place, folder)
+        if inside != run_directory.CHECKPOINTS:
+            names.update(os.path.normpath(os.path.join(inside, n)) for n in files)
+    return {n: "" for n in names if not n.startswith("events.out.tfevents.")}
+
+
+_PARTS = {
+    "model": _model_variables,
+    "checkpoint": _checkpoint_tensors,
+    "records": _records,
+    "flags": _flags,
+    "summaries": _summaries,
+    "files": _file_names,
+}
+
+
+def _same(one, two):
+    if isinstance(one, np.ndarray) and isinstance(two, np.ndarray):
+        # By the bytes: -0.0 is not 0.0 here, and a NaN is one of the same bits.
+        kinds = (one.dtype, one.shape) == (two.dtype, two.shape)
+        return kinds and one.tobytes() == two.tobytes()
+    return type(one) is type(two) and bool(one == two)
+
+
+def _shown(value):
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{list(value.shape)} {value.ravel()[:3]}"
+    return repr(value)[:80]
+
+
+def _step(path):
+    return int(os.path.basename(path).removeprefix("ckpt-").removesuffix(".index"))

@@ -1,0 +1,196 @@
+"""Results of scripts/endurance.py as Markdown, and what of them is a failure."""
+
+import collections
+
+from _benchmark import environment
+from _tables import MISSING
+from _tables import table
+
+from _endurance import beacon
+
+MOST_MIB_PER_1000_STEPS = 0.5
+
+
+def render(results):
+    """All that was checked."""
+    checks = results["checks"].items()
+    return "\n\n".join([heading(results), *(check(*item) for item in checks)])
+
+
+def heading(results):
+    """What this is, with date, machine, versions and the remark."""
+    place = f"{environment.described(results)}. {results['remark']}"
+    return (
+        "# Endurance\n\nWhat `python scripts/endurance.py` found; all numbers are in "
+        f"the JSON file that it writes.\n\n{place.rstrip()}"
+    )
+
+
+def check(name, result):
+    """Heading, note and tables of one check."""
+    minutes = result["seconds"] / 60.0
+    text = CHECKS[name](result["rows"])
+    failed = failures({"checks": {name: result}})
+    verdict = "\n".join(f"- FAILED: {f}" for f in failed) or "No failure."
+    return f"{text}\n\n{verdict}\n\nBegun {result['date']}; {minutes:.0f} minutes."
+
+
+def failures(results):
+    """One line for each thing that is not as it has to be; a list."""
+    checks = results["checks"]
+    found = []
+    for row in checks.get("kills", {"rows": []})["rows"]:
+        found += [f"kills: {row['configuration']}: {d}" for d in row["differences"]]
+    for row in checks.get("memory", {"rows": []})["rows"]:
+        found += [f"memory: {row['run']}: {text}" for text in _growing(row)]
+    return found
+
+
+def _growing(row):
+    if row["mib_per_1000_steps"] > MOST_MIB_PER_1000_STEPS:
+        yield f"{row['mib_per_1000_steps']:.2f} MiB more every 1,000 steps"
+    for name, (before, after) in row["functions"].items():
+        if after > before:
+            yield f"{name} was traced {after - before} times after the warm-up"
+
+
+def _kills(rows):
+    note = (
+        "A run that is left alone, and one of the same flags in another folder, that "
+        "is ended at random moments and started again each time, until it comes to its "
+        "end. Then both folders are compared: the variables and the configuration in "
+        "`model.keras`; every tensor of the last checkpoint (weights, averages, the "
+        "schedules' steps, the optimizer's slots, seeds, what the measurements "
+        "remember); `records.jsonl` and `flags.cfg`, line by line; every summary in "
+        "the event files, in their order; the names of all files; the evaluation "
+        "printed. Not compared are how far the record files of a checkpoint are "
+        "written, and how many checkpoints there were before it. After SIGTERM the "
+        "exit status must be 143, after SIGINT 130, and the newest checkpoint must be "
+        "of the step at which the run stopped. The process keeps what it is doing in a "
+        "small mapped file, which is read after a SIGKILL, and before another signal: "
+        "`start` is all before the first step, `steps` all that is nothing else."
+    )
+    parts = [f"## A run that is killed\n\n{note}", _summary(rows)]
+    parts += [_of_configuration(row) for row in rows]
+    return "\n\n".join(parts)
+
+
+def _summary(rows):
+    header = ["", *(row["configuration"] for row in rows)]
+    signals = ("SIGKILL", "SIGTERM", "SIGINT")
+    lines = {name: [str(_count(row, signal=name)) for row in rows] for name in signals}
+    lines["steps of the run"] = [str(_steps(row)) for row in rows]
+    lines["steps made again"] = [
+        str(sum(ending["repeated"] for ending in row["endings"])) for row in rows
+    ]
+    for what, label in _COMPARED.items():
+        lines[f"{label} compared"] = [str(row["compared"][what]) for row in rows]
+    lines["differences"] = [str(len(row["differences"])) for row in rows]
+    lines["seconds, left alone"] = [
+        f"{row['uninterrupted_seconds']:.0f}" for row in rows
+    ]
+    lines["seconds, ended"] = [f"{row['ended_seconds']:.0f}" for row in rows]
+    return table(header, [[name, *cells] for name, cells in lines.items()])
+
+
+_COMPARED = {
+    "model": "entries of model.keras",
+    "checkpoint": "tensors of the checkpoint",
+    "records": "records",
+    "summaries": "summaries",
+}
+
+
+def _of_configuration(row):
+    """In which phase each signal came, and at which steps."""
+    cells = []
+    for phase in beacon.PHASES:
+        endings = [ending for ending in row["endings"] if ending["phase"] == phase]
+        if not endings:
+            continue
+        kinds = collections.Counter(ending["signal"] for ending in endings)
+        cells.append(
+            [
+                phase,
+                *(str(kinds[s]) for s in ("SIGKILL", "SIGTERM", "SIGINT")),
+                ", ".join(_step(ending["step"]) for ending in endings),
+                str(sum(ending["repeated"] for ending in endings)),
+            ]
+        )
+    header = ["during", "SIGKILL", "SIGTERM", "SIGINT", "at steps", "made again"]
+    return f"### {row['configuration']}\n\n`{' '.join(row['flags'])}`\n\n" + table(
+        header, cells
+    )
+
+
+def _count(row, *, signal):
+    return sum(ending["signal"] == signal for ending in row["endings"])
+
+
+def _steps(row):
+    (steps,) = (f for f in row["flags"] if f.startswith("--train_steps="))
+    return steps.partition("=")[2]
+
+
+def _step(step):
+    return MISSING if step < 0 else str(step)  # before it knew its step
+
+
+def _memory(rows):
+    note = (
+        "Resident memory of runs of a tiny VGG-A with BatchNorm, sampled every 100 "
+        "steps after a garbage collection, checkpoints on. Its growth is the mean "
+        "change of the least sample from each 1,000 steps to the next after the "
+        "warm-up; where it falls, because the allocator or the kernel took memory "
+        "back, it is left out, for it would hide what grows besides. Traces are those "
+        "of every tf.function in the process, at the end of the warm-up and of the "
+        "run. A failure is a growth of more than "
+        f"{MOST_MIB_PER_1000_STEPS} MiB every 1,000 steps, or a trace after the "
+        "warm-up."
+    )
+    header = ["", *(row["run"] for row in rows)]
+    lines = {
+        "steps": [str(row["samples"][-1]["step"]) for row in rows],
+        "measurements of each diagnostic": [_measurements(row) for row in rows],
+        "warm-up, steps": [str(row["warm_up"]) for row in rows],
+        "MiB at its end": [f"{_after(row)[0]['mib']:.1f}" for row in rows],
+        "MiB at the end": [f"{row['samples'][-1]['mib']:.1f}" for row in rows],
+        "MiB every 1,000 steps": [f"{row['mib_per_1000_steps']:.3f}" for row in rows],
+        "open files": [_range(s["files"] for s in _after(row)) for row in rows],
+        "tf.functions traced, by name": [str(len(row["functions"])) for row in rows],
+        "traces": [_traces(row, 0) for row in rows],
+        "traces at the end": [_traces(row, 1) for row in rows],
+        "seconds": [f"{row['seconds']:.0f}" for row in rows],
+    }
+    cells = [[name, *values] for name, values in lines.items()]
+    course = [_course(row) for row in rows]
+    return "\n\n".join(
+        [f"## A long run's memory\n\n{note}", table(header, cells), *course]
+    )
+
+
+def _course(row):
+    """MiB at about each thousandth step."""
+    points = {sample["step"] // 1000: sample for sample in reversed(row["samples"])}
+    told = ", ".join(f"{point['mib']:.1f}" for _, point in sorted(points.items()))
+    return f"MiB every 1,000 steps from the first on, {row['run']}: {told}."
+
+
+def _measurements(row):
+    return _range(row["measurements"].values()) if row["measurements"] else "0"
+
+
+def _traces(row, when):
+    return str(sum(counts[when] for counts in row["functions"].values()))
+
+
+def _after(row):
+    return [s for s in row["samples"] if s["step"] >= row["warm_up"]]
+
+
+def _range(numbers):
+    least, *_, most = sorted([*numbers] * 2)
+    return str(least) if least == most else f"{least} to {most}"
+
+
+CHECKS = {"kills": _kills, "memory": _memory}

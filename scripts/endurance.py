@@ -1,0 +1,193 @@
+"""Checks over many minutes that a training run survives what happens to it.
+
+Usage: python scripts/endurance.py [flags]
+
+Prints what came out in Markdown, and writes all of it as JSON with --out. Its checks:
+
+  kills   a run that is killed at random moments, and interrupted by SIGTERM and SIGINT,
+          and started again each time, ends as one that was left alone: bit for bit
+  memory  a run of many steps with all diagnostics neither grows nor traces anew
+
+They take about half an hour on two cores. The exit status is 1 if one of them fails.
+Linux only. Leave the source alone meanwhile: each process of a run reads it anew.
+
+Example: python scripts/endurance.py --out=endurance.json
+         python scripts/endurance.py --from=endurance.json > endurance.md
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import sys
+import tempfile
+import time
+
+import _cli
+import _list_flags
+import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
+from _benchmark import environment
+from _endurance import kills
+from _endurance import memory
+from _endurance import tables
+from absl import flags
+
+from tfbn import atomic
+
+_CHECKS = _list_flags.define_names(
+    "checks", list(tables.CHECKS), tuple(tables.CHECKS), "What to check."
+)
+_CONFIGURATIONS = _list_flags.define_names(
+    "configurations",
+    list(kills.CONFIGURATIONS),
+    tuple(kills.CONFIGURATIONS),
+    "Runs that are killed.",
+)
+_KILLS = flags.DEFINE_integer(
+    "kills", 20, "Times that each of them gets SIGKILL, at least.", lower_bound=0
+)
+_INTERRUPTIONS = flags.DEFINE_integer(
+    "interruptions", 3, "Times that it gets SIGTERM, and SIGINT.", lower_bound=0
+)
+_KILL_STEPS = flags.DEFINE_integer(
+    "kill_steps",
+    300,
+    "Its steps; ten for each signal are enough.",
+    lower_bound=1,
+)
+_MEMORY_STEPS = flags.DEFINE_integer(
+    "memory_steps", 10_000, "Steps of the runs of memory.", lower_bound=3000
+)
+_MEASURE_EVERY = flags.DEFINE_integer(
+    "measure_every", 40, "Steps between all their measurements.", lower_bound=1
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of runs and moments.", lower_bound=0)
+_WORK_DIR = flags.DEFINE_string(
+    "work_dir",
+    None,
+    "New folder that keeps the runs of kills; by default they are removed.",
+)
+_REMARK = flags.DEFINE_string(
+    "remark", "", "Sentence for the record, such as what else the machine did."
+)
+_OUT = flags.DEFINE_string("out", None, "JSON file for the results.")
+_FROM = flags.DEFINE_string(
+    "from", None, "JSON file of an earlier run: prints its tables, checks nothing."
+)
+
+
+def main(argv):
+    """Checks, prints and writes; or prints what came out before."""
+    _cli.refuse_arguments(argv)
+    if _FROM.value:
+        print(_earlier(_FROM.value))
+        return 0
+    with _opened(_OUT.value) as file, _work_folder() as folder:
+        results = _about()
+        print(tables.heading(results), flush=True)
+        for check in _CHECKS.value:
+            results["checks"][check] = _checked(check, folder)
+            text = tables.check(check, results["checks"][check])
+            print(f"\n{text}", flush=True)
+        if file is not None:
+            json.dump(results, file, indent=1, allow_nan=False)
+    failures = tables.failures(results)
+    for failure in failures:
+        _progress(failure)
+    return 1 if failures else 0
+
+
+def _about():
+    """The results before anything is checked."""
+    return {
+        "date": _now(),
+        "machine": environment.machine(),
+        "versions": environment.versions(),
+        "settings": {
+            "checks": _CHECKS.value,
+            "configurations": _CONFIGURATIONS.value,
+            "kills": _KILLS.value,
+            "interruptions": _INTERRUPTIONS.value,
+            "kill_steps": _KILL_STEPS.value,
+            "memory_steps": _MEMORY_STEPS.value,
+            "measure_every": _MEASURE_EVERY.value,
+            "seed": _SEED.value,
+        },
+        "remark": _REMARK.value,
+        "checks": {},
+    }
+
+
+def _checked(check, folder):
+    """The results of one check, with when it began and how long it took."""
+    date, begin = _now(), time.monotonic()
+    rows = _MEASURES[check](folder)
+    return {"date": date, "seconds": time.monotonic() - begin, "rows": rows}
+
+
+def _now():
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _opened(path):
+    return atomic.replacing(path) if path else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _work_folder():
+    if not _WORK_DIR.value:
+        with tempfile.TemporaryDirectory() as folder:
+            yield folder
+        return
+    if os.path.exists(_WORK_DIR.value):
+        raise ValueError(
+            "--work_dir must be a new folder. Received: "
+            f"--work_dir={_WORK_DIR.value}, which is there. Choose another one."
+        )
+    os.makedirs(_WORK_DIR.value)
+    yield _WORK_DIR.value
+
+
+def _earlier(path):
+    """The tables of the results in a file."""
+    if _OUT.value:
+        raise ValueError("--from checks nothing to write. Leave out --out.")
+    with open(path, encoding="utf-8") as file:
+        try:
+            return tables.render(json.load(file))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"--from must name a file that --out has written. Received: {path}."
+            ) from error
+
+
+def _progress(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def _kills(folder):
+    return kills.measure(
+        _CONFIGURATIONS.value,
+        folder,
+        kills=_KILLS.value,
+        interruptions=_INTERRUPTIONS.value,
+        steps=_KILL_STEPS.value,
+        seed=_SEED.value,
+        progress=_progress,
+    )
+
+
+def _memory(unused_folder):
+    return memory.measure(
+        _MEMORY_STEPS.value,
+        every=_MEASURE_EVERY.value,
+        seed=_SEED.value,
+        progress=_progress,
+    )
+
+
+_MEASURES = {"kills": _kills, "memory": _memory}
+
+
+if __name__ == "__main__":
+    _cli.run(main)
