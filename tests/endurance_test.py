@@ -154,8 +154,11 @@ class ComparisonTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_newest_checkpoint(self):
         folder = self._run()
-        checkpoint = os.path.join(folder, "checkpoints", "ckpt-10.index")
-        shutil.copy(checkpoint, checkpoint.replace("10", "9"))
+        checkpoints = os.path.join(folder, "checkpoints")
+        newest, older = (
+            os.path.join(checkpoints, f"ckpt-{step}.index") for step in (10, 9)
+        )
+        shutil.copy(newest, older)
         self.assertEqual(comparison.newest_checkpoint(folder), 10)
 
 

@@ -188,7 +188,8 @@ class FlagsTest(ScriptTest):
             _flags.from_file(os.path.join(self.folder, "missing.cfg"))
 
     def test_run_dir_that_holds_a_run_of_other_flags_is_refused(self):
-        arguments = ["--dataset=shapes", *_TINY, f"--run_dir={self.run_dir}"]
+        arguments = ["--dataset=shapes", "--model=mlp", "--norm=none", *_TINY]
+        arguments.append(f"--run_dir={self.run_dir}")
         self.assertEqual(self.run_script(*arguments)[0], 0)
         path = os.path.join(self.run_dir, "records.jsonl")
         before = os.stat(path)
@@ -253,7 +254,8 @@ class FullDiskTest(ScriptTest):
         (plots, "save", "learning_curves.png"),
     )
     def test_one_line_and_nothing_half_written(self, owner, name, file):
-        arguments = ["--dataset=shapes", *_TINY, f"--run_dir={self.run_dir}"]
+        arguments = ["--dataset=shapes", "--model=mlp", "--norm=none", *_TINY]
+        arguments.append(f"--run_dir={self.run_dir}")
         original = getattr(owner, name)
 
         def on_a_full_disk(*args, **kwargs):

@@ -162,7 +162,7 @@ class SurfaceTest(tf.test.TestCase, parameterized.TestCase):
         ({"radii": []}, r"radii=\[\]"),
         ({"radii": 1.0}, "radii=1.0"),
         ({"radii": [0.0, float("inf")]}, r"radii=\[0.0, inf\]"),
-        ({"radii": "ab"}, "radii=ab"),
+        ({"radii": "ab"}, "radii='ab'"),
         ({"dimensions": 3}, "dimensions=3"),
         ({"seed": -1}, "seed=-1"),
         ({"include_vectors": 1}, "include_vectors=1"),

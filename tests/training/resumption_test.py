@@ -19,6 +19,7 @@ from tests import testing_utils
 from tfbn import data
 from tfbn import layers
 from tfbn import schedules
+from tfbn.diagnostics import records
 from tfbn.training import TrainConfig
 from tfbn.training import Trainer
 from tfbn.training import builders
@@ -37,7 +38,6 @@ _OPTIONS = {
     "train_steps": 17,
     "log_every": 4,
     "eval_every": 6,
-    "activations_every": 5,
     "checkpoint_every": 3,
     "steps_per_execution": 4,
     "deterministic": True,
@@ -131,7 +131,6 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(
         ("before_steps", 1),
-        ("after_measurement", 3),
         ("after_evaluation", 1),
         ("before_checkpoint", 3),
         ("before_model", 1),
@@ -145,6 +144,17 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         self._assert_same_run(second, whole)
         (model,) = glob.glob(os.path.join(first.run_dir, "*.keras"))
         self.assertEqual(os.path.basename(model), "model.keras")
+
+    def test_measurements_go_on_too(self):
+        whole = self._trainer(activations_every=5)
+        whole.train()
+        first = self._trainer(activations_every=5)
+        self._killed(first, "after_measurement", 3)
+        second = self._trainer(first.run_dir, activations_every=5)
+        second.train()
+        self._assert_same_run(second, whole)
+        (*_, last) = records.read_records(second.run_dir, "activations")
+        self.assertGreater(last["layers"][0]["mean_drift"], 0.0)
 
     def test_killed_again_and_again(self):
         whole, rng = self._whole(), random.Random(0)
@@ -264,8 +274,8 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         with mock.patch.object(Steps, "run", slow):
             first.train()
         steps = {_step(p) for p in glob.glob(f"{first.run_dir}/checkpoints/*.index")}
-        # Calls end at 1 (measured), 4, 5 (31 s), 6 (measured), 8, 10 (39 s later), ...
-        self.assertEqual(steps, {5, 10, 17})
+        # Calls end at 4 (20 s), 6 (29 s), 8 (31 s), 12 (50 s), 16 (60 s) and 17.
+        self.assertEqual(steps, {8, 17})
 
     def test_interrupted_it_saves_and_goes_on(self):
         whole = self._whole()
