@@ -4,9 +4,9 @@ The environment variable TFBN_HYPOTHESIS_PROFILE chooses:
 
     quick      few examples, the same in every run, and a failure as it was found. The
                default.
-    thorough   eighty times as many, other ones in every run, some of them on the
-               trail of the largest error. A failure is made small, which may take
-               minutes, and printed with what reproduces it.
+    thorough   more than a hundred times as many, other ones in every run, some of them
+               on the trail of the largest error. A failure is made small, which may
+               take minutes, and printed with what reproduces it.
 
     TFBN_HYPOTHESIS_PROFILE=thorough pytest tests/layers/batch_norm_properties_test.py
 
@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 hypothesis.settings.register_profile(
     "quick",
-    max_examples=12,
+    max_examples=8,
     derandomize=True,
     database=None,
     # The first call of anything in TensorFlow takes long.
