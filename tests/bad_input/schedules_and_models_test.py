@@ -67,6 +67,10 @@ _MODELS = [
         "shape",
         None,
     ),
+    *base.rows(models.vgg, "activation", "mean 'relu'?", "rellu"),
+    *base.rows(models.vgg, "activation", "keras.activations", 3, [1]),
+    *base.rows(models.vgg, "classifier_grid", "at least 1", 0, -7),
+    *base.rows(models.vgg, "classifier_grid", "must be an integer", 7.0, "7", (7, 7)),
     *base.rows(models.mlp, "input_shape", "a list of integers", (0,), (-4, 4), (None,)),
     *base.rows(models.mlp, "input_shape", "a list of integers", 784, "x", (2.5,), None),
     *base.rows(models.mlp, "hidden_units", "a list of integers", 100, "100", None),
@@ -102,6 +106,7 @@ _HUGE = [
     *base.rows(models.mlp, "num_classes", "fit into memory", 10**14),
     *base.rows(models.vgg, "width", "fit into memory", 1e4, 1e6),
     *base.rows(models.vgg, "input_shape", "fit into memory", (10**9, 10**9, 3)),
+    *base.rows(models.vgg, "classifier_grid", "fit into memory", 10**6),
 ]
 
 

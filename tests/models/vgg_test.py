@@ -1,5 +1,7 @@
 """Tests of tfbn.models.vgg."""
 
+import os
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,6 +9,10 @@ from absl.testing import parameterized
 
 import tfbn
 from tfbn import models
+
+# float32 against float64; sums of some hundred products may cancel.
+RTOL = 1e-5
+ATOL = 1e-6
 
 
 class VggTest(tf.test.TestCase, parameterized.TestCase):
@@ -47,6 +53,67 @@ class VggTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLen(places, 8)
         for i in places:
             self.assertEqual(kinds[i + 1 : i + 3], ["BatchNorm", "ReLU"])
+
+    def test_activation_is_that_of_convolutions_and_hidden_layers(self):
+        model = models.vgg(width=0.1, norm=tfbn.BatchNorm, activation="tanh")
+        kinds = [type(layer).__name__ for layer in model.layers]
+        places = [i for i, kind in enumerate(kinds) if kind == "Conv2D"]
+        for i in places:
+            self.assertEqual(kinds[i + 1 : i + 3], ["BatchNorm", "Activation"])
+            self.assertIs(model.layers[i + 2].activation, keras.activations.tanh)
+        for activation in ("relu", "tanh"):
+            model = models.vgg(width=0.1, hidden_units=(9,), activation=activation)
+            hidden, logits = _layers(model, keras.layers.Dense)
+            self.assertEqual(hidden.activation.__name__, activation)
+            self.assertEqual(logits.activation.__name__, "linear")
+
+    # The last pooling leaves a map of a 32nd of the input's size.
+    @parameterized.parameters(
+        ((32, 32), 7), ((64, 32), 7), ((96, 64), 2), ((64, 64), 4), ((64, 64), 2)
+    )
+    def test_classifier_grid_is_adaptive_average_pooling(self, size, grid):
+        shape = (*size, 3)
+        model = models.vgg(width=0.05, input_shape=shape, classifier_grid=grid)
+        head = _after_the_last_pooling(model)
+        features = np.random.default_rng(0).normal(size=head.input_shape[1:])
+        kernel, bias = (w.astype("float64") for w in head.get_weights())
+        channels = features.shape[-1]
+        self.assertEqual(kernel.shape, (grid * grid * channels, 10))
+        expected = _adaptive_average(features, grid).reshape(-1) @ kernel + bias
+        self.assertAllClose(head(features[None])[0], expected, rtol=RTOL, atol=ATOL)
+
+    def test_7x7_grid_of_one_place_is_each_feature_49_times(self):
+        head = _after_the_last_pooling(models.vgg(width=0.05, classifier_grid=7))
+        features = np.random.default_rng(0).normal(size=(4, 1, 1, 26))
+        kernel, bias = (w.astype("float64") for w in head.get_weights())
+        expected = np.tile(features[:, 0, 0], (1, 49)) @ kernel + bias
+        self.assertAllClose(head(features), expected, rtol=RTOL, atol=ATOL)
+
+    # A map of 2x1: along one axis it is repeated, along the other averages overlap.
+    @parameterized.parameters(False, True)
+    def test_gradient_of_the_grid(self, jit_compile):
+        model = models.vgg(width=0.05, input_shape=(64, 32, 3), classifier_grid=7)
+        head = _after_the_last_pooling(model)
+        features = tf.random.stateless_normal([1, *head.input_shape[1:]], [0, 1])
+
+        @tf.function(jit_compile=jit_compile)
+        def gradient(x):
+            return tf.gradients(tf.reduce_sum(head(x)), x)[0]
+
+        # The logits are linear, so that along a direction the slope is the change.
+        direction = np.random.default_rng(0).normal(size=head.input_shape[1:])
+        pooled = _adaptive_average(direction, 7).reshape(-1)
+        expected = np.sum(pooled @ head.get_weights()[0].astype("float64"))
+        slope = np.sum(gradient(features)[0] * direction)
+        self.assertAllClose(slope, expected, rtol=RTOL, atol=ATOL)
+
+    def test_grid_is_saved(self):
+        model = models.vgg(width=0.05, input_shape=(64, 32, 3), classifier_grid=7)
+        path = os.path.join(self.get_temp_dir(), "model.keras")
+        model.save(path)
+        loaded = keras.models.load_model(path)
+        x = np.random.default_rng(0).normal(size=(2, 64, 32, 3)).astype("float32")
+        self.assertAllEqual(loaded(x), model(x))
 
     def test_norm_after_the_fourth_convolution_only(self):
         model = models.vgg("A", width=0.1, norm=tfbn.BatchNorm, norm_after=(4,))
@@ -93,6 +160,30 @@ class VggTest(tf.test.TestCase, parameterized.TestCase):
 
 def _layers(model, kind):
     return [layer for layer in model.layers if isinstance(layer, kind)]
+
+
+def _after_the_last_pooling(model):
+    pooling = _layers(model, keras.layers.MaxPooling2D)[-1]
+    return keras.Model(pooling.output, model.output)
+
+
+def _adaptive_average(x, grid):
+    """Place i of n is the mean from floor(i h / n) to ceil((i + 1) h / n), on 2 axes.
+
+    Args:
+        x: float64 `[height, width, channels]`.
+        grid: int, n of both axes.
+    """
+    for axis in (0, 1):
+        size = x.shape[axis]
+        begins = [i * size // grid for i in range(grid)]
+        ends = [-(-(i + 1) * size // grid) for i in range(grid)]
+        parts = [
+            x.take(range(begin, end), axis).mean(axis)
+            for begin, end in zip(begins, ends, strict=True)
+        ]
+        x = np.stack(parts, axis)
+    return x
 
 
 if __name__ == "__main__":

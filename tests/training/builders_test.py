@@ -1,5 +1,7 @@
 """Tests of tfbn.training.builders."""
 
+import re
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -9,6 +11,9 @@ import tfbn
 from tfbn import data
 from tfbn.training import TrainConfig
 from tfbn.training import builders
+
+# The names of convolutions and dense layers.
+_HAS_KERNEL = re.compile(r"(conv|dense|linear)\d+$|logits$")
 
 
 class BuildNormTest(tf.test.TestCase, parameterized.TestCase):
@@ -21,10 +26,13 @@ class BuildNormTest(tf.test.TestCase, parameterized.TestCase):
         ("linf", tfbn.LpBatchNorm, {"order": "inf"}),
     )
     def test_layer_of_a_name(self, norm, layer_class, attributes):
-        config = TrainConfig(norm=norm, norm_momentum=0.7, norm_epsilon=0.01)
+        config = TrainConfig(
+            norm=norm, norm_momentum=0.7, norm_epsilon=0.01, virtual_batch_size=4
+        )
         layer = builders.build_norm(config)()
         self.assertIs(type(layer), layer_class)
         self.assertEqual((layer.momentum, layer.epsilon), (0.7, 0.01))
+        self.assertEqual(layer.virtual_batch_size, 4)
         for name, value in attributes.items():
             self.assertEqual(getattr(layer, name), value)
 
@@ -32,6 +40,10 @@ class BuildNormTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIsNone(builders.build_norm(TrainConfig(norm="none")))
         layer = builders.build_norm(TrainConfig(norm="noise_only"))()
         self.assertIs(type(layer), tfbn.ActivationNoise)
+
+    def test_statistics_are_of_the_batch_by_default(self):
+        layer = builders.build_norm(TrainConfig(norm="batch_norm"))()
+        self.assertIsNone(layer.virtual_batch_size)
 
     # rmax at its begin, half-way and at its end; the paper's steps are 5k, 40k and 25k.
     @parameterized.parameters(
@@ -98,7 +110,7 @@ class BuildOptimizerTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIsInstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
 
-class BuildModelTest(tf.test.TestCase):
+class BuildModelTest(tf.test.TestCase, parameterized.TestCase):
     def test_options_reach_the_network(self):
         config = TrainConfig(
             dataset="shapes",
@@ -110,6 +122,8 @@ class BuildModelTest(tf.test.TestCase):
             dropout=0.25,
             l2_penalty=0.125,
             kernel_initializer="zeros",
+            classifier_grid=3,
+            activation="tanh",
         )
         model = builders.build_model(config, _small_shapes())
         self.assertLen(_of(model, keras.layers.Conv2D), 10)
@@ -117,7 +131,41 @@ class BuildModelTest(tf.test.TestCase):
         self.assertEqual(_of(model, keras.layers.Dropout)[0].rate, 0.25)
         dense = _of(model, keras.layers.Dense)[0]
         self.assertEqual((dense.units, float(dense.kernel_regularizer.l2)), (2, 0.125))
-        self.assertAllEqual(dense.kernel, np.zeros(dense.kernel.shape))
+        self.assertIs(dense.activation, keras.activations.tanh)
+        # 3x3 places of 51 channels.
+        self.assertAllEqual(dense.kernel, np.zeros((459, 2)))
+
+    @parameterized.parameters(
+        ("default", keras.activations.sigmoid), ("relu", keras.activations.relu)
+    )
+    def test_activation_of_the_mlp(self, name, function):
+        config = TrainConfig(model="mlp", dataset="shapes", activation=name)
+        model = builders.build_model(config, _small_shapes())
+        found = {layer.activation for layer in _of(model, keras.layers.Activation)}
+        self.assertEqual(found, {function})
+
+    @parameterized.parameters(
+        {"model": "vgg", "width": 0.05, "hidden_units": (30,), "dataset": "shapes"},
+        {"model": "mlp", "dataset": "shapes", "kernel_initializer": "orthogonal"},
+        {"model": "deep_linear", "dataset": "gaussian", "linear_depth": 3},
+    )
+    def test_kernel_scale_multiplies_all_kernels(self, **options):
+        dataset = data.gaussian() if "linear_depth" in options else _small_shapes()
+        built = []
+        for scale in (1.0, 2.5):
+            keras.utils.set_random_seed(0)
+            config = TrainConfig(kernel_scale=scale, **options)
+            built.append(builders.build_model(config, dataset))
+        names = {layer.name for layer in built[0].layers}
+        scaled = set()
+        for plain, other in zip(*(m.variables for m in built), strict=True):
+            is_kernel = plain.name == "kernel"
+            factor = np.float32(2.5) if is_kernel else np.float32(1.0)
+            self.assertAllEqual(factor * plain.numpy(), other.numpy())
+            if is_kernel:
+                self.assertGreater(np.std(plain), 0.0)
+                scaled.add(plain.path.split("/")[0])
+        self.assertEqual(scaled, {n for n in names if _HAS_KERNEL.match(n)})
 
     def test_mlp_and_deep_linear(self):
         shapes = _small_shapes()

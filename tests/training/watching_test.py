@@ -2,6 +2,7 @@
 
 from unittest import mock
 
+import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -83,6 +84,16 @@ class WatchesTest(tf.test.TestCase, parameterized.TestCase):
         own = model.trainable_variables
         self.assertEqual([v.shape for v in own], [v.shape for v in other])
         self.assertNotAllClose(own[0], other[0])
+
+    def test_second_network_of_the_replication_starts_as_the_options_have_it(self):
+        options = {"kernel_initializer": "ones", "kernel_scale": 0.5}
+        with mock.patch.object(watching.instruments, "replication") as make:
+            _watches(replication_every=1, **options)
+        _, _, other = make.call_args.args
+        kernels = [v.numpy() for v in other if v.name == "kernel"]
+        self.assertLen(kernels, 9)
+        for kernel in kernels:
+            self.assertAllEqual(kernel, np.full(kernel.shape, 0.5))
 
     def test_makers_take_further_options(self):
         config, model, loss, _ = _network(activations_unit=3, ics_update="sgd")

@@ -8,6 +8,8 @@ and the string `kind`; the other values depend on the kind:
   many of all steps so far changed nothing as their loss or gradients were not finite
   (missing where none can be). Skipped steps are left out of the means.
 * `eval`: `loss` and, where it exists, `accuracy`: test split, inference mode.
+* `eval_training_mode`: the same in training mode (statistics of the batch), on batches
+  of the test split that are drawn as the training batches are.
 * `ics` (internal covariate shift): `layers`, a list of objects in forward order, each
   with `name`, `distance` (|G - G'|_2), `cosine` (of G and G'), `norm` (|G|_2) and
   `norm_after` (|G'|_2); `total`, the same numbers over all parameters.
@@ -114,17 +116,42 @@ class RecordWriter:
                 f"kind must be a non-empty string. Received: kind={kind!r}."
             )
         step = validation.integer("step", _plain(step, "step"), minimum=0)
-        record = {"step": step, "kind": kind, **_plain(values, "values")}
-        line = json.dumps(record, allow_nan=False) + "\n"
+        line = encode({"step": step, "kind": kind} | values)
         if self._file is None:
             self._file = _open_to_append(self.path)
-        _append(self._file, line.encode())
+        _append(self._file, f"{line}\n".encode())
 
     def close(self) -> None:
         """Closes the file; a later `write` opens it again."""
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def encode(record: Mapping) -> str:
+    """Returns a record as a line of strict JSON, without the end of the line.
+
+    Raises:
+        ValueError: if a value is of a type that a record cannot hold.
+    """
+    return json.dumps(_plain(record, "values"), allow_nan=False)
+
+
+def decode(line: str | bytes) -> dict:
+    """Returns the record that a line holds.
+
+    Raises:
+        ValueError: if it holds none.
+    """
+    record = json.loads(line)
+    valid = (
+        isinstance(record, dict)
+        and _is_step(record.get("step"))
+        and isinstance(record.get("kind"), str)
+    )
+    if not valid:
+        raise ValueError("a record must hold an int `step` >= 0 and a string `kind`")
+    return _with_floats(record)
 
 
 def read_records(path: str | os.PathLike, kind: str | None = None) -> list[dict]:
@@ -155,7 +182,7 @@ def read_records(path: str | os.PathLike, kind: str | None = None) -> list[dict]
     latest = {}
     for number, line in enumerate(lines, start=1):
         try:
-            record = _parse(line)
+            record = decode(line)
         except (ValueError, RecursionError) as error:
             if number < len(lines):
                 raise ValueError(
@@ -283,24 +310,12 @@ def _mend_end(path) -> None:
         if not last:
             return
         try:
-            _parse(last)
+            decode(last)
         except ValueError:
             logging.warning("%s: removed the incomplete last line.", path)
             file.truncate(len(kept) + 1 if kept else 0)
         else:
             file.write(b"\n")
-
-
-def _parse(line: bytes) -> dict:
-    record = json.loads(line.decode("utf-8"))
-    valid = (
-        isinstance(record, dict)
-        and _is_step(record.get("step"))
-        and isinstance(record.get("kind"), str)
-    )
-    if not valid:
-        raise ValueError("a record must hold an int `step` >= 0 and a string `kind`")
-    return _with_floats(record)
 
 
 def _is_step(value) -> bool:

@@ -26,8 +26,10 @@ def vgg(
     width=1.0,
     norm=None,
     norm_after=None,
+    activation="relu",
     num_classes=10,
     input_shape=(32, 32, 3),
+    classifier_grid=None,
     hidden_units=(),
     dropout=0.0,
     kernel_initializer="glorot_uniform",
@@ -36,9 +38,10 @@ def vgg(
 ):
     """A VGG network: 3x3 convolutions in five stages, each followed by a max pooling.
 
-    A normalisation layer stands between a convolution and its ReLU. For 32x32 inputs
-    the last pooling leaves 1x1; the classifier is one dense layer by default. Santurkar
-    et al. 2018 call theirs "VGG-like" and do not state its depth or classifier.
+    A normalisation layer stands between a convolution and its nonlinearity. For 32x32
+    inputs the last pooling leaves 1x1; the classifier is one dense layer by default.
+    Santurkar et al. 2018 call theirs "VGG-like" and do not state its depth or
+    classifier.
 
     Args:
         depth: str, the paper's configuration "A" (8 convolutions), "B" (10), "C", "D"
@@ -48,9 +51,15 @@ def vgg(
             norm has a beta has no bias.
         norm_after: iterable of int or None, the convolutions (from 1 on) that `norm`
             follows. Default None: all. `(4,)` is the public replication's network.
+        activation: str, the nonlinearity of convolutions and hidden dense layers.
+            Default relu (the paper).
         num_classes: int, the number of logits.
         input_shape: `(height, width, channels)`, both sizes at least 32.
-        hidden_units: tuple of int, sizes of dense ReLU layers before the logits, not
+        classifier_grid: int > 0 or None. With a number, an adaptive average pooling
+            makes a map of so many by so many of the last pooling's before the
+            classifier: 7 is what torchvision's VGG does, which of 32x32 inputs repeats
+            each feature 49 times. Default None: the map as it is.
+        hidden_units: tuple of int, sizes of dense layers before the logits, not
             normalised. Default none; `(4096, 4096)` in the paper.
         dropout: float in [0, 1), after each of those. Default 0; 0.5 in the paper.
         kernel_initializer: str or initializer. Default Glorot (Santurkar, App. A.1).
@@ -72,20 +81,26 @@ def vgg(
     hidden_units = validation.integers("hidden_units", hidden_units, minimum=1)
     dropout = validation.number("dropout", dropout, minimum=0.0, below=1.0)
     norms = _norm_of_each(norm, norm_after, sum(_STAGES[depth]))
-    _check_memory(depth, width, hidden_units, num_classes, input_shape)
+    activation = validation.keras_object("activation", activation, keras.activations)
+    if classifier_grid is not None:
+        grid = validation.integer("classifier_grid", classifier_grid, minimum=1)
+        classifier_grid = (grid, grid)
+    _check_memory(depth, width, hidden_units, num_classes, input_shape, classifier_grid)
     kernel = functools.partial(blocks.kernel_options, kernel_initializer, l2_penalty)
 
     inputs = x = keras.Input(input_shape)
-    x = _features(x, depth, width, norms, kernel)
+    x = _features(x, depth, width, norms, activation, kernel)
+    if classifier_grid is not None:
+        x = _pooled_to(x, classifier_grid)
     x = keras.layers.Flatten()(x)
     for i, units in enumerate(hidden_units, start=1):
         units = blocks.scaled(units, width)
-        x = keras.layers.Dense(units, "relu", name=f"dense{i}", **kernel())(x)
+        x = keras.layers.Dense(units, activation, name=f"dense{i}", **kernel())(x)
         x = keras.layers.Dropout(dropout)(x)
     return keras.Model(inputs, blocks.logits(x, num_classes, **kernel()), name=name)
 
 
-def _features(x, depth, width, norms, kernel):
+def _features(x, depth, width, norms, activation, kernel):
     norms = enumerate(norms, start=1)
     for stage, (layers, channels) in enumerate(
         zip(_STAGES[depth], _CHANNELS, strict=True)
@@ -103,8 +118,30 @@ def _features(x, depth, width, norms, kernel):
                 padding="same",
                 **kernel(),
             )
-            x = keras.layers.ReLU()(x)
+            x = _nonlinearity(activation)(x)
         x = keras.layers.MaxPooling2D()(x)
+    return x
+
+
+def _nonlinearity(activation):
+    # Saved models hold relu as a layer of its own.
+    if activation is keras.activations.relu:
+        return keras.layers.ReLU()
+    return keras.layers.Activation(activation)
+
+
+def _pooled_to(x, grid):
+    """Adaptive average pooling of `x` to `grid`, `(height, width)`."""
+    # Where its size divides the grid's, the pooling repeats the map. Keras's own layer
+    # fails in the graph on a size of 1.
+    repeats = [
+        wanted // size if wanted % size == 0 else 1
+        for wanted, size in zip(grid, x.shape[1:3], strict=True)
+    ]
+    if max(repeats) > 1:
+        x = keras.layers.UpSampling2D(repeats)(x)
+    if tuple(x.shape[1:3]) != grid:
+        x = keras.layers.AdaptiveAveragePooling2D(grid)(x)
     return x
 
 
@@ -131,12 +168,15 @@ def _checked_input_shape(input_shape):
     return shape
 
 
-def _check_memory(depth, width, hidden_units, num_classes, input_shape):
-    height, width_in_pixels, channels = input_shape
+def _check_memory(
+    depth, width, hidden_units, num_classes, input_shape, classifier_grid
+):
+    *pixels, channels = input_shape
+    rows, columns = classifier_grid or (size // 32 for size in pixels)
     convolutions = [channels]
     for layers, channels in zip(_STAGES[depth], _CHANNELS, strict=True):
         convolutions += [blocks.scaled(channels, width)] * layers
-    features = convolutions[-1] * (height // 32) * (width_in_pixels // 32)
+    features = convolutions[-1] * rows * columns
     dense = [features, *(blocks.scaled(u, width) for u in hidden_units), num_classes]
     blocks.check_memory(
         9 * blocks.num_weights(convolutions) + blocks.num_weights(dense),
@@ -144,4 +184,5 @@ def _check_memory(depth, width, hidden_units, num_classes, input_shape):
         hidden_units=hidden_units,
         num_classes=num_classes,
         input_shape=input_shape,
+        classifier_grid=classifier_grid,
     )

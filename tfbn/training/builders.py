@@ -12,15 +12,19 @@ from tfbn import schedules
 
 def build_norm(config):
     """The callable that makes the run's normalisation layers, or None."""
-    averages = {"momentum": config.norm_momentum, "epsilon": config.norm_epsilon}
-    lp = functools.partial(layers.LpBatchNorm, **averages)
+    options = {
+        "momentum": config.norm_momentum,
+        "epsilon": config.norm_epsilon,
+        "virtual_batch_size": config.virtual_batch_size or None,
+    }
+    lp = functools.partial(layers.LpBatchNorm, **options)
     factories = {
         "none": None,
-        "batch_norm": functools.partial(layers.BatchNorm, **averages),
+        "batch_norm": functools.partial(layers.BatchNorm, **options),
         "batch_renorm": functools.partial(
-            layers.BatchRenorm, **averages, **_renorm_bounds(config)
+            layers.BatchRenorm, **options, **_renorm_bounds(config)
         ),
-        "noisy_batch_norm": functools.partial(layers.NoisyBatchNorm, **averages),
+        "noisy_batch_norm": functools.partial(layers.NoisyBatchNorm, **options),
         "noise_only": layers.ActivationNoise,
         "l1": functools.partial(lp, order=1),
         "l2": functools.partial(lp, order=2),
@@ -31,6 +35,15 @@ def build_norm(config):
 
 def build_model(config, dataset):
     """The run's network, built for the shapes of `dataset`."""
+    model = _network(config, dataset)
+    if config.kernel_scale != 1.0:
+        for variable in model.trainable_variables:
+            if variable.name == "kernel":
+                variable.assign(config.kernel_scale * variable)
+    return model
+
+
+def _network(config, dataset):
     kernel = {
         "kernel_initializer": config.kernel_initializer,
         "l2_penalty": config.l2_penalty,
@@ -44,12 +57,15 @@ def build_model(config, dataset):
         "num_classes": dataset.num_classes,
         "input_shape": dataset.input_shape,
     }
+    if config.activation != "default":
+        images["activation"] = config.activation
     if config.model == "mlp":
         return models.mlp(**images, **kernel)
     return models.vgg(
         config.vgg_depth,
         width=config.width,
         norm_after=config.norm_after or None,
+        classifier_grid=config.classifier_grid or None,
         hidden_units=config.hidden_units,
         dropout=config.dropout,
         **images,

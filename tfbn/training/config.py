@@ -10,6 +10,7 @@ from tfbn.diagnostics import instruments
 from tfbn.training import cadence
 
 MODELS = ("vgg", "deep_linear", "mlp")
+ACTIVATIONS = ("default", "relu", "sigmoid", "tanh")
 ON_NONFINITE = ("stop", "skip", "ignore")
 NORMS = (
     "none",
@@ -60,9 +61,24 @@ class TrainConfig:
     dropout: float = _option(
         0.0, "Dropout after each of those.", minimum=0.0, below=1.0
     )
+    classifier_grid: int = _option(
+        0,
+        "VGG: size of the grid that adaptive average pooling makes before the "
+        "classifier, 7 in torchvision; 0: none.",
+        minimum=0,
+    )
+    activation: str = _option(
+        "default",
+        "Nonlinearity of VGG's convolutions and hidden layers and of the MLP's; "
+        "default: relu in VGG, sigmoid in the MLP.",
+        choices=ACTIVATIONS,
+    )
     linear_depth: int = _option(25, "Layers of the deep linear network.", minimum=1)
     kernel_initializer: str = _option(
         "glorot_uniform", "Keras initializer of the kernels."
+    )
+    kernel_scale: float = _option(
+        1.0, "Multiplies the kernels' initial values, the logits' too.", above=0.0
     )
     l2_penalty: float = _option(
         0.0, "Weight of the sum of squared kernels in the loss.", minimum=0.0
@@ -81,6 +97,12 @@ class TrainConfig:
         0.99, "Momentum of the moving averages.", minimum=0.0, maximum=1.0
     )
     norm_epsilon: float = _option(1e-3, "Epsilon of the normalisation.", above=0.0)
+    virtual_batch_size: int = _option(
+        0,
+        "Normalisation: statistics of each so many examples of the batch (Ioffe 2017, "
+        "sec. 4.2); 0: of the batch.",
+        minimum=0,
+    )
     rmax: float = _option(3.0, "Renorm: the final bound of r.", minimum=1.0)
     dmax: float = _option(5.0, "Renorm: the final bound of d.", minimum=0.0)
     renorm_schedule: str = _option(
@@ -173,6 +195,17 @@ class TrainConfig:
         1000, "Steps between evaluations; 0: only at the end.", minimum=0
     )
     eval_batch_size: int = _option(1000, "Examples in an evaluation batch.", minimum=1)
+    eval_in_training_mode: bool = _option(
+        False,
+        "Evaluate in training mode too (batch statistics, dropout, noise), on at most "
+        "40 batches of the test split that are drawn as --sampling has it; "
+        "domain-biased: one domain a batch, in turn.",
+    )
+    training_mode_batch_size: int = _option(
+        50,
+        "Examples in a batch of --eval_in_training_mode (Ioffe 2017, sec. 4.3: 50).",
+        minimum=1,
+    )
     diagnostics_spacing: str = _option(
         "linear",
         "Steps between the measurements below: as given, or (log) growing to about a "
@@ -370,7 +403,50 @@ def _check_combination(config):
             f"learning_rate_schedule={config.learning_rate_schedule}, "
             f"learning_rate_boundaries={config.learning_rate_boundaries}."
         )
+    _check_network(config)
+    _check_virtual_batches(config)
     _check_watching(config)
+
+
+def _check_network(config):
+    """The same, of the network."""
+    if config.activation != "default" and config.model == "deep_linear":
+        raise ValueError(
+            "activation needs a network with nonlinearities: model=vgg or mlp. "
+            f"Received: activation={config.activation}, model=deep_linear."
+        )
+    if config.classifier_grid and config.model != "vgg":
+        raise ValueError(
+            "classifier_grid needs a map to pool: model=vgg. Received: "
+            f"classifier_grid={config.classifier_grid}, model={config.model}."
+        )
+
+
+def _check_virtual_batches(config):
+    """The same, of virtual_batch_size."""
+    size = config.virtual_batch_size
+    if not size:
+        return
+    if config.norm in ("none", "noise_only"):
+        raise ValueError(
+            "virtual_batch_size needs a norm with statistics of the batch. Received: "
+            f"virtual_batch_size={size}, norm={config.norm}."
+        )
+    divided = ["batch_size"]
+    if config.eval_in_training_mode:
+        divided.append("training_mode_batch_size")
+    for name in divided:
+        if getattr(config, name) % size:
+            raise ValueError(
+                f"virtual_batch_size must divide {name}. Received: virtual_batch_size="
+                f"{size}, {name}={getattr(config, name)}. Change either."
+            )
+    if config.theory_every:
+        raise ValueError(
+            "virtual_batch_size must be 0 with theory_every, whose theorem is on "
+            f"statistics of the batch. Received: virtual_batch_size={size}, "
+            f"theory_every={config.theory_every}."
+        )
 
 
 def _check_watching(config):

@@ -15,6 +15,7 @@ from tfbn.training import builders
 from tfbn.training import memory
 from tfbn.training import nonfinite
 from tfbn.training import run_directory
+from tfbn.training import training_mode
 from tfbn.training import watching
 from tfbn.training.cadence import Cadence
 from tfbn.training.config import TrainConfig
@@ -42,6 +43,8 @@ class Trainer:
 
     Args:
         config: `TrainConfig`.
+        dataset: the `tfbn.data.Dataset` that the config names, where it is loaded
+            already. Default: it is loaded.
 
     Attributes:
         config: the `TrainConfig`.
@@ -55,7 +58,7 @@ class Trainer:
         MemoryError: if the network, or a step on a CPU, is sure not to fit.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, *, dataset=None):
         if not isinstance(config, TrainConfig):
             raise ValueError(
                 "config must be a TrainConfig. Received: "
@@ -66,7 +69,8 @@ class Trainer:
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(config.seed)
-        dataset = builders.build_dataset(config)
+        if dataset is None:
+            dataset = builders.build_dataset(config)
         self._batches = builders.build_batches(config, dataset)
         self._task = task_of(dataset)
         jit_compile = _jit_compile(config.jit_compile)
@@ -84,6 +88,9 @@ class Trainer:
             dataset,
             jit_compile=jit_compile,
             on_nonfinite=config.on_nonfinite,
+        )
+        self._in_training_mode = training_mode.evaluation(
+            config, self.model, self._task, dataset
         )
         self._log = Cadence(config.log_every)
         self._evaluate_at = Cadence(config.eval_every)
@@ -266,6 +273,12 @@ class Trainer:
         with _memory_told("the evaluation", "--eval_batch_size"):
             evaluation = self._steps.evaluate(self.config.eval_batch_size)
         results.evaluation(self.step, evaluation)
+        if self._in_training_mode is not None:
+            with _memory_told(
+                "the evaluation in training mode", "--training_mode_batch_size"
+            ):
+                evaluation = self._in_training_mode()
+            results.measurement("eval_training_mode", self.step, evaluation)
 
     def _done(self):
         return self.step >= self.config.train_steps
