@@ -10,6 +10,7 @@ from tfbn.plots.panels import drawable
 from tfbn.plots.panels import note
 from tfbn.plots.runs import Band
 from tfbn.plots.runs import Curve
+from tfbn.plots.runs import Run
 from tfbn.plots.runs import ends_badly
 
 _FILL = 0.18  # opacity of a band; three over each other still let the grid through
@@ -20,12 +21,11 @@ IDEAL = {"color": GREY, "linestyle": "--", "linewidth": 0.8}
 def draw_smoothed(axis: Axes, curve: Curve) -> None:
     """Draws a line over the faint values that it smooths, if there are many."""
     values = drawable(axis, curve.values)
-    half = values.size // 60
-    if half:
+    smooth = smoothed(axis, values)
+    if smooth is not values:
         faint = {"color": curve.run.colour, "alpha": 0.25, "linewidth": 0.6}
         axis.plot(curve.steps, values, **faint)
-        values = _smoothed(values, half, in_decades=axis.get_yscale() == "log")
-    draw_line(axis, curve, values, linewidth=1.2)
+    draw_line(axis, curve, smooth, linewidth=1.2)
 
 
 def draw_points(axis: Axes, curve: Curve) -> None:
@@ -44,7 +44,7 @@ def draw_line(axis: Axes, curve: Curve, values: np.ndarray, **style) -> None:
         style.setdefault("marker", ".")  # a line of one point cannot be seen
     axis.plot(curve.steps, values, color=run.colour, linestyle=run.dash, **style)
     if ends_badly(curve.values):
-        _mark_end(axis, run, curve.steps, measured)
+        mark_end(axis, run, curve.steps, measured)
 
 
 def draw_band(axis: Axes, band: Band, end: bool = True) -> None:
@@ -72,7 +72,33 @@ def draw_band(axis: Axes, band: Band, end: bool = True) -> None:
     if any(row.any() and not row.all() for row in present):
         note(axis, "values that are not finite are left out")
     if end and present and not present[-1].any():
-        _mark_end(axis, run, band.steps, high)
+        mark_end(axis, run, band.steps, high)
+
+
+def mark_end(axis: Axes, run: Run, steps: np.ndarray, measured: np.ndarray) -> None:
+    """Marks the last finite value of a run that diverged."""
+    found = np.flatnonzero(np.isfinite(measured))
+    if run.diverged and found.size:
+        last = found[-1]
+        cross = {"marker": "x", "markersize": 9, "markeredgewidth": 2, "zorder": 4}
+        axis.plot(steps[last], measured[last], color=run.colour, **cross)
+
+
+def smoothed(axis: Axes, values: np.ndarray) -> np.ndarray:
+    """Returns the mean of about a 30th of the values around each, skipping NaN.
+
+    Where a value is NaN the result is, too. Fewer than 60 values come back themselves.
+    On a logarithmic axis it is the mean of the logarithms, and all must be `drawable`.
+    """
+    half = values.size // 60
+    if not half:
+        return values
+    in_decades = axis.get_yscale() == "log"
+    present = np.isfinite(values)
+    filled = np.where(present, values, 1.0)
+    filled = np.where(present, np.log(filled) if in_decades else filled, 0.0)
+    means = _window_sums(filled, half) / np.maximum(_window_sums(present, half), 1)
+    return np.where(present, np.exp(means) if in_decades else means, np.nan)
 
 
 def line_handle(**style) -> Line2D:
@@ -85,30 +111,10 @@ def band_handle() -> Patch:
     return Patch(facecolor=(0.4, 0.4, 0.4, _FILL), edgecolor=GREY, linewidth=0.6)
 
 
-def _mark_end(axis, run, steps, measured):
-    found = np.flatnonzero(np.isfinite(measured))
-    if run.diverged and found.size:
-        last = found[-1]
-        cross = {"marker": "x", "markersize": 9, "markeredgewidth": 2, "zorder": 4}
-        axis.plot(steps[last], measured[last], color=run.colour, **cross)
-
-
 def _alone(present):
     """Returns where a value is present, but neither of its neighbours."""
     padded = np.concatenate([[False], present, [False]])
     return present & ~padded[:-2] & ~padded[2:]
-
-
-def _smoothed(values, half, in_decades):
-    """Returns the mean of the `2 * half + 1` values around each, skipping NaN.
-
-    Where a value is NaN the result is, too. `in_decades`: the mean of the logarithms.
-    """
-    present = np.isfinite(values)
-    filled = np.where(present, values, 1.0)
-    filled = np.where(present, np.log(filled) if in_decades else filled, 0.0)
-    means = _window_sums(filled, half) / np.maximum(_window_sums(present, half), 1)
-    return np.where(present, np.exp(means) if in_decades else means, np.nan)
 
 
 def _window_sums(values, half):

@@ -74,11 +74,17 @@ def scale(axis: Axes, data: Iterable[Curve | Band], log: bool) -> None:
         note(axis, f"{left_out} are not drawn")
 
 
-def leave_out_last(axes: np.ndarray) -> None:
-    """Removes the last panel, and gives the one above it the labels of its axis."""
-    axes[-1, -1].remove()
-    axes[-2, -1].xaxis.set_tick_params(labelbottom=True)
-    axes[-2, -1].set_xlabel(axes[-1, 0].get_xlabel())
+def leave_out_last(axes: np.ndarray, count: int = 1) -> None:
+    """Removes the last panels, and gives those above the labels of their axes."""
+    label = axes[-1, 0].get_xlabel()
+    # Private, for there is no public way to end it: matplotlib aligns labels with those
+    # of a removed panel too, for as long as that is in memory, and fails.
+    aligned = axes[0, 0].figure._align_label_groups["y"]
+    for above, last in axes[-2:, axes.shape[1] - count :].T:
+        last.remove()
+        aligned.remove(last)
+        above.xaxis.set_tick_params(labelbottom=True)
+        above.set_xlabel(label)
 
 
 def head_columns(axes: np.ndarray, labels: list[str]) -> None:
@@ -99,6 +105,11 @@ def fit_label(axis: Axes, text: str) -> None:
     """Labels the value axis with a text of any length."""
     lines = (textwrap.fill(line, 24) for line in text.split("\n"))
     axis.set_ylabel("\n".join(lines), parse_math=False)
+
+
+def wrapped(text: str, letters: int) -> str:
+    """Breaks a text into lines, unless it has mathematics, which cannot be broken."""
+    return text if "$" in text else textwrap.fill(text, letters)
 
 
 def note(axis: Axes, text: str, top: bool = False) -> None:
