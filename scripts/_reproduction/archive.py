@@ -1,0 +1,83 @@
+"""The records of an experiment in one small file, from which all else is made."""
+
+import gzip
+import math
+import os
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+from _reproduction.plan import Run
+from _reproduction.results import Results
+from tfbn import atomic
+from tfbn.diagnostics import records as records_lib
+
+_DIGITS = 5  # significant; more than any figure shows
+_ABOUT = "about"
+# What no experiment draws or judges, by kind of record; and what only figures of the
+# first seed's run show.
+_LEFT_OUT = {"landscape": ("layers",), "train": ("learning_rate",)}
+_OF_FIRST_SEED = ("histogram",)
+
+
+def write(path: str, planned: Sequence[Run], about: Mapping) -> None:
+    """Gathers the records of finished runs, with the run's label and its seed.
+
+    Numbers are rounded to 5 significant digits; histograms of activations are kept of
+    the first seed only. The first line is a record of kind "about".
+
+    Args:
+        path: str, of the file.
+        planned: the experiment's runs.
+        about: what else is to be known of them, such as versions.
+    """
+    lines = [records_lib.encode({"step": 0, "kind": _ABOUT, **about})]
+    for run in planned:
+        place = {"label": run.label, "seed": run.config.seed}
+        for record in records_lib.read_records(run.config.run_dir):
+            lines.append(records_lib.encode(place | _kept(record, run.config.seed)))
+    text = "".join(f"{line}\n" for line in lines)
+    with atomic.replacing(path, "wb") as file:
+        # Without a time stamp: the same records give the same bytes.
+        file.write(gzip.compress(text.encode(), mtime=0))
+
+
+def read(path: str, scale: str) -> Results:
+    """The results that an archive holds.
+
+    Raises:
+        ValueError: if there is no such file, or it is no archive.
+    """
+    if not os.path.exists(path):
+        raise ValueError(f"There are no records to draw: {path} does not exist.")
+    runs, about = {}, {}
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for line in file:
+                record = records_lib.decode(line)
+                if record["kind"] == _ABOUT:
+                    about = record
+                    continue
+                seeds = runs.setdefault(record.pop("label"), {})
+                seeds.setdefault(record.pop("seed"), []).append(record)
+    except (OSError, EOFError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} must be an archive of records. {error}") from error
+    records = {label: list(seeds.values()) for label, seeds in runs.items()}
+    return Results(scale, records, about)
+
+
+def _kept(record, seed):
+    left_out = _LEFT_OUT.get(record["kind"], ())
+    kept = {k: v for k, v in record.items() if k not in left_out}
+    return _shortened(kept, () if seed == 0 else _OF_FIRST_SEED)
+
+
+def _shortened(value, left_out):
+    """`value` with rounded numbers and without some names, at any depth."""
+    if isinstance(value, dict):
+        kept = {k: v for k, v in value.items() if k not in left_out}
+        return {k: _shortened(v, left_out) for k, v in kept.items()}
+    if isinstance(value, list):
+        return [_shortened(item, left_out) for item in value]
+    if isinstance(value, float) and math.isfinite(value):
+        return float(f"{value:.{_DIGITS}g}")
+    return value

@@ -1,0 +1,179 @@
+"""The networks of the papers as options of a run, at each scale."""
+
+# Steps between measurements, by scale.
+_EVERY_OF_VGG = {
+    "smoke": {"ics": 10, "landscape": 10, "activations": 10},
+    "cpu": {"ics": 100, "landscape": 50, "activations": 100},
+    "paper": {"ics": 100, "landscape": 100, "activations": 100},
+}
+_EVERY_OF_DEEP_LINEAR = {
+    "smoke": {"ics": 10, "landscape": 10, "activations": 10},
+    "cpu": {"ics": 250, "landscape": 100, "activations": 250},
+    "paper": {"ics": 100, "landscape": 100, "activations": 100},
+}
+EVERYTHING = ("ics", "landscape", "activations")
+
+
+def vgg(scale, *, watch=(), **options):
+    """VGG on images, by plain SGD in batches of 128 (Santurkar, App. A.1).
+
+    The paper says "VGG-like"; the layers in its figures fit the 13 convolutions of
+    VGG-16, configuration D. The cpu scale takes configuration A at a quarter of the
+    width, the smoke scale dense layers.
+
+    Args:
+        scale: str.
+        watch: what is measured on the way, of `EVERYTHING`. Runs are shared between
+            experiments if this, too, is equal.
+        **options: fields of `TrainConfig`.
+    """
+    at_scale = {
+        "smoke": {
+            "model": "mlp",
+            "dataset": "shapes",
+            "batch_size": 32,
+            "train_steps": 20,
+            "eval_every": 10,
+            "norm_momentum": 0.5,
+        },
+        "cpu": {
+            "width": 0.25,
+            "train_steps": 2000,
+            "eval_every": 250,
+            "log_every": 25,
+            "norm_momentum": 0.9,
+        },
+        "paper": {"vgg_depth": "D", "train_steps": 15_000, "log_every": 50},
+    }
+    always = {
+        "model": "vgg",
+        "dataset": "cifar10",
+        "batch_size": 128,
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "on_nonfinite": "ignore",
+    }
+    measured = _watching(_EVERY_OF_VGG[scale], watch)
+    return always | at_scale[scale] | measured | options
+
+
+def deep_linear(scale, *, watch=(), **options):
+    """25 linear layers of 10 units on 1,000 Gaussian inputs (Santurkar, App. A.1).
+
+    Full-batch gradient descent. In float64, for in float32 what is left of the loss
+    over a linear model is rounding noise. Arguments as of `vgg`.
+    """
+    at_scale = {
+        "smoke": {"linear_depth": 5, "train_steps": 20, "eval_every": 10},
+        "cpu": {"train_steps": 10_000, "log_every": 50, "eval_every": 1000},
+        "paper": {"train_steps": 10_000, "log_every": 20, "eval_every": 500},
+    }
+    always = {
+        "model": "deep_linear",
+        "dataset": "gaussian",
+        "batch_size": 1000,
+        "optimizer": "sgd",
+        "learning_rate": 1e-6,
+        "dtype_policy": "float64",
+        "landscape_low": 0.01,
+        "landscape_high": 30.0,
+        "on_nonfinite": "ignore",
+    }
+    measured = _watching(_EVERY_OF_DEEP_LINEAR[scale], watch)
+    return always | at_scale[scale] | measured | options
+
+
+def vgg_for_renorm(scale, **options):
+    """`vgg` in batches of 32, with averages as slow as the paper's (Ioffe 2017)."""
+    at_scale = {
+        "smoke": {"norm_momentum": 0.5},
+        "cpu": {"train_steps": 3000, "norm_momentum": 0.99},
+        "paper": {
+            "train_steps": 130_000,
+            "eval_every": 5000,
+            "renorm_schedule": "paper",
+        },
+    }
+    always = {"batch_size": 32, "learning_rate": 0.03}
+    return vgg(scale, **always | at_scale[scale] | options)
+
+
+def shapes_by_domain(scale, **options):
+    """The same network on the built-in shapes, one colour domain after the other."""
+    at_scale = {
+        "smoke": {"steps_per_domain": 5},
+        "cpu": {"train_steps": 1000, "eval_every": 125, "steps_per_domain": 250},
+        "paper": {"train_steps": 4000, "eval_every": 500, "steps_per_domain": 1000},
+    }
+    always = {"dataset": "shapes", "sampling": "domain_biased"}
+    scaled = {"renorm_schedule": "scaled"}
+    return vgg_for_renorm(scale, **always | at_scale[scale] | scaled | options)
+
+
+def sigmoid_mlp(scale, **options):
+    """Three hidden layers of 100 sigmoid units (Ioffe & Szegedy 2015, sec. 4.1)."""
+    at_scale = {
+        "smoke": {"dataset": "shapes", "train_steps": 20, "activations_every": 5},
+        "cpu": {"dataset": "cifar10"},
+        "paper": {"dataset": "mnist"},
+    }
+    always = {
+        "model": "mlp",
+        "kernel_initializer": "random_normal",
+        "batch_size": 60,
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "train_steps": 50_000,
+        "eval_every": 2500,
+        "log_every": 250,
+        "activations_every": 500,
+        "steps_per_execution": 50,
+        "on_nonfinite": "ignore",
+    }
+    return always | at_scale[scale] | options
+
+
+def small_vgg(scale, **options):
+    """VGG for sweeps of many short runs, in batches of 64."""
+    at_scale = {
+        "smoke": {},
+        "cpu": {"width": 0.125, "train_steps": 500, "eval_every": 0},
+        "paper": {"train_steps": 5000},
+    }
+    return vgg(scale, **{"batch_size": 64} | at_scale[scale] | options)
+
+
+def replication_vgg(scale, **options):
+    """The public replication's VGG-A: BatchNorm, if at all, after the 4th convolution.
+
+    Its classifier has two layers of 4,096 units behind a pooling to 7x7, as
+    torchvision's.
+    """
+    at_scale = {
+        "smoke": {
+            "model": "vgg",
+            "width": 0.0625,
+            "train_steps": 10,
+            "replication_every": 5,
+        },
+        "cpu": {"train_steps": 3000, "replication_every": 50},
+        "paper": {
+            "vgg_depth": "A",
+            "train_steps": 11_700,
+            "eval_every": 390,
+            "replication_every": 50,
+        },
+    }
+    always = {
+        "classifier_grid": 7,
+        "hidden_units": (4096, 4096),
+        "dropout": 0.5,
+        "norm_after": (4,),
+        "learning_rate": 0.01,
+        "kernel_initializer": "glorot_uniform",
+    }
+    return vgg(scale, **always | at_scale[scale] | options)
+
+
+def _watching(every, watch):
+    return {f"{name}_every": every[name] for name in watch}

@@ -1,0 +1,148 @@
+"""What a report says, in Markdown."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import _tables
+
+from _reproduction import claims as claims_lib
+from _reproduction.claims import Judgement
+from _reproduction.experiment import SEEDS
+from _reproduction.experiment import Experiment
+from _reproduction.plan import Run
+
+_VERDICTS = (claims_lib.HOLDS, claims_lib.DOES_NOT_HOLD, claims_lib.NOT_DECIDED)
+
+_OF_SCALE = {
+    "smoke": "A few steps on the built-in images, to see that everything works.",
+    "cpu": "CIFAR-10 and small networks, for two cores and about three hours.",
+    "paper": "As published, as far as there are the data.",
+}
+
+
+class Chapter(NamedTuple):
+    """An experiment and what came out.
+
+    Attributes:
+        name: str.
+        experiment: `Experiment`.
+        judgements: its claims, judged.
+        figures: paths of its figures, relative to the page.
+        planned: its runs.
+        about: str, when, where and with which versions it was run.
+    """
+
+    name: str
+    experiment: Experiment
+    judgements: Sequence[Judgement]
+    figures: Sequence[str]
+    planned: Sequence[Run]
+    about: str
+
+
+def page(chapters: Sequence[Chapter], scale: str) -> str:
+    """The page of a report: an overview, then a chapter an experiment."""
+    parts = [_overview(chapters, scale), *(_chapter(c, scale) for c in chapters)]
+    return "\n\n".join(parts) + "\n"
+
+
+def ours(judgement: Judgement) -> str:
+    """What came out: the measure, then each side's mean and range over the seeds."""
+    sides = judgement.claim.sides
+    measures = {side.measure.what for side in sides}
+    if len(measures) > 1:
+        named = [f"{side.measure.what}, {side.label}" for side in sides]
+    else:
+        named = [side.label for side in sides]
+    numbers = [
+        f"{name}: {_numbers(side.measure, values)}"
+        for name, side, values in zip(named, sides, judgement.values, strict=True)
+    ]
+    what = "" if len(measures) > 1 else f"{measures.pop()}. "
+    return what + "; ".join(numbers)
+
+
+def verdicts(judgements: Sequence[Judgement]) -> Mapping[str, int]:
+    """How many claims got each verdict."""
+    given = [judgement.verdict for judgement in judgements]
+    return {verdict: given.count(verdict) for verdict in _VERDICTS}
+
+
+def _overview(chapters, scale):
+    rows = []
+    for chapter in chapters:
+        counts = verdicts(chapter.judgements).values()
+        title = chapter.experiment.title
+        link = f"[{title}](#{_anchor(title)})"
+        rows.append([link, chapter.experiment.source, *map(str, counts)])
+    table = _tables.table(["question", "paper", *_VERDICTS], rows)
+    return f"""# The papers, reproduced: scale {scale}
+
+{_OF_SCALE[scale]} Made by `python scripts/reproduce.py all --scale={scale}`; with
+`--notrain --report=FOLDER` from the records in `records/`, without training.
+
+Every run has {SEEDS[scale]} seed(s). Numbers are means over the seeds, with their
+range in brackets. A claim **holds** if it is true of every seed of one side against
+every seed of the other, and **does not hold** if it is true of none of these pairs;
+anything else, and whatever has fewer than {claims_lib.LEAST_SEEDS} seeds, is **not
+decided**. With three seeds a side, networks that do not differ would by chance pass for
+different, in one given direction, in 1 case of 20.
+
+{table}"""
+
+
+def _chapter(chapter, scale):
+    experiment = chapter.experiment
+    parts = [
+        f"## {experiment.title}",
+        f"`{chapter.name}`: {experiment.source}.",
+        experiment.setting.strip(),
+        _claims(chapter, scale),
+        *(f"![{experiment.title}]({path})" for path in chapter.figures),
+        _runs(chapter),
+    ]
+    return "\n\n".join(parts)
+
+
+def _claims(chapter, scale):
+    header = ["claim", "paper", "ours", "seeds", "verdict", "command"]
+    command = f"`scripts/reproduce.py {chapter.name} --scale={scale}`"
+    rows = [
+        [
+            judgement.claim.text,
+            judgement.claim.paper,
+            ours(judgement),
+            str(min(map(len, judgement.values))),
+            f"**{judgement.verdict}**",
+            command,
+        ]
+        for judgement in chapter.judgements
+    ]
+    return _tables.table(header, [[_cell(text) for text in row] for row in rows])
+
+
+def _cell(text):
+    return text.replace("|", "\\|")
+
+
+def _numbers(measure, values):
+    texts = [measure.text(value) for value in values]
+    if len(set(texts)) == 1:
+        return texts[0]
+    mean = measure.text(sum(values) / len(values))
+    return f"{mean} ({measure.text(min(values))} to {measure.text(max(values))})"
+
+
+def _runs(chapter):
+    commands = {run.label: run.command() for run in chapter.planned}
+    lines = [f"- {label}: `{command}`" for label, command in commands.items()]
+    summary = "<details><summary>What was run</summary>"
+    seeds = "Each with --seed from 0 on, in the words of scripts/train.py:"
+    return "\n".join([summary, "", chapter.about, seeds, "", *lines, "", "</details>"])
+
+
+def _anchor(title):
+    """What GitHub makes of a heading."""
+    kept = "".join(c for c in title.lower() if c.isalnum() or c in " -_")
+    return kept.replace(" ", "-")
