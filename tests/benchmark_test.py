@@ -1,6 +1,6 @@
 """Tests of scripts/benchmark.py: its results and formats, never its times.
 
-The sections run in this process, on tiny data; only the last class starts the script.
+They run in this process, on tiny data, but for one start from the shell.
 """
 
 import itertools
@@ -33,6 +33,7 @@ from _benchmark import network  # noqa: E402
 from _benchmark import tables  # noqa: E402
 from _benchmark import timing  # noqa: E402
 
+_BENCHMARK = os.path.join(_SCRIPTS, "benchmark.py")
 _NAMES = ("keras_bn", "tfbn_bn", "keras_renorm", "tfbn_renorm")
 
 
@@ -395,19 +396,20 @@ class FromTheShellTest(tf.test.TestCase):
         self.assertEqual(results["versions"]["tensorflow"], tf.__version__)
         self.assertIn(results["versions"]["onednn"], (True, False))
         self.assertRegex(results["date"], r"^\d{4}-\d\d-\d\dT[\d:]+\+00:00$")
-        self.assertEqual(self._run(f"--from={self.path}").stdout, done.stdout)
+        shown = testing_utils.run_script(_BENCHMARK, f"--from={self.path}")
+        self.assertEqual(shown, (0, done.stdout, ""))
 
     def test_wrong_input_is_one_line(self):
-        done = self._run(f"--from={__file__}")
-        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        status, out, err = testing_utils.run_script(_BENCHMARK, f"--from={__file__}")
+        self.assertEqual((status, out), (2, ""))
         message = (
             f"--from must name a file that --out has written. Received: {__file__}."
         )
-        self.assertEqual(done.stderr, f"benchmark.py: error: {message}\n")
+        self.assertEqual(err, f"benchmark.py: error: {message}\n")
 
     def _run(self, *arguments):
         return subprocess.run(
-            [sys.executable, os.path.join(_SCRIPTS, "benchmark.py"), *arguments],
+            [sys.executable, _BENCHMARK, *arguments],
             capture_output=True,
             text=True,
             cwd=_ROOT,

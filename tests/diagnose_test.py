@@ -1,6 +1,7 @@
 """Tests of scripts/diagnose.py, run in this process on a small network."""
 
 import contextlib
+import functools
 import io
 import os
 import shutil
@@ -19,6 +20,7 @@ from tests import keras_files
 from tests import testing_utils
 from tfbn import data
 from tfbn import diagnostics
+from tfbn import models
 from tfbn.diagnostics import records
 from tfbn.training import TrainConfig
 from tfbn.training import Trainer
@@ -51,7 +53,8 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
             "shapes": data.shapes(num_train=64, num_test=16),
             "gaussian": data.gaussian(num_examples=50),
         }
-        with cls.small_data():
+        mlp = functools.partial(models.mlp, hidden_units=(4,))
+        with cls.small_data(), mock.patch.object(models, "mlp", mlp):
             for norm in ("batch_norm", "none"):
                 cls.config = _config(norm, run_dir=os.path.join(cls.made, norm))
                 Trainer(cls.config).train()
@@ -338,7 +341,6 @@ def _config(norm, **options):
     defaults = {"batch_size": 8, "learning_rate": 0.05, "progress": False}
     return TrainConfig(
         model="mlp",
-        hidden_units=(4,),
         dataset="shapes",
         norm=norm,
         train_steps=2,

@@ -1,7 +1,7 @@
 """Tests of scripts/_cli.py, and of scripts/plot.py from the outside.
 
 The helper is tested by a tiny script, for one that imports TensorFlow needs seconds to
-start; only the last class runs scripts/plot.py itself.
+start; only the last class runs scripts/plot.py, mostly in this process.
 """
 
 import os
@@ -11,10 +11,12 @@ import sys
 import tensorflow as tf
 from absl.testing import parameterized
 
+from tests import testing_utils
 from tfbn.diagnostics import records
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _SCRIPTS = os.path.join(_ROOT, "scripts")
+sys.path.insert(0, _SCRIPTS)
 
 _TINY = '''
 """Does what --do says.
@@ -143,7 +145,7 @@ class PlotTest(tf.test.TestCase):
         folder = os.path.join(self.root, "out")
         flags = (f"--out={folder}", "--format=svg", "--layers=two", "--log_steps")
         flags += ("--figures=covariate_shift",)
-        status, out, err = _run(self.script, *self.runs, *flags)
+        status, out, err = testing_utils.run_script(self.script, *self.runs, *flags)
         self.assertEqual(status, 0, err)
         self.assertEqual(os.listdir(folder), ["covariate_shift.svg"])
         with open(os.path.join(folder, "covariate_shift.svg")) as file:
@@ -152,21 +154,27 @@ class PlotTest(tf.test.TestCase):
         self.assertIn("<!-- b/vgg -->", text)
         self.assertNotIn("<!-- one: distance -->", text)
 
+    def test_user_error_from_the_shell(self):
+        message = "no run given; pass run directories made by scripts/train.py."
+        self._assert_refused(_run, (), message)
+
     def test_user_errors(self):
         among = "--figures must be among learning_curves, covariate_shift, "
         cases = {
-            (): "no run given; pass run directories made by scripts/train.py.",
             (self.runs[0], "--layers=three"): "`layers` must be among one, two. ",
             (self.runs[0], "--figures=loss"): among,
             (self.runs[0], f"--out={self.script}"): f"File exists: {self.script}",
         }
         for arguments, message in cases.items():
             with self.subTest(arguments):
-                status, out, err = _run(self.script, *arguments)
-                self.assertEqual((status, out), (2, ""))
-                self.assertNotIn("Traceback", err)
-                (line,) = err.splitlines()
-                self.assertStartsWith(line, f"plot.py: error: {message}")
+                self._assert_refused(testing_utils.run_script, arguments, message)
+
+    def _assert_refused(self, run, arguments, message):
+        status, out, err = run(self.script, *arguments)
+        self.assertEqual((status, out), (2, ""))
+        self.assertNotIn("Traceback", err)
+        (line,) = err.splitlines()
+        self.assertStartsWith(line, f"plot.py: error: {message}")
 
 
 if __name__ == "__main__":

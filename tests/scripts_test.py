@@ -6,6 +6,8 @@ Most run the script's main in this process: a start from the shell costs seconds
 import contextlib
 import dataclasses
 import filecmp
+import functools
+import importlib
 import io
 import os
 import re
@@ -23,6 +25,7 @@ from absl.testing import parameterized
 from tests import testing_utils
 from tests.data import prepared
 from tfbn import data
+from tfbn import models
 from tfbn import plots
 from tfbn.diagnostics import records
 from tfbn.diagnostics.records import RecordWriter
@@ -39,6 +42,10 @@ sys.path.insert(0, _SCRIPTS)
 import _cli  # noqa: E402
 import _flags  # noqa: E402
 import train  # noqa: E402
+
+# The module; tfbn.models.vgg is the function.
+_vgg = importlib.import_module("tfbn.models.vgg")
+_TRAIN = os.path.join(_SCRIPTS, "train.py")
 
 if "train_steps" not in flags.FLAGS:
     _flags.define()
@@ -57,13 +64,15 @@ _TINY = (
 
 
 class ScriptTest(tf.test.TestCase, parameterized.TestCase):
-    """Runs `train.main` as the shell would, on small data."""
+    """Runs `train.main` as the shell would, on small data; the MLP has one layer."""
 
     def setUp(self):
         super().setUp()
         self.folder = tempfile.mkdtemp(dir=self.get_temp_dir())
         self.run_dir = os.path.join(self.folder, "run")
         self.enter_context(flagsaver.flagsaver())
+        mlp = functools.partial(models.mlp, hidden_units=(4,))
+        self.enter_context(mock.patch.object(models, "mlp", mlp))
         patch = mock.patch.object(builders, "build_dataset", _small_dataset)
         self.enter_context(patch)
 
@@ -83,6 +92,9 @@ class FlagfilesTest(ScriptTest):
         sorted(name for name in os.listdir(_CONFIGS) if not name.startswith("_"))
     )
     def test_flagfile_trains(self, name):
+        # What is tested is the file: two convolutions will do.
+        stages = {"A": (1, 0, 0, 0, 1)}
+        self.enter_context(mock.patch.dict(_vgg._STAGES, stages))
         status, out, err = self.run_script(
             f"--flagfile={name}", *_TINY, f"--run_dir={self.run_dir}"
         )
@@ -130,6 +142,13 @@ class FlagfilesTest(ScriptTest):
 
 
 class FlagsTest(ScriptTest):
+    def test_help_lists_the_options_alone(self):
+        status, out, err = testing_utils.run_script(_TRAIN, "--help")
+        self.assertEqual((status, err), (0, ""))
+        self.assertIn("--ics_every", out)
+        self.assertIn("python scripts/train.py --flagfile=NAME.cfg", out)
+        self.assertNotIn("--pdb", out)
+
     def test_one_flag_for_each_field(self):
         for field in dataclasses.fields(TrainConfig):
             self.assertIn(field.name, flags.FLAGS)
@@ -284,8 +303,8 @@ class FromTheShellTest(tf.test.TestCase):
     def test_a_deterministic_run_is_repeated_to_the_bit_from_its_flagfile(self):
         first, second = (os.path.join(self.get_temp_dir(), name) for name in "ab")
         self._run(
-            "--flagfile=quickstart.cfg",
-            "--model=mlp",
+            "--flagfile=dln_none.cfg",
+            "--linear_depth=2",
             "--norm=noisy_batch_norm",
             "--batch_size=16",
             "--train_steps=6",
@@ -335,8 +354,9 @@ class FromTheShellTest(tf.test.TestCase):
         process = subprocess.Popen(
             [
                 sys.executable,
-                os.path.join(_SCRIPTS, "train.py"),
+                _TRAIN,
                 "--flagfile=dln_none.cfg",
+                "--linear_depth=2",
                 "--train_steps=10000000",
                 "--log_every=1",
                 "--eval_every=0",
@@ -358,15 +378,9 @@ class FromTheShellTest(tf.test.TestCase):
         out, err = process.communicate(timeout=60)
         return process.returncode, before + out, err
 
-    def test_help_lists_the_options_alone(self):
-        done = self._run("--help")
-        self.assertIn("--ics_every", done.stdout)
-        self.assertIn("python scripts/train.py --flagfile=NAME.cfg", done.stdout)
-        self.assertNotIn("--pdb", done.stdout)
-
     def _run(self, *arguments, status=0):
         done = subprocess.run(
-            [sys.executable, os.path.join(_SCRIPTS, "train.py"), *arguments],
+            [sys.executable, _TRAIN, *arguments],
             capture_output=True,
             text=True,
             cwd=_ROOT,

@@ -8,12 +8,17 @@ with the channels last; `channels_last` brings others into that form.
 import contextlib
 import dataclasses
 import functools
+import io
 import os
 import resource
+import runpy
+import sys
+from unittest import mock
 
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import app
 from absl import flags
 
 NUM_LOGICAL_CPUS = 2
@@ -35,6 +40,12 @@ def configure_logical_cpus():
 # TensorFlow takes this only before it starts. Under pytest all test modules are
 # imported before the first test runs, so this is early enough whatever the order.
 configure_logical_cpus()
+
+
+# absl defines them once in a process, in the name of whoever calls it: were that within
+# a flagsaver, they would be gone with its end.
+app.define_help_flags()
+_HELP_FLAGS = ("help", "helpshort", "helpfull", "helpxml")
 
 
 @functools.cache
@@ -380,7 +391,7 @@ def folder_contents(folder):
 def flags_of_its_own():
     """Takes the flags that scripts have defined away, and puts them back."""
     values = flags.FLAGS
-    absl = {
+    absl = set(_HELP_FLAGS) | {
         flag.name
         for module, defined in values.flags_by_module_dict().items()
         for flag in defined
@@ -396,6 +407,25 @@ def flags_of_its_own():
             delattr(values, name)
         for name, flag in others.items():
             values[name] = flag
+
+
+def run_script(path, *arguments):
+    """Exit status, stdout and stderr of a script, run in this process as `__main__`.
+
+    The folder of the script has to be in `sys.path`.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", [path, *arguments]),
+        flags_of_its_own(),
+    ):
+        try:
+            runpy.run_path(path, run_name="__main__")
+        except SystemExit as request:
+            return request.code or 0, out.getvalue(), err.getvalue()
+    raise AssertionError(f"{path} did not exit.")
 
 
 def one_layer_model(layer, input_shape, **options):

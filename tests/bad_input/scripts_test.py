@@ -4,10 +4,7 @@ The scripts run in this process, as `__main__`, with flags of their own.
 """
 
 import contextlib
-import io
 import os
-import runpy
-import subprocess
 import sys
 import tempfile
 from unittest import mock
@@ -224,7 +221,6 @@ class ScriptsTest(tf.test.TestCase, parameterized.TestCase):
             self.write(path, content)
         self.write("good/records.jsonl", _GOOD + _LAYERS)
         self.enter_context(contextlib.chdir(self.folder))
-        self.enter_context(testing_utils.flags_of_its_own())
         self.enter_context(
             mock.patch.object(builders, "build_dataset", lambda config: self.dataset)
         )
@@ -237,7 +233,8 @@ class ScriptsTest(tf.test.TestCase, parameterized.TestCase):
 
     def assert_refused(self, script, arguments, message):
         before = testing_utils.folder_contents(self.folder)
-        status, out, err = _run(script, arguments)
+        path = os.path.join(_SCRIPTS, script)
+        status, out, err = testing_utils.run_script(path, *arguments)
         self.assertEqual((status, out), (2, ""), err)
         (line,) = err.splitlines()
         self.assertStartsWith(line, f"{script}: error: ")
@@ -267,40 +264,6 @@ class ScriptsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(*_BENCHMARK)
     def test_benchmark(self, arguments, message):
         self.assert_refused("benchmark.py", arguments, message)
-
-
-class FromTheShellTest(tf.test.TestCase):
-    def test_nothing_beside_the_line(self):
-        folder = tempfile.mkdtemp(dir=self.get_temp_dir())
-        done = subprocess.run(
-            [
-                sys.executable,
-                os.path.join(_SCRIPTS, "train.py"),
-                "--dataset=shapes",
-                "--norm=batchnorm",
-            ],
-            capture_output=True,
-            text=True,
-            cwd=folder,
-        )
-        self.assertEqual((done.returncode, done.stdout), (2, ""))
-        self.assertRegex(
-            done.stderr, r"\Atrain.py: error: norm must be .*mean 'batch_norm'\?\n\Z"
-        )
-        self.assertEmpty(os.listdir(folder))
-
-
-def _run(script, arguments):
-    """Exit status, stdout and stderr of a script."""
-    out, err = io.StringIO(), io.StringIO()
-    path = os.path.join(_SCRIPTS, script)
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        with mock.patch.object(sys, "argv", [path, *arguments]):
-            try:
-                runpy.run_path(path, run_name="__main__")
-            except SystemExit as request:
-                return request.code, out.getvalue(), err.getvalue()
-    raise AssertionError(f"{script} did not exit.")
 
 
 if __name__ == "__main__":
