@@ -85,9 +85,9 @@ def _raised_by_us(error) -> bool:
     while frame.tb_next is not None:
         frame = frame.tb_next
     code = frame.tb_frame
-    folder = os.path.dirname(os.path.abspath(code.f_code.co_filename))
+    path = os.path.abspath(code.f_code.co_filename)
     package = code.f_globals.get("__name__", "").partition(".")[0]
-    return package in ("__main__", "tfbn") or folder == _SCRIPTS
+    return package in ("__main__", "tfbn") or path.startswith(_SCRIPTS + os.sep)
 
 
 # What Python says of a flag's value, and what it means.
