@@ -1,8 +1,8 @@
 """The records of an experiment in one small file, from which all else is made."""
 
 import gzip
-import math
 import os
+import zlib
 from collections.abc import Mapping
 from collections.abc import Sequence
 
@@ -59,8 +59,12 @@ def read(path: str, scale: str) -> Results:
                     continue
                 seeds = runs.setdefault(record.pop("label"), {})
                 seeds.setdefault(record.pop("seed"), []).append(record)
-    except (OSError, EOFError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} must be an archive of records. {error}") from error
+        if not about:
+            raise EOFError(f"it holds no record of kind {_ABOUT!r}")
+    except (OSError, EOFError, ValueError, KeyError, zlib.error) as error:
+        raise ValueError(
+            f"{path} must be an archive of records. {type(error).__name__}: {error}"
+        ) from error
     records = {label: list(seeds.values()) for label, seeds in runs.items()}
     return Results(scale, records, about)
 
@@ -78,6 +82,6 @@ def _shortened(value, left_out):
         return {k: _shortened(v, left_out) for k, v in kept.items()}
     if isinstance(value, list):
         return [_shortened(item, left_out) for item in value]
-    if isinstance(value, float) and math.isfinite(value):
+    if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}")
     return value

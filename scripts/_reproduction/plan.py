@@ -27,11 +27,6 @@ class Run(NamedTuple):
     config: TrainConfig
 
     @property
-    def name(self) -> str:
-        """Where it lies under the folder of all runs."""
-        return "/".join(self.config.run_dir.split(os.sep)[-2:])
-
-    @property
     def finished(self) -> bool:
         """Whether it is complete: the model is the last thing that a run writes."""
         return os.path.exists(

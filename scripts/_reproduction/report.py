@@ -38,6 +38,7 @@ class Report:
     def gather(self, name: str, planned: Sequence[Run]) -> None:
         """Puts the records of an experiment's finished runs into the folder."""
         about = {
+            "scale": self.scale,
             "date": datetime.date.today().isoformat(),
             "machine": environment.machine(),
             "versions": environment.versions(),
@@ -46,7 +47,7 @@ class Report:
 
     def draw(self, name: str, experiment: Experiment) -> list[str]:
         """Draws an experiment's figures; returns their paths."""
-        results = self._results(name)
+        results = self._results(name, experiment)
         figures = {
             f"{name}_{key}": draw(results) for key, draw in experiment.figures.items()
         }
@@ -54,7 +55,7 @@ class Report:
 
     def judge(self, name: str, experiment: Experiment) -> list[Judgement]:
         """The verdicts on an experiment's claims."""
-        results = self._results(name)
+        results = self._results(name, experiment)
         return [claims.judge(claim, results) for claim in experiment.claims]
 
     def write_page(
@@ -83,12 +84,23 @@ class Report:
 
     def _chapter(self, name, experiment, planned):
         figures = [f"figures/{name}_{key}.png" for key in experiment.figures]
-        about = environment.described(self._results(name).about)
+        about = environment.described(self._results(name, experiment).about)
         judgements = self.judge(name, experiment)
         return sections.Chapter(name, experiment, judgements, figures, planned, about)
 
-    def _results(self, name) -> Results:
-        return archive.read(self._records(name), self.scale)
+    def _results(self, name, experiment) -> Results:
+        path = self._records(name)
+        results = archive.read(path, self.scale)
+        scale = results.about.get("scale", self.scale)
+        labels = experiment.runs(self.scale)
+        missing = [label for label in labels if label not in results.records]
+        if scale != self.scale or missing:
+            found = scale if scale != self.scale else f"no run {missing[0]!r}"
+            raise ValueError(
+                f"{path} must hold the runs of {name} at scale {self.scale}. Received: "
+                f"{found}. Run it again, or remove the file."
+            )
+        return results
 
     def _records(self, name):
         return os.path.join(self.path, "records", f"{name}.jsonl.gz")

@@ -1,5 +1,6 @@
 """What a report says, in Markdown."""
 
+import math
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -76,7 +77,7 @@ def _overview(chapters, scale):
         title = chapter.experiment.title
         link = f"[{title}](#{_anchor(title)})"
         rows.append([link, chapter.experiment.source, *map(str, counts)])
-    table = _tables.table(["question", "paper", *_VERDICTS], rows)
+    table = _table(["question", "paper", *_VERDICTS], rows)
     return f"""# The papers, reproduced: scale {scale}
 
 {_OF_SCALE[scale]} Made by `python scripts/reproduce.py all --scale={scale}`; with
@@ -119,19 +120,24 @@ def _claims(chapter, scale):
         ]
         for judgement in chapter.judgements
     ]
-    return _tables.table(header, [[_cell(text) for text in row] for row in rows])
+    return _table(header, rows)
 
 
-def _cell(text):
-    return text.replace("|", "\\|")
+def _table(header, rows):
+    """A table whose texts may hold what divides cells."""
+    rows = [[text.replace("|", "\\|") for text in row] for row in rows]
+    return _tables.table(header, rows)
 
 
 def _numbers(measure, values):
     texts = [measure.text(value) for value in values]
     if len(set(texts)) == 1:
         return texts[0]
-    mean = measure.text(sum(values) / len(values))
-    return f"{mean} ({measure.text(min(values))} to {measure.text(max(values))})"
+    measured = [value for value in values if not math.isnan(value)]
+    mean = measure.text(sum(measured) / len(measured))
+    ends = f"{measure.text(min(measured))} to {measure.text(max(measured))}"
+    missing = len(values) - len(measured)
+    return f"{mean} ({ends}; {missing} not measured)" if missing else f"{mean} ({ends})"
 
 
 def _runs(chapter):

@@ -27,6 +27,10 @@ from tfbn.training import Trainer
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
+# Of a process that trains: held during a run; set when no other is to begin.
+_training = threading.Lock()
+_ending = threading.Event()
+
 
 class Outcome(NamedTuple):
     """How a run ended.
@@ -114,14 +118,30 @@ def _begin(stop):
 
 
 def _end_with_parent(stop):
+    """Waits for the end of the pool, or of its process; then ends the run and this."""
     parent = multiprocessing.parent_process()
     while parent.is_alive() and not stop.is_set():
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-    os.kill(os.getpid(), signal.SIGTERM)
+    _ending.set()
+    while not _training.acquire(timeout=_SECONDS_BETWEEN_LOOKS):
+        # No handler: it still builds the network, or it knows already, as from a signal
+        # to the whole group. Then a second one would end it without a checkpoint.
+        if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+            os.kill(os.getpid(), signal.SIGTERM)
+    _training.release()
+    parent.join()  # while it lives, it ends the pool itself
+    os._exit(1)
 
 
 def _train(run):
     """Trains a run in this process: `(seconds, error or None)`."""
+    with _training:
+        if _ending.is_set():  # the pool hands out some runs beforehand
+            raise SystemExit(128 + signal.SIGTERM)
+        return _trained(run)
+
+
+def _trained(run):
     begin, error = time.monotonic(), None
     os.makedirs(run.config.run_dir, exist_ok=True)
     with _output_to(os.path.join(run.config.run_dir, "log.txt")):

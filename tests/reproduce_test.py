@@ -1,0 +1,281 @@
+"""Tests of scripts/reproduce.py from outside, by its cheapest experiment.
+
+Most run the script's main in this process: a start from the shell costs seconds.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent import futures
+from unittest import mock
+
+import tensorflow as tf
+from absl.testing import parameterized
+
+from tests import testing_utils
+from tfbn.diagnostics import records
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_SCRIPTS = os.path.join(_ROOT, "scripts")
+sys.path.insert(0, _SCRIPTS)
+
+from _reproduction import workers  # noqa: E402
+
+_REPRODUCE = os.path.join(_SCRIPTS, "reproduce.py")
+_NAME = "ioffe_2015_fig1_sigmoid"
+_SECONDS = 120.0  # far more than anything takes
+
+
+def _arguments(out):
+    return _NAME, "--scale=smoke", "--jobs=1", f"--out={out}"
+
+
+class WrongInputTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.out = os.path.join(self.get_temp_dir(), "out")
+
+    @parameterized.named_parameters(
+        (
+            "nothing",
+            (),
+            "Say what to reproduce: some of all, santurkar, ioffe_2017, .*",
+        ),
+        (
+            "name",
+            ("santurka",),
+            "What to reproduce must be some of all, .* Received: 'santurka'. "
+            "Did you mean 'santurkar'.*",
+        ),
+        (
+            "experiment",
+            ("all", "ioffe_2015_fig1_sigmod"),
+            f".* Received: 'ioffe_2015_fig1_sigmod'. Did you mean '{_NAME}'.*",
+        ),
+        (
+            "scale",
+            ("all", "--scale=large"),
+            ".*--scale=large.* <smoke\\|cpu\\|paper>.*",
+        ),
+        ("jobs", ("all", "--jobs=0"), "flag --jobs=0: 0 is not a positive integer"),
+        ("flag", ("all", "--data=x"), "Unknown command line flag 'data'.*"),
+        ("no_records", (_NAME, "--notrain"), "There are no records to draw: .*"),
+    )
+    def test_is_one_line(self, arguments, pattern):
+        status, out, err = _reproduce(f"--out={self.out}", *arguments)
+        self.assertEqual((status, out), (2, ""))
+        self.assertRegex(err, rf"\Areproduce.py: error: {pattern}\n\Z")
+        self.assertFalse(os.path.exists(self.out))
+
+    def test_list(self):
+        status, out, err = _reproduce("--list", "--scale=paper", f"--out={self.out}")
+        self.assertEqual((status, err), (0, ""))
+        head, _, *rows = [line.split("|") for line in out.splitlines()]
+        self.assertEqual(head[-2].strip(), "runs (paper)")
+        listed = {row[1].strip(): row[-2].strip() for row in rows}
+        self.assertLen(listed, 8)
+        self.assertEqual(listed[_NAME], "0 of 6")
+        _, out, _ = _reproduce("--list", "ioffe_2015", f"--out={self.out}")
+        self.assertLen(out.splitlines(), 2 + 2)
+        self.assertFalse(os.path.exists(self.out))
+
+
+class FromTheShellTest(tf.test.TestCase):
+    """The processes are started at the same time: a start is what takes long."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        folder = tempfile.mkdtemp()
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        endings = {"sigterm": _terminate, "ctrl_c": _interrupt, "kill": _kill}
+        scripts = {name: _Script(os.path.join(folder, name)) for name in endings}
+        for script in scripts.values():
+            cls.addClassCleanup(script.process.kill)
+        with futures.ThreadPoolExecutor() as threads:
+            ended = {
+                name: threads.submit(ending, scripts[name])
+                for name, ending in endings.items()
+            }
+        cls.ended = {name: future.result() for name, future in ended.items()}
+        cls.out = scripts["sigterm"].out
+
+    def test_killed_ends_the_processes_that_train(self):
+        status, children = self.ended["kill"]
+        self.assertEqual(status, -signal.SIGKILL)
+        self.assertNotEmpty(children)
+        deadline = time.monotonic() + _SECONDS
+        while any(map(_is_alive, children)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self.assertFalse(any(map(_is_alive, children)))
+
+    def test_ctrl_c(self):
+        status, _, err = self.ended["ctrl_c"]
+        self.assertEqual((status, err), (130, "reproduce.py: interrupted\n"))
+
+    def test_sigterm_then_the_rest_then_nothing_then_all_again(self):
+        out = self.out
+        status, told, err = self.ended["sigterm"]
+        self.assertEqual((status, err), (143, ""))
+        head, first = told.splitlines()
+        self.assertRegex(head, f"^2 runs, 2 of them to train, 1 at a .* {out}$")
+        self.assertRegex(first, r"^\[1/2, \d+ min\] none, seed 0: \d+ s$")
+        with self.subTest("the rest"):
+            status, told, err = _reproduce(*_arguments(out))
+            self.assertEqual((status, err), (0, ""), told)
+            head, trained, *about = told.splitlines()
+            self.assertStartsWith(head, "2 runs, 1 of them to train, ")
+            self.assertRegex(trained, r"^\[1/1, \d+ min\] batch_norm, seed 0: \d+ s$")
+            self._check_told(about)
+        with self.subTest("records"):
+            self._check_records()
+        place = about[-1].strip()
+        page = _read(place)
+        with self.subTest("nothing"):
+            with mock.patch.object(workers, "_trained", side_effect=AssertionError):
+                status, told, err = _reproduce(*_arguments(out))
+            self.assertEqual((status, err), (0, ""))
+            self.assertStartsWith(told, "2 runs, 0 of them to train, ")
+            self.assertEqual(told.splitlines()[1:], about)
+            self.assertEqual(_read(place), page)
+        with self.subTest("only drawn"):
+            os.remove(place)
+            status, told, err = _reproduce(*_arguments(out), "--notrain")
+            self.assertEqual((status, err, told.splitlines()), (0, "", about))
+            self.assertEqual(_read(place), page)
+        with self.subTest("list"):
+            self.assertRegex(_reproduce("--list", *_arguments(out))[1], r"\| 2 of 2 ")
+        with self.subTest("all again"):
+            self._check_rerun()
+
+    def _check_told(self, told):
+        self.assertEqual(told[0], f"{_NAME}: 3 not decided at this scale")
+        self.assertLen(told, 4)
+        report = os.path.join(self.out, "report")
+        figures = [
+            f"figures/{_NAME}_{key}.png" for key in ("accuracies", "percentiles")
+        ]
+        expected = [os.path.join(report, name) for name in (*figures, "README.md")]
+        self.assertEqual([line.strip() for line in told[1:]], expected)
+        for path in expected:
+            self.assertGreater(os.path.getsize(path), 1000)
+
+    def _check_records(self):
+        """Every step of both runs is recorded, as if nothing had happened."""
+        for folder in _run_dirs(self.out):
+            steps = {
+                kind: [r["step"] for r in records.read_records(folder, kind)]
+                for kind in ("train", "activations", "eval")
+            }
+            self.assertEqual(steps["train"], [20])
+            self.assertEqual(steps["activations"], [0, 5, 10, 15])
+            self.assertEqual(steps["eval"], [20])
+
+    def _check_rerun(self):
+        out = self.out
+        for error, status, line in (
+            (
+                RuntimeError("lost"),
+                1,
+                r"failed: none, seed 0 \(.*/seed0\): Run.*: lost",
+            ),
+            (ValueError("wrong"), 2, "reproduce.py: error: wrong"),
+        ):
+            asked = []
+
+            def train(runs, *, jobs, asked=asked, error=error):
+                asked += [run.label for run in runs]
+                yield workers.Outcome(runs[0], 1.0, error)
+
+            with mock.patch.object(workers, "train", train):
+                ending = _reproduce(*_arguments(out), "--rerun")
+            self.assertEqual(asked, ["none", "batch_norm"])
+            self.assertEqual(ending[0], status)
+            self.assertRegex(ending[2], rf"\A{line}\n\Z")
+            self.assertEqual(_run_dirs(out), [])
+
+
+class _Script:
+    """The script, started with processes in a group of their own."""
+
+    def __init__(self, out):
+        self.out = out
+        self.process = subprocess.Popen(
+            [sys.executable, _REPRODUCE, *_arguments(out)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=_ROOT,
+            start_new_session=True,
+            # A shell starts background jobs, and so this test's, with SIGINT ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+
+    def wait_for_a_run(self):
+        """Waits until a process has begun to train."""
+        deadline = time.monotonic() + _SECONDS
+        while not _run_dirs(self.out) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def ended(self, before=""):
+        """Exit status, stdout, stderr; `before` is what was read of stdout."""
+        out, err = self.process.communicate(timeout=_SECONDS)
+        return self.process.returncode, before + out, err
+
+
+def _terminate(script):
+    """What timeout does, once the first run has ended: all processes get SIGTERM."""
+    lines = script.process.stdout.readline() + script.process.stdout.readline()
+    os.killpg(script.process.pid, signal.SIGTERM)
+    return script.ended(lines)
+
+
+def _interrupt(script):
+    """What Ctrl-C in a terminal does: all processes get SIGINT."""
+    script.wait_for_a_run()
+    os.killpg(script.process.pid, signal.SIGINT)
+    return script.ended()
+
+
+def _kill(script):
+    """Kills the script alone: the status, and what processes it leaves behind."""
+    script.wait_for_a_run()
+    pid = script.process.pid
+    children = _read(f"/proc/{pid}/task/{pid}/children").split()
+    script.process.kill()
+    script.process.wait()
+    for pipe in (script.process.stdout, script.process.stderr):
+        pipe.close()
+    return script.process.returncode, [int(child) for child in children]
+
+
+def _reproduce(*arguments):
+    with contextlib.ExitStack() as stack:
+        handler = signal.getsignal(signal.SIGTERM)
+        stack.callback(signal.signal, signal.SIGTERM, handler)
+        return testing_utils.run_script(_REPRODUCE, *arguments)
+
+
+def _run_dirs(out):
+    return sorted(tf.io.gfile.glob(os.path.join(out, "runs", "*", "seed*")))
+
+
+def _is_alive(pid):
+    try:
+        return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+if __name__ == "__main__":
+    tf.test.main()

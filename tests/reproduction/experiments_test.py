@@ -1,0 +1,123 @@
+"""Tests of the experiments on made-up records: nothing is trained."""
+
+import math
+import os
+import sys
+
+import tensorflow as tf
+from absl.testing import parameterized
+
+from tests.reproduction import made_up
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(_ROOT, "scripts"))
+
+from _reproduction import claims  # noqa: E402
+from _reproduction import experiments  # noqa: E402
+from _reproduction import plan  # noqa: E402
+from _reproduction import sections  # noqa: E402
+from _reproduction.experiment import PAPERS  # noqa: E402
+from _reproduction.experiment import SCALES  # noqa: E402
+from _reproduction.experiment import SEEDS  # noqa: E402
+
+_ALL = experiments.load()
+_EACH = tuple((name, name) for name in _ALL)
+_EACH_AT_EACH_SCALE = tuple(
+    (f"{name}_{scale}", name, scale) for name in _ALL for scale in SCALES
+)
+
+
+class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
+    def test_all_are_found_in_the_order_of_the_papers(self):
+        folder = os.path.join(_ROOT, "scripts", "_reproduction", "experiments")
+        files = {f[:-3] for f in os.listdir(folder) if f.endswith(".py")}
+        self.assertCountEqual(_ALL, files - {"__init__"})
+        papers = [experiment.paper for experiment in _ALL.values()]
+        self.assertEqual(list(dict.fromkeys(papers)), list(PAPERS))
+        self.assertEqual(papers, sorted(papers, key=list(PAPERS).index))
+
+    def test_headings_have_anchors_of_their_own(self):
+        titles = [experiment.title for experiment in _ALL.values()]
+        self.assertLen(set(titles), len(titles))
+
+    @parameterized.named_parameters(*_EACH)
+    def test_name_and_texts(self, name):
+        experiment = _ALL[name]
+        self.assertStartsWith(name, f"{experiment.paper}_")
+        texts = [claim.text for claim in experiment.claims]
+        self.assertLen(set(texts), len(texts))
+        for claim in experiment.claims:
+            self.assertTrue(claim.paper)
+            self.assertNotEmpty(claim.scales)
+            self.assertContainsSubset(claim.scales, SCALES)
+
+    @parameterized.named_parameters(*_EACH_AT_EACH_SCALE)
+    def test_claims_are_of_runs(self, name, scale):
+        runs = _ALL[name].runs(scale)
+        for claim in _ALL[name].claims:
+            for side in claim.sides:
+                if isinstance(side, claims.Side):
+                    self.assertIn(side.label, runs)
+                elif scale == "smoke":
+                    self.assertNotEmpty(set(side.points) & set(runs))
+                else:
+                    self.assertContainsSubset(side.points, runs)
+
+    @parameterized.named_parameters(*_EACH_AT_EACH_SCALE)
+    def test_claims_have_a_number_a_seed(self, name, scale):
+        results = made_up.results(_ALL[name], scale)
+        for claim in _ALL[name].claims:
+            judgement = claims.judge(claim, results)
+            for values in judgement.values:
+                self.assertLen(values, SEEDS[scale], claim.text)
+                self.assertTrue(all(map(math.isfinite, values)), claim.text)
+            if scale not in claim.scales:
+                self.assertEqual(judgement.verdict, claims.NOT_DECIDED)
+
+    @parameterized.named_parameters(*_EACH)
+    def test_diverged_runs_are_judged_and_told_in_words(self, name):
+        results = made_up.results(_ALL[name], "cpu", diverges=True)
+        for claim in _ALL[name].claims:
+            told = sections.ours(claims.judge(claim, results))
+            self.assertNotRegex(told, r"\b(nan|inf)\b")
+
+    @parameterized.named_parameters(*_EACH)
+    def test_figures(self, name):
+        for options in ({"scale": "smoke"}, {"scale": "cpu", "diverges": True}):
+            results = made_up.results(_ALL[name], **options)
+            for key, draw in _ALL[name].figures.items():
+                panels = [axis for axis in draw(results).axes if axis.axison]
+                self.assertNotEmpty(panels)
+                for axis in panels:
+                    texts = [text.get_text() for text in axis.texts]
+                    self.assertNotIn("nothing was recorded", texts, key)
+
+    @parameterized.parameters("smoke", "cpu", "paper")
+    def test_runs_that_experiments_share(self, scale):
+        folders = {
+            name: {run.config.run_dir: run.label for run in _runs(name, scale)}
+            for name in _ALL
+        }
+        landscape = set(folders["santurkar_fig4_landscape"])
+        self.assertLen(landscape, 4 * SEEDS[scale])
+        for name, num_others in (
+            ("santurkar_fig2_noise", 8),
+            ("santurkar_fig3_covariate_shift", 4),
+            ("santurkar_fig5_lp_norms", 6),
+        ):
+            self.assertContainsSubset(landscape, folders[name])
+            self.assertLen(folders[name], len(landscape) + num_others * SEEDS[scale])
+
+    @parameterized.named_parameters(*_EACH)
+    def test_smoke_is_quick_and_needs_no_data(self, name):
+        for run in _runs(name, "smoke"):
+            self.assertIn(run.config.dataset, ("shapes", "gaussian"))
+            self.assertLessEqual(run.config.train_steps, 20)
+
+
+def _runs(name, scale):
+    return plan.runs(_ALL[name], scale, out="out", data_dir="")
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,115 @@
+"""Records of runs that nobody trained, and results that claims are tried on."""
+
+import os
+import sys
+
+import numpy as np
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(_ROOT, "scripts"))
+
+from _reproduction import plan  # noqa: E402
+from _reproduction.results import Results  # noqa: E402
+
+_POINTS = 10  # records of each kind
+
+
+def results(experiment, scale, **options):
+    """`Results` of all runs of an experiment; `options` as of `records`."""
+    runs = {}
+    for run in plan.runs(experiment, scale, out="out", data_dir=""):
+        runs.setdefault(run.label, []).append(records(run.config, **options))
+    return Results(scale, runs)
+
+
+def records(config, *, diverges=False):
+    """Records of all kinds that a run of this `TrainConfig` writes.
+
+    It trains better the further it is; with `diverges` no number of its second half is
+    finite.
+    """
+    rng = np.random.default_rng([config.seed, len(config.norm)])
+    steps = {config.train_steps * i // _POINTS for i in range(1, _POINTS + 1)}
+    made = []
+    for step in sorted(steps):
+        progress = step / config.train_steps
+        size = np.exp(0.1 * rng.normal())
+        if diverges and progress > 0.5:
+            size = np.nan
+        for kind, values in _values(config, progress, size).items():
+            made.append({"step": step, "kind": kind, **values})
+    return made
+
+
+def _values(config, progress, size):
+    """Kind of record -> its values."""
+    made = {"train": _fit(progress, size), "eval": _fit(0.9 * progress, size)}
+    if config.norm == "batch_renorm":
+        made["train"] |= {"rmax": 1.0 + 2.0 * progress, "dmax": 5.0 * progress}
+    if config.eval_in_training_mode:
+        made["eval_training_mode"] = _fit(0.95 * progress, size)
+    of_layer = {"ics": _shift, "activations": _moments, "replication": _replication}
+    for kind, of in of_layer.items():
+        if getattr(config, f"{kind}_every"):
+            entries = [of(progress, size * (1 + i)) for i in range(_depth(config))]
+            layers = [
+                {"name": f"dense{i}", **entry}
+                for i, entry in enumerate(entries, start=1)
+            ]
+            made[kind] = {"layers": layers}
+    if config.landscape_every:
+        made["landscape"] = _landscape(size, config.learning_rate)
+    return made
+
+
+def _depth(config):
+    """The number of layers with weights."""
+    if config.model == "vgg":
+        return {"A": 9, "D": 14}.get(config.vgg_depth, 11)
+    return config.linear_depth if config.model == "deep_linear" else 4
+
+
+def _fit(progress, size):
+    return {
+        "loss": 2.3 * np.exp(-2.0 * progress) * size,
+        "accuracy": 0.1 if np.isnan(size) else 0.1 + 0.8 * progress,
+    }
+
+
+def _shift(progress, size):
+    return {"distance": size, "cosine": 0.9 - 0.5 * progress * size / (1 + size)}
+
+
+def _moments(progress, size):
+    edges = np.linspace(-3, 3, 9) * size + progress
+    return {
+        "mean": progress * size,
+        "variance": size**2,
+        "mean_change": 0.01 * size,
+        "mean_drift": progress * size,
+        "percentiles": [progress - size, progress, progress + size],
+        "histogram": {
+            "edges": edges.tolist(),
+            "counts": [0, 1, 4, 9, 8, 5, 1, 1],
+        },
+    }
+
+
+def _replication(progress, size):
+    names = ("distance", "distance_faulty", "gradient_sum", "gradient_change")
+    values = {name: size * (i + 1) for i, name in enumerate(names)}
+    return values | {"cosine": 0.7 + 0.2 * progress, "cosine_faulty": -0.05 * size}
+
+
+def _landscape(size, learning_rate):
+    sizes = np.geomspace(0.5, 4.0, 4) * learning_rate
+    return {
+        "learning_rate": learning_rate,
+        "loss": size,
+        "gradient_norm": size,
+        "step_sizes": sizes.tolist(),
+        "losses": (size * (1.0 + sizes)).tolist(),
+        "gradient_distances": (size * sizes).tolist(),
+        "beta": 2.0 * size / learning_rate,
+        "local_linearity": size,
+    }

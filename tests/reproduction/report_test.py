@@ -1,0 +1,274 @@
+"""Tests of a report's page, figures and records."""
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+from unittest import mock
+
+import tensorflow as tf
+from absl.testing import parameterized
+from matplotlib.figure import Figure
+
+from tests.reproduction import made_up
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(_ROOT, "scripts"))
+
+from _benchmark import environment  # noqa: E402
+from _reproduction import claims  # noqa: E402
+from _reproduction import experiments  # noqa: E402
+from _reproduction import plan  # noqa: E402
+from _reproduction import sections  # noqa: E402
+from _reproduction.experiment import Experiment  # noqa: E402
+from _reproduction.measures import Measure  # noqa: E402
+from _reproduction.report import Report  # noqa: E402
+from _reproduction.results import Results  # noqa: E402
+
+from tfbn.diagnostics.records import RecordWriter  # noqa: E402
+
+_LOSS = Measure("|loss|", lambda records: records[-1]["loss"], "{:.2f}")
+_FRESH = Measure("first loss", lambda records: records[0]["loss"], "{:.1f}")
+_NORMS = ("none", "batch_norm")
+
+
+def _figure(results):
+    figure = Figure()
+    for label, seeds in results.records.items():
+        figure.subplots().plot([seed[-1]["loss"] for seed in seeds], label=label)
+    return figure
+
+
+_TINY = Experiment(
+    paper="santurkar",
+    title="Is it a loss? (No, two.)",
+    source="Somewhere | sec. 1",
+    setting="\nSome words.\n",
+    runs=lambda scale: {
+        norm: {"model": "mlp", "dataset": "shapes", "train_steps": 30, "norm": norm}
+        for norm in _NORMS
+    },
+    figures={"losses": _figure, "others": _figure},
+    claims=(
+        claims.larger("|a| > |b|", "2 | 1", _LOSS, "none", than="batch_norm"),
+        claims.larger("|a| < |b|", "2 | 1", _LOSS, "batch_norm", than="none"),
+        claims.between("It is small", "so", _FRESH, "none", high=0.0, scales=()),
+    ),
+)
+
+
+class OursTest(tf.test.TestCase, parameterized.TestCase):
+    def _judged(self, claim, **losses):
+        runs = {
+            label: [[{"step": 1, "kind": "train", "loss": v}] for v in values]
+            for label, values in losses.items()
+        }
+        return claims.judge(claim, Results("cpu", runs))
+
+    def _told(self, a, b=(1.0, 1.0, 1.0)):
+        claim = claims.larger("", "", _LOSS, "a", than="b")
+        return sections.ours(self._judged(claim, a=a, b=b))
+
+    @parameterized.parameters(
+        ((1.0, 2.0, 6.0), "3.00 (1.00 to 6.00)"),
+        ((2.0, 2.001, 2.0), "2.00"),
+        ((float("inf"),) * 3, "not finite"),
+        ((1.0, float("inf"), 2.0), "not finite (1.00 to not finite)"),
+        ((float("nan"),) * 3, "not measured"),
+        ((float("nan"), 1.0, 2.0), "1.50 (1.00 to 2.00; 1 not measured)"),
+        ((2.0, 1.0, float("nan")), "1.50 (1.00 to 2.00; 1 not measured)"),
+    )
+    def test_mean_and_range(self, values, expected):
+        self.assertEqual(self._told(values), f"|loss|. a: {expected}; b: 1.00")
+
+    def test_sides_of_different_measures(self):
+        sides = claims.Side("a", _LOSS), claims.Side("a", _FRESH)
+        claim = claims.exceeds("", "", sides[0], than=sides[1])
+        self.assertEqual(
+            sections.ours(self._judged(claim, a=(2.0, 2.0, 2.0))),
+            "|loss|, a: 2.00; first loss, a: 2.0",
+        )
+
+
+class ReportTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = tempfile.mkdtemp(dir=self.get_temp_dir())
+        self.report = Report(os.path.join(self.folder, "report"), "cpu")
+        self.planned = {"tiny": plan.runs(_TINY, "cpu", out=self.folder, data_dir="")}
+        for run in self.planned["tiny"]:
+            offset = run.config.seed + 5.0 * (run.label == "none")
+            with RecordWriter(run.config.run_dir) as writer:
+                for step in (10, 20, 30):
+                    writer.write("train", step, loss=offset + step)
+
+    def _write(self, report=None, experiment=_TINY):
+        report = report or self.report
+        paths = report.draw("tiny", experiment)
+        page = report.write_page({"tiny": experiment}, self.planned)
+        with open(page, encoding="utf-8") as file:
+            return paths, file.read()
+
+    def test_page(self):
+        self.report.gather("tiny", self.planned["tiny"])
+        _, page = self._write()
+        command = "`scripts/reproduce.py tiny --scale=cpu`"
+        rows = [_cells(line) for line in page.splitlines() if command in line]
+        sides = "none: 36.00 (35.00 to 37.00)", "batch_norm: 31.00 (30.00 to 32.00)"
+        numbers = [
+            r"\|loss\|. " + "; ".join(sides),
+            r"\|loss\|. " + "; ".join(reversed(sides)),
+            "first loss. none: 16.0 (15.0 to 17.0)",
+        ]
+        verdicts = ("holds", "does not hold", "not decided at this scale")
+        texts = (r"\|a\| > \|b\|", r"\|a\| < \|b\|", "It is small")
+        self.assertEqual(
+            rows,
+            [
+                [text, paper, number, "3", f"**{verdict}**", command]
+                for text, paper, number, verdict in zip(
+                    texts, (r"2 \| 1", r"2 \| 1", "so"), numbers, verdicts, strict=True
+                )
+            ],
+        )
+        self.assertIn("## Is it a loss? (No, two.)\n\n`tiny`: Somewhere", page)
+        self.assertIn("\n\nSome words.\n\n", page)
+        self.assertIn(environment.machine()["platform"], page)
+        for run in self.planned["tiny"][::3]:
+            self.assertEqual(page.count(f"- {run.label}: `{run.command()}`\n"), 1)
+
+    def test_overview(self):
+        self.report.gather("tiny", self.planned["tiny"])
+        _, page = self._write()
+        (row,) = (line for line in page.splitlines() if line.startswith("| [Is it"))
+        self.assertEqual(_cells(row)[2:], ["1", "1", "1"])
+        self.assertIn("1 case of 20", " ".join(page.split()))  # see claims_test
+        self.assertIn("Every run has 3 seed(s).", page)
+
+    def test_all_tables_have_the_cells_of_their_heads(self):
+        self.report.gather("tiny", self.planned["tiny"])
+        _, page = self._write()
+        blocks = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
+        self.assertLen(blocks, 2)
+        for block in blocks:
+            self.assertLen({len(_cells(line)) for line in block.splitlines()}, 1)
+
+    def test_links_lead_somewhere(self):
+        self.report.gather("tiny", self.planned["tiny"])
+        paths, page = self._write()
+        links = re.findall(r"!\[.*?\]\((.*?)\)", page)
+        self.assertEqual(links, ["figures/tiny_losses.png", "figures/tiny_others.png"])
+        places = [os.path.join(self.report.path, link) for link in links]
+        self.assertCountEqual(places, paths)
+        for place in places:
+            self.assertGreater(os.path.getsize(place), 1000)
+
+    def test_made_again_from_its_records(self):
+        self.report.gather("tiny", self.planned["tiny"])
+        _, page = self._write()
+        other = Report(os.path.join(self.folder, "other"), "cpu")
+        shutil.copytree(
+            *(os.path.join(r.path, "records") for r in (self.report, other))
+        )
+        for run in self.planned["tiny"]:
+            shutil.rmtree(run.config.run_dir)
+        paths, page_again = self._write(other)
+        self.assertEqual(page, page_again)
+        for path in paths:
+            first = os.path.join(self.report.path, os.path.relpath(path, other.path))
+            with open(path, "rb") as one, open(first, "rb") as two:
+                self.assertEqual(one.read(), two.read())
+
+    def test_chapters_are_those_that_there_are_records_of(self):
+        everything = {"tiny": _TINY, "another": _TINY}
+        page = self.report.write_page(everything, self.planned)
+        with open(page, encoding="utf-8") as file:
+            self.assertNotIn("\n## ", file.read())
+        self.report.gather("tiny", self.planned["tiny"])
+        page = self.report.write_page(everything, self.planned)
+        with open(page, encoding="utf-8") as file:
+            self.assertEqual(file.read().count("\n## "), 1)
+
+    def test_records_of_another_scale(self):
+        self.report.gather("tiny", self.planned["tiny"])
+        other = Report(self.report.path, "paper")
+        with self.assertRaisesRegex(ValueError, "tiny at scale paper. Received: cpu"):
+            other.judge("tiny", _TINY)
+
+    def test_records_without_a_run(self):
+        self.report.gather("tiny", self.planned["tiny"][:3])
+        for call in (
+            lambda: self.report.draw("tiny", _TINY),
+            lambda: self.report.judge("tiny", _TINY),
+            lambda: self._write(),
+        ):
+            with self.assertRaisesRegex(ValueError, "Received: no run 'batch_norm'"):
+                call()
+
+    def test_no_records(self):
+        with self.assertRaisesRegex(ValueError, "There are no records to draw"):
+            self.report.draw("tiny", _TINY)
+
+
+class AnchorsTest(tf.test.TestCase):
+    def test_of_all_experiments(self):
+        everything = experiments.load()
+        chapters = [
+            sections.Chapter(name, experiment, [], [], [], "")
+            for name, experiment in everything.items()
+        ]
+        page = sections.page(chapters, "smoke")
+        links = re.findall(r"\(#(.*?)\)", page)
+        headings = re.findall("^## (.*)$", page, re.MULTILINE)
+        self.assertLen(headings, len(everything))
+        self.assertEqual(links, [_anchor(heading) for heading in headings])
+
+    def test_of_hard_cases(self):
+        for title, expected in (
+            ("Is it: a-b, c_d?", "is-it-a-b-c_d"),
+            ("G & G' - both", "g--g---both"),
+            ("Ünïcode 2.0", "ünïcode-20"),
+        ):
+            experiment = mock.Mock(title=title, source="", setting="")
+            chapter = sections.Chapter("name", experiment, [], [], [], "")
+            self.assertIn(f"](#{expected})", sections.page([chapter], "smoke"))
+            self.assertEqual(_anchor(title), expected)
+
+
+class AllExperimentsTest(tf.test.TestCase):
+    def test_each_claim_is_on_the_page_once(self):
+        chapters = []
+        for name, experiment in experiments.load().items():
+            results = made_up.results(experiment, "cpu")
+            judged = [claims.judge(claim, results) for claim in experiment.claims]
+            planned = plan.runs(experiment, "cpu", out="out", data_dir="")
+            chapters.append(sections.Chapter(name, experiment, judged, [], planned, ""))
+        page = sections.page(chapters, "cpu")
+        rows = [_cells(line) for line in page.splitlines() if line.startswith("| ")]
+        rows = [row for row in rows if row[-1].startswith("`scripts/reproduce.py")]
+        expected = [
+            (
+                claim.text.replace("|", "\\|"),
+                f"`scripts/reproduce.py {c.name} --scale=cpu`",
+            )
+            for c in chapters
+            for claim in c.experiment.claims
+        ]
+        self.assertEqual([(row[0], row[-1]) for row in rows], expected)
+        self.assertEqual({len(row) for row in rows}, {6})
+        self.assertEqual({row[3] for row in rows}, {"3"})
+
+
+def _cells(line):
+    """The cells of a row of a table; a pipe behind a backslash divides nothing."""
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def _anchor(heading):
+    """GitHub's rule: small letters, no punctuation but - and _, - for a space."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+if __name__ == "__main__":
+    tf.test.main()
