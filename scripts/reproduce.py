@@ -68,27 +68,32 @@ _TRAIN = flags.DEFINE_bool(
 
 def main(argv):
     """Trains what is missing, then draws and judges, experiment by experiment."""
-    everything = experiments_lib.load()
-    planned = {name: _planned(e) for name, e in everything.items()}
-    chosen = _chosen(argv[1:], everything)
+    studies = _studies()
+    chosen = _chosen(argv[1:], studies)
     if _LIST.value:
-        print(_listed(chosen, planned))
+        print(_listed(chosen))
         return 0
     report = Report(_REPORT.value or os.path.join(_out(), "report"), _SCALE.value)
     if not _TRAIN.value:
-        for name in chosen:
-            _write(report, name, everything, planned)
+        _draw_again(chosen, studies, report)
         return 0
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    failures = _train(chosen, everything, planned, report)
+    failures = _train(chosen, studies, report)
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
     return 1 if failures else 0
 
 
-def _chosen(names, everything):
-    """The names of the experiments that the arguments name; of all with --list."""
-    known = ["all", *PAPERS, *everything]
+def _studies():
+    """All experiments at the scale."""
+    where = {"out": _out(), "data_dir": _DATA_DIR.value}
+    everything = experiments_lib.load()
+    return [plan.study(*item, _SCALE.value, **where) for item in everything.items()]
+
+
+def _chosen(names, studies):
+    """The studies that the arguments name; all with --list."""
+    known = ["all", *PAPERS, *(study.name for study in studies)]
     if not names and not _LIST.value:
         raise ValueError(f"Say what to reproduce: some of {', '.join(known)}.")
     for name in names:
@@ -97,15 +102,8 @@ def _chosen(names, everything):
                 f"What to reproduce must be some of {', '.join(known)}. Received: "
                 f"{name!r}.{validation.suggestion(name, known)}"
             )
-    return [
-        name
-        for name, experiment in everything.items()
-        if not {"all", experiment.paper, name}.isdisjoint(names or ["all"])
-    ]
-
-
-def _planned(experiment):
-    return plan.runs(experiment, _SCALE.value, out=_out(), data_dir=_DATA_DIR.value)
+    names = set(names or ["all"])
+    return [s for s in studies if names & {"all", s.experiment.paper, s.name}]
 
 
 def _out():
@@ -117,21 +115,36 @@ def _jobs():
     return _JOBS.value or (1 if accelerator else min(8, os.cpu_count() or 1))
 
 
-def _listed(chosen, planned):
-    """A table of experiments."""
-    everything = experiments_lib.load()
-    rows = []
-    for name in chosen:
-        finished = sum(run.finished for run in planned[name])
-        done = f"{finished} of {len(planned[name])}"
-        rows.append([name, everything[name].source, everything[name].title, done])
+def _listed(studies):
+    """A table of studies."""
     header = ["experiment", "source", "question", f"runs ({_SCALE.value})"]
+    rows = [
+        [
+            study.name,
+            study.experiment.source,
+            study.experiment.title,
+            f"{study.num_finished} of {len(study.runs)}",
+        ]
+        for study in studies
+    ]
     return _tables.table(header, rows)
 
 
-def _train(chosen, everything, planned, report):
+def _draw_again(chosen, studies, report):
+    """Writes those that there are records of."""
+    there = [study for study in chosen if report.has(study)]
+    if not there:
+        raise ValueError(
+            f"--notrain needs records of {chosen[0].name}, or of others, in "
+            f"{report.path}. There are none. Train first, or choose another --report."
+        )
+    for study in there:
+        _write(study, studies, report)
+
+
+def _train(chosen, studies, report):
     """Trains what is missing and writes what is complete; what failed, as lines."""
-    runs = plan.distinct(run for name in chosen for run in planned[name])
+    runs = plan.distinct(run for study in chosen for run in study.runs)
     if _RERUN.value:
         plan.remove(runs)
     missing = [run for run in runs if not run.finished]
@@ -140,48 +153,50 @@ def _train(chosen, everything, planned, report):
         f"{os.path.abspath(_out())}",
         flush=True,
     )
-    waiting = _write_complete(chosen, everything, planned, report)
+    waiting = _write_complete(chosen, studies, report)
     failures, begin = [], time.monotonic()
     with contextlib.closing(workers.train(missing, jobs=_jobs())) as outcomes:
         for count, outcome in enumerate(outcomes, start=1):
             if isinstance(outcome.error, (ValueError, OSError)):
                 raise outcome.error  # what is wrong for one is wrong for the others
-            failures += [_told(outcome, count, len(missing), begin)]
-            waiting = _write_complete(waiting, everything, planned, report)
-    return [failure for failure in failures if failure]
+            minutes = (time.monotonic() - begin) / 60
+            place = f"[{count}/{len(missing)}, {minutes:.0f} min]"
+            failures += _told(outcome, place)
+            waiting = _write_complete(waiting, studies, report)
+    return failures
 
 
-def _told(outcome, count, number, begin):
-    """Prints how a run ended; returns the failure, if it is one."""
-    run, minutes = outcome.run, (time.monotonic() - begin) / 60
+def _told(outcome, place):
+    """Prints how a run ended; returns the failure in a list, if it is one."""
+    run, error = outcome.run, outcome.error
     what = f"{run.label}, seed {run.config.seed}"
-    ending = f"{type(outcome.error).__name__}: {outcome.error}"
-    told = ending if outcome.error else f"{outcome.seconds:.0f} s"
-    print(f"[{count}/{number}, {minutes:.0f} min] {what}: {told}", flush=True)
-    return f"{what} ({run.config.run_dir}): {ending}" if outcome.error else None
+    if error is None:
+        print(f"{place} {what}: {outcome.seconds:.0f} s", flush=True)
+        return []
+    ending = f"{type(error).__name__}: {error}"
+    print(f"{place} {what}: {ending}", flush=True)
+    return [f"{what} ({run.config.run_dir}): {ending}"]
 
 
-def _write_complete(names, everything, planned, report):
-    """Writes the experiments that are complete; returns the others."""
+def _write_complete(chosen, studies, report):
+    """Writes the studies that are complete; returns the others."""
     waiting = []
-    for name in names:
-        if all(run.finished for run in planned[name]):
-            report.gather(name, planned[name])
-            _write(report, name, everything, planned)
-        else:
-            waiting.append(name)
+    for study in chosen:
+        if study.num_finished < len(study.runs):
+            waiting.append(study)
+            continue
+        report.gather(study)
+        _write(study, studies, report)
     return waiting
 
 
-def _write(report, name, everything, planned):
-    """Draws an experiment, judges it, writes the page; says so."""
-    paths = report.draw(name, everything[name])
-    page = report.write_page(everything, planned)
-    counts = sections.verdicts(report.judge(name, everything[name]))
-    told = ", ".join(
-        f"{number} {verdict}" for verdict, number in counts.items() if number
-    )
-    print(f"{name}: {told}", *paths, page, sep="\n  ", flush=True)
+def _write(study, studies, report):
+    """Draws a study, judges it, writes the page; says so."""
+    paths = report.draw(study)
+    page = report.write_page(studies)
+    counts = sections.verdicts(report.judge(study))
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    print(f"{study.name}: {told}", *paths, page, sep="\n  ", flush=True)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ class WrongInputTest(tf.test.TestCase, parameterized.TestCase):
         ),
         ("jobs", ("all", "--jobs=0"), "flag --jobs=0: 0 is not a positive integer"),
         ("flag", ("all", "--data=x"), "Unknown command line flag 'data'.*"),
-        ("no_records", (_NAME, "--notrain"), "There are no records to draw: .*"),
+        ("no_records", (_NAME, "--notrain"), f"--notrain needs records of {_NAME}, .*"),
     )
     def test_is_one_line(self, arguments, pattern):
         status, out, err = _reproduce(f"--out={self.out}", *arguments)

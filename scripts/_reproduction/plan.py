@@ -28,14 +28,40 @@ class Run(NamedTuple):
 
     @property
     def finished(self) -> bool:
-        """Whether it is complete: the model is the last thing that a run writes."""
-        return os.path.exists(
-            os.path.join(self.config.run_dir, run_directory.MODEL_FILE)
-        )
+        """Whether it is complete."""
+        return os.path.exists(self._last_file)
+
+    @property
+    def ended(self) -> float:
+        """When it was complete, in seconds since 1970."""
+        return os.path.getmtime(self._last_file)
+
+    @property
+    def _last_file(self):
+        return os.path.join(self.config.run_dir, run_directory.MODEL_FILE)
 
     def command(self) -> str:
         """The command that makes such a run."""
         return " ".join(["python scripts/train.py", *flags(self.config)])
+
+
+class Study(NamedTuple):
+    """An experiment at a scale.
+
+    Attributes:
+        name: str.
+        experiment: `Experiment`.
+        runs: list of `Run`, label by label and seed by seed.
+    """
+
+    name: str
+    experiment: Experiment
+    runs: list[Run]
+
+    @property
+    def num_finished(self) -> int:
+        """How many of its runs are complete."""
+        return sum(run.finished for run in self.runs)
 
 
 # Not among what tells runs apart: where data and results lie, and what changes nothing.
@@ -51,17 +77,27 @@ def flags(config: TrainConfig, *, without: Iterable[str] = _PLACES) -> list[str]
     return [flag for flag in given if flag not in defaults]
 
 
-def runs(experiment: Experiment, scale: str, *, out: str, data_dir: str) -> list[Run]:
-    """The runs of an experiment, seed by seed.
+def study(
+    name: str, experiment: Experiment, scale: str, *, out: str, data_dir: str
+) -> Study:
+    """Plans an experiment.
 
     Runs of equal options get the same folder, which their options name, so experiments
     share them.
+
+    Args:
+        name: str, the experiment's.
+        experiment: `Experiment`.
+        scale: str, one of `experiment.SCALES`.
+        out: str, the folder above all runs.
+        data_dir: str, as of `TrainConfig`.
     """
-    return [
+    runs = [
         Run(label, _config(options, seed, out, data_dir))
         for label, options in experiment.runs(scale).items()
         for seed in range(SEEDS[scale])
     ]
+    return Study(name, experiment, runs)
 
 
 def distinct(planned: Iterable[Run]) -> list[Run]:

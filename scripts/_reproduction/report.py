@@ -2,8 +2,7 @@
 
 import datetime
 import os
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from _benchmark import environment
 
@@ -11,8 +10,7 @@ from _reproduction import archive
 from _reproduction import claims
 from _reproduction import sections
 from _reproduction.claims import Judgement
-from _reproduction.experiment import Experiment
-from _reproduction.plan import Run
+from _reproduction.plan import Study
 from _reproduction.results import Results
 from tfbn import atomic
 from tfbn import plots
@@ -35,72 +33,72 @@ class Report:
         self.path = path
         self.scale = scale
 
-    def gather(self, name: str, planned: Sequence[Run]) -> None:
-        """Puts the records of an experiment's finished runs into the folder."""
+    def has(self, study: Study) -> bool:
+        """Whether there are records of a study."""
+        return os.path.exists(self._records(study))
+
+    def gather(self, study: Study) -> None:
+        """Puts the records of a study, all of whose runs are finished, here.
+
+        What is here already stays, unless a run has ended since.
+        """
+        ended = max(run.ended for run in study.runs)
+        path = self._records(study)
+        if os.path.exists(path) and os.path.getmtime(path) > ended:
+            return
         about = {
             "scale": self.scale,
-            "date": datetime.date.today().isoformat(),
+            "date": datetime.date.fromtimestamp(ended).isoformat(),
             "machine": environment.machine(),
             "versions": environment.versions(),
         }
-        archive.write(self._records(name), planned, about)
+        archive.write(path, study.runs, about)
 
-    def draw(self, name: str, experiment: Experiment) -> list[str]:
-        """Draws an experiment's figures; returns their paths."""
-        results = self._results(name, experiment)
+    def draw(self, study: Study) -> list[str]:
+        """Draws the figures of a study; returns their paths."""
+        results = self._results(study)
         figures = {
-            f"{name}_{key}": draw(results) for key, draw in experiment.figures.items()
+            f"{study.name}_{key}": draw(results)
+            for key, draw in study.experiment.figures.items()
         }
         return plots.save(figures, os.path.join(self.path, "figures"))
 
-    def judge(self, name: str, experiment: Experiment) -> list[Judgement]:
-        """The verdicts on an experiment's claims."""
-        results = self._results(name, experiment)
-        return [claims.judge(claim, results) for claim in experiment.claims]
+    def judge(self, study: Study) -> list[Judgement]:
+        """The verdicts on the claims of a study."""
+        results = self._results(study)
+        return [claims.judge(claim, results) for claim in study.experiment.claims]
 
-    def write_page(
-        self,
-        experiments: Mapping[str, Experiment],
-        planned: Mapping[str, Sequence[Run]],
-    ) -> str:
-        """Writes the page, of those of the experiments that there are records of.
-
-        Args:
-            experiments: by name.
-            planned: the runs of each.
+    def write_page(self, studies: Iterable[Study]) -> str:
+        """Writes the page, of those studies that there are records of.
 
         Returns:
-            The path of the page.
+            Its path.
         """
-        chapters = [
-            self._chapter(name, experiment, planned[name])
-            for name, experiment in experiments.items()
-            if os.path.exists(self._records(name))
-        ]
+        chapters = [self._chapter(study) for study in studies if self.has(study)]
         path = os.path.join(self.path, PAGE)
         with atomic.replacing(path) as file:
             file.write(sections.page(chapters, self.scale))
         return path
 
-    def _chapter(self, name, experiment, planned):
-        figures = [f"figures/{name}_{key}.png" for key in experiment.figures]
-        about = environment.described(self._results(name, experiment).about)
-        judgements = self.judge(name, experiment)
-        return sections.Chapter(name, experiment, judgements, figures, planned, about)
+    def _chapter(self, study):
+        figures = [
+            f"figures/{study.name}_{key}.png" for key in study.experiment.figures
+        ]
+        about = environment.described(self._results(study).about)
+        return sections.Chapter(study, self.judge(study), figures, about)
 
-    def _results(self, name, experiment) -> Results:
-        path = self._records(name)
+    def _results(self, study) -> Results:
+        path = self._records(study)
         results = archive.read(path, self.scale)
-        scale = results.about.get("scale", self.scale)
-        labels = experiment.runs(self.scale)
-        missing = [label for label in labels if label not in results.records]
+        scale = results.about["scale"]
+        missing = [run.label for run in study.runs if run.label not in results.records]
         if scale != self.scale or missing:
             found = scale if scale != self.scale else f"no run {missing[0]!r}"
             raise ValueError(
-                f"{path} must hold the runs of {name} at scale {self.scale}. Received: "
-                f"{found}. Run it again, or remove the file."
+                f"{path} must hold the runs of {study.name} at scale {self.scale}. "
+                f"Received: {found}. Run it again, or remove the file."
             )
         return results
 
-    def _records(self, name):
-        return os.path.join(self.path, "records", f"{name}.jsonl.gz")
+    def _records(self, study):
+        return os.path.join(self.path, "records", f"{study.name}.jsonl.gz")

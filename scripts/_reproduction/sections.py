@@ -10,8 +10,7 @@ import _tables
 from _reproduction import claims as claims_lib
 from _reproduction.claims import Judgement
 from _reproduction.experiment import SEEDS
-from _reproduction.experiment import Experiment
-from _reproduction.plan import Run
+from _reproduction.plan import Study
 
 _VERDICTS = (claims_lib.HOLDS, claims_lib.DOES_NOT_HOLD, claims_lib.NOT_DECIDED)
 
@@ -23,22 +22,18 @@ _OF_SCALE = {
 
 
 class Chapter(NamedTuple):
-    """An experiment and what came out.
+    """A study and what came out.
 
     Attributes:
-        name: str.
-        experiment: `Experiment`.
+        study: `Study`.
         judgements: its claims, judged.
         figures: paths of its figures, relative to the page.
-        planned: its runs.
         about: str, when, where and with which versions it was run.
     """
 
-    name: str
-    experiment: Experiment
+    study: Study
     judgements: Sequence[Judgement]
     figures: Sequence[str]
-    planned: Sequence[Run]
     about: str
 
 
@@ -74,9 +69,9 @@ def _overview(chapters, scale):
     rows = []
     for chapter in chapters:
         counts = verdicts(chapter.judgements).values()
-        title = chapter.experiment.title
+        title = chapter.study.experiment.title
         link = f"[{title}](#{_anchor(title)})"
-        rows.append([link, chapter.experiment.source, *map(str, counts)])
+        rows.append([link, chapter.study.experiment.source, *map(str, counts)])
     table = _table(["question", "paper", *_VERDICTS], rows)
     return f"""# The papers, reproduced: scale {scale}
 
@@ -94,10 +89,10 @@ different, in one given direction, in 1 case of 20.
 
 
 def _chapter(chapter, scale):
-    experiment = chapter.experiment
+    experiment = chapter.study.experiment
     parts = [
         f"## {experiment.title}",
-        f"`{chapter.name}`: {experiment.source}.",
+        f"`{chapter.study.name}`: {experiment.source}.",
         experiment.setting.strip(),
         _claims(chapter, scale),
         *(f"![{experiment.title}]({path})" for path in chapter.figures),
@@ -108,7 +103,7 @@ def _chapter(chapter, scale):
 
 def _claims(chapter, scale):
     header = ["claim", "paper", "ours", "seeds", "verdict", "command"]
-    command = f"`scripts/reproduce.py {chapter.name} --scale={scale}`"
+    command = f"`scripts/reproduce.py {chapter.study.name} --scale={scale}`"
     rows = [
         [
             judgement.claim.text,
@@ -141,7 +136,7 @@ def _numbers(measure, values):
 
 
 def _runs(chapter):
-    commands = {run.label: run.command() for run in chapter.planned}
+    commands = {run.label: run.command() for run in chapter.study.runs}
     lines = [f"- {label}: `{command}`" for label, command in commands.items()]
     summary = "<details><summary>What was run</summary>"
     seeds = "Each with --seed from 0 on, in the words of scripts/train.py:"

@@ -14,7 +14,6 @@ sys.path.insert(0, os.path.join(_ROOT, "scripts"))
 
 from _reproduction import claims  # noqa: E402
 from _reproduction import experiments  # noqa: E402
-from _reproduction import plan  # noqa: E402
 from _reproduction import sections  # noqa: E402
 from _reproduction.experiment import PAPERS  # noqa: E402
 from _reproduction.experiment import SCALES  # noqa: E402
@@ -116,7 +115,7 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
 
 
 def _runs(name, scale):
-    return plan.runs(_ALL[name], scale, out="out", data_dir="")
+    return made_up.study(name, _ALL[name], scale).runs
 
 
 if __name__ == "__main__":

@@ -14,10 +14,15 @@ from _reproduction.results import Results  # noqa: E402
 _POINTS = 10  # records of each kind
 
 
+def study(name, experiment, scale):
+    """The `Study` of an experiment, in folders that are not there."""
+    return plan.study(name, experiment, scale, out="out", data_dir="")
+
+
 def results(experiment, scale, **options):
     """`Results` of all runs of an experiment; `options` as of `records`."""
     runs = {}
-    for run in plan.runs(experiment, scale, out="out", data_dir=""):
+    for run in study("", experiment, scale).runs:
         runs.setdefault(run.label, []).append(records(run.config, **options))
     return Results(scale, runs)
 

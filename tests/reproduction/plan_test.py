@@ -37,7 +37,8 @@ def _experiment(**runs):
 
 
 def _runs(*, scale="cpu", out="out", data_dir="", **runs):
-    return plan.runs(_experiment(**runs), scale, out=out, data_dir=data_dir)
+    study = plan.study("", _experiment(**runs), scale, out=out, data_dir=data_dir)
+    return study.runs
 
 
 def _folders(**options):
@@ -117,7 +118,7 @@ class CommandTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.named_parameters((name, name) for name in _ALL)
     def test_is_a_command_of_the_run(self, name):
         for scale in SCALES:
-            runs = plan.runs(_ALL[name], scale, out="out", data_dir="/data")
+            runs = plan.study(name, _ALL[name], scale, out="out", data_dir="/data").runs
             for run in runs[:: SEEDS[scale]]:
                 parsed = _parsed(run.command())
                 places = ("data_dir", "run_dir", "seed", "progress")

@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from unittest import mock
 
 import tensorflow as tf
@@ -96,22 +97,31 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
         super().setUp()
         self.folder = tempfile.mkdtemp(dir=self.get_temp_dir())
         self.report = Report(os.path.join(self.folder, "report"), "cpu")
-        self.planned = {"tiny": plan.runs(_TINY, "cpu", out=self.folder, data_dir="")}
-        for run in self.planned["tiny"]:
+        where = {"out": self.folder, "data_dir": ""}
+        self.study = plan.study("tiny", _TINY, "cpu", **where)
+        for run in self.study.runs:
             offset = run.config.seed + 5.0 * (run.label == "none")
             with RecordWriter(run.config.run_dir) as writer:
                 for step in (10, 20, 30):
                     writer.write("train", step, loss=offset + step)
+            self._finish(run)
 
-    def _write(self, report=None, experiment=_TINY):
+    def _finish(self, run, seconds=0.0):
+        """Makes a run look complete, `seconds` from now."""
+        path = os.path.join(run.config.run_dir, "model.keras")
+        with open(path, "w", encoding="utf-8"):
+            pass
+        os.utime(path, (time.time() + seconds,) * 2)
+
+    def _write(self, report=None):
         report = report or self.report
-        paths = report.draw("tiny", experiment)
-        page = report.write_page({"tiny": experiment}, self.planned)
+        paths = report.draw(self.study)
+        page = report.write_page([self.study])
         with open(page, encoding="utf-8") as file:
             return paths, file.read()
 
     def test_page(self):
-        self.report.gather("tiny", self.planned["tiny"])
+        self.report.gather(self.study)
         _, page = self._write()
         command = "`scripts/reproduce.py tiny --scale=cpu`"
         rows = [_cells(line) for line in page.splitlines() if command in line]
@@ -135,11 +145,11 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIn("## Is it a loss? (No, two.)\n\n`tiny`: Somewhere", page)
         self.assertIn("\n\nSome words.\n\n", page)
         self.assertIn(environment.machine()["platform"], page)
-        for run in self.planned["tiny"][::3]:
+        for run in self.study.runs[::3]:
             self.assertEqual(page.count(f"- {run.label}: `{run.command()}`\n"), 1)
 
     def test_overview(self):
-        self.report.gather("tiny", self.planned["tiny"])
+        self.report.gather(self.study)
         _, page = self._write()
         (row,) = (line for line in page.splitlines() if line.startswith("| [Is it"))
         self.assertEqual(_cells(row)[2:], ["1", "1", "1"])
@@ -147,7 +157,7 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIn("Every run has 3 seed(s).", page)
 
     def test_all_tables_have_the_cells_of_their_heads(self):
-        self.report.gather("tiny", self.planned["tiny"])
+        self.report.gather(self.study)
         _, page = self._write()
         blocks = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
         self.assertLen(blocks, 2)
@@ -155,7 +165,7 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
             self.assertLen({len(_cells(line)) for line in block.splitlines()}, 1)
 
     def test_links_lead_somewhere(self):
-        self.report.gather("tiny", self.planned["tiny"])
+        self.report.gather(self.study)
         paths, page = self._write()
         links = re.findall(r"!\[.*?\]\((.*?)\)", page)
         self.assertEqual(links, ["figures/tiny_losses.png", "figures/tiny_others.png"])
@@ -165,13 +175,13 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
             self.assertGreater(os.path.getsize(place), 1000)
 
     def test_made_again_from_its_records(self):
-        self.report.gather("tiny", self.planned["tiny"])
+        self.report.gather(self.study)
         _, page = self._write()
         other = Report(os.path.join(self.folder, "other"), "cpu")
         shutil.copytree(
             *(os.path.join(r.path, "records") for r in (self.report, other))
         )
-        for run in self.planned["tiny"]:
+        for run in self.study.runs:
             shutil.rmtree(run.config.run_dir)
         paths, page_again = self._write(other)
         self.assertEqual(page, page_again)
@@ -181,26 +191,38 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertEqual(one.read(), two.read())
 
     def test_chapters_are_those_that_there_are_records_of(self):
-        everything = {"tiny": _TINY, "another": _TINY}
-        page = self.report.write_page(everything, self.planned)
+        studies = [self.study, self.study._replace(name="another")]
+        page = self.report.write_page(studies)
         with open(page, encoding="utf-8") as file:
             self.assertNotIn("\n## ", file.read())
-        self.report.gather("tiny", self.planned["tiny"])
-        page = self.report.write_page(everything, self.planned)
+        self.report.gather(self.study)
+        page = self.report.write_page(studies)
         with open(page, encoding="utf-8") as file:
             self.assertEqual(file.read().count("\n## "), 1)
 
+    def test_gathered_again_only_if_a_run_has_ended_since(self):
+        run = self.study.runs[0]
+        self.report.gather(self.study)
+        _, page = self._write()
+        with RecordWriter(run.config.run_dir) as writer:
+            writer.write("train", 31, loss=1000.0)
+        self.report.gather(self.study)
+        self.assertEqual(self._write()[1], page)
+        self._finish(run, seconds=10.0)
+        self.report.gather(self.study)
+        self.assertNotEqual(self._write()[1], page)
+
     def test_records_of_another_scale(self):
-        self.report.gather("tiny", self.planned["tiny"])
+        self.report.gather(self.study)
         other = Report(self.report.path, "paper")
         with self.assertRaisesRegex(ValueError, "tiny at scale paper. Received: cpu"):
-            other.judge("tiny", _TINY)
+            other.judge(self.study)
 
     def test_records_without_a_run(self):
-        self.report.gather("tiny", self.planned["tiny"][:3])
+        self.report.gather(self.study._replace(runs=self.study.runs[:3]))
         for call in (
-            lambda: self.report.draw("tiny", _TINY),
-            lambda: self.report.judge("tiny", _TINY),
+            lambda: self.report.draw(self.study),
+            lambda: self.report.judge(self.study),
             lambda: self._write(),
         ):
             with self.assertRaisesRegex(ValueError, "Received: no run 'batch_norm'"):
@@ -208,14 +230,14 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_no_records(self):
         with self.assertRaisesRegex(ValueError, "There are no records to draw"):
-            self.report.draw("tiny", _TINY)
+            self.report.draw(self.study)
 
 
 class AnchorsTest(tf.test.TestCase):
     def test_of_all_experiments(self):
         everything = experiments.load()
         chapters = [
-            sections.Chapter(name, experiment, [], [], [], "")
+            sections.Chapter(made_up.study(name, experiment, "smoke"), [], [], "")
             for name, experiment in everything.items()
         ]
         page = sections.page(chapters, "smoke")
@@ -231,7 +253,8 @@ class AnchorsTest(tf.test.TestCase):
             ("Ünïcode 2.0", "ünïcode-20"),
         ):
             experiment = mock.Mock(title=title, source="", setting="")
-            chapter = sections.Chapter("name", experiment, [], [], [], "")
+            study = plan.Study("name", experiment, [])
+            chapter = sections.Chapter(study, [], [], "")
             self.assertIn(f"](#{expected})", sections.page([chapter], "smoke"))
             self.assertEqual(_anchor(title), expected)
 
@@ -242,18 +265,18 @@ class AllExperimentsTest(tf.test.TestCase):
         for name, experiment in experiments.load().items():
             results = made_up.results(experiment, "cpu")
             judged = [claims.judge(claim, results) for claim in experiment.claims]
-            planned = plan.runs(experiment, "cpu", out="out", data_dir="")
-            chapters.append(sections.Chapter(name, experiment, judged, [], planned, ""))
+            study = made_up.study(name, experiment, "cpu")
+            chapters.append(sections.Chapter(study, judged, [], ""))
         page = sections.page(chapters, "cpu")
         rows = [_cells(line) for line in page.splitlines() if line.startswith("| ")]
         rows = [row for row in rows if row[-1].startswith("`scripts/reproduce.py")]
         expected = [
             (
                 claim.text.replace("|", "\\|"),
-                f"`scripts/reproduce.py {c.name} --scale=cpu`",
+                f"`scripts/reproduce.py {c.study.name} --scale=cpu`",
             )
             for c in chapters
-            for claim in c.experiment.claims
+            for claim in c.study.experiment.claims
         ]
         self.assertEqual([(row[0], row[-1]) for row in rows], expected)
         self.assertEqual({len(row) for row in rows}, {6})
