@@ -144,9 +144,9 @@ EXPERIMENT = Experiment(
     setting=f"""
 Short runs of a small VGG over a grid of learning rates, of multiples of the initial
 weights (at learning rate 0.1), and of learning rates with sigmoids in place of ReLUs.
-A run trains if it reaches {_PERCENT} training accuracy, a mean over 25 steps (at scale paper 50).
-The paper trains Inception on ImageNet, with learning rates of 0.0015, 0.0075 and
-0.045.
+A run trains if it reaches {_PERCENT} training accuracy, a mean over 25 steps (50 at
+scale paper). The paper trains Inception on ImageNet, with learning rates of 0.0015,
+0.0075 and 0.045.
 """,
     runs=_runs,
     figures={
