@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from collections.abc import Mapping
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -35,8 +36,7 @@ def add_legend(
         detail = f", {details[run.label]}" if details else ""
         handles[run_label(run) + detail] = Line2D([], [], **look)
     handles |= styles
-    widest = max(len(label) for label in handles)
-    columns = max(1, min(len(handles), int(11 * figure.get_figwidth()) // (widest + 8)))
+    columns = _columns([*handles], letters=11 * figure.get_figwidth())
     rows = -(-len(handles) // columns)
     figure.set_figheight(figure.get_figheight() + 0.22 * (rows - 1))
     legend = figure.legend(
@@ -50,3 +50,17 @@ def add_legend(
     # mathematics between dollar signs, both of which may be in a directory's name.
     for text, label in zip(legend.get_texts(), handles, strict=True):
         text.set(text=label, parse_math=False)
+
+
+def _columns(labels, letters):
+    """Returns the largest number of columns that fit beside each other.
+
+    Args:
+        labels: what matplotlib splits into columns, the first ones being longer.
+        letters: how many letters a row has place for; a handle takes that of 8.
+    """
+    for columns in range(len(labels), 1, -1):
+        widths = [max(map(len, part)) for part in np.array_split(labels, columns)]
+        if sum(widths) + 8 * columns <= letters:
+            return columns
+    return 1
