@@ -29,6 +29,7 @@ import _flags
 import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
 import _tables
 import tensorflow as tf
+from _benchmark import environment
 from _reproduction import experiments as experiments_lib
 from _reproduction import plan
 from _reproduction import sections
@@ -112,7 +113,7 @@ def _out():
 
 def _jobs():
     accelerator = tf.config.list_physical_devices("GPU")
-    return _JOBS.value or (1 if accelerator else min(8, os.cpu_count() or 1))
+    return _JOBS.value or (1 if accelerator else min(8, environment.num_cores()))
 
 
 def _listed(studies):

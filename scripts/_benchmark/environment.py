@@ -16,7 +16,7 @@ def machine():
     devices = tf.config.list_physical_devices()
     return {
         "cpu": _cpu_model(),
-        "cores": _num_cores(),
+        "cores": num_cores(),
         "platform": platform.platform(),
         "accelerators": [d.name for d in devices if d.device_type != "CPU"],
     }
@@ -47,6 +47,13 @@ def described(results):
     )
 
 
+def num_cores():
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
 def _cpu_model():
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
@@ -57,9 +64,3 @@ def _cpu_model():
     except OSError:
         pass  # no Linux
     return platform.processor() or platform.machine()
-
-
-def _num_cores():
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()

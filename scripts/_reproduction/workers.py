@@ -20,6 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
 import keras
+from _benchmark import environment
 
 from _reproduction.plan import Run
 from tfbn import data
@@ -82,7 +83,7 @@ def _pool(jobs):
     pool = concurrent.futures.ProcessPoolExecutor(
         jobs, mp_context=context, initializer=_begin, initargs=(stop,)
     )
-    with _threads(max(1, (os.cpu_count() or 1) // jobs)):
+    with _threads(max(1, environment.num_cores() // jobs)):
         try:
             yield pool
         finally:

@@ -17,6 +17,7 @@ import tensorflow as tf
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(_ROOT, "scripts"))
 
+from _benchmark import environment  # noqa: E402
 from _reproduction import workers  # noqa: E402
 from _reproduction.plan import Run  # noqa: E402
 
@@ -123,7 +124,7 @@ class ThreadsTest(tf.test.TestCase):
         kept = {names[0]: "7"}  # the other one is not set
         with (
             mock.patch.dict(os.environ, kept),
-            mock.patch.object(os, "cpu_count", return_value=8),
+            mock.patch.object(environment, "num_cores", return_value=8),
         ):
             os.environ.pop(names[1], None)
             for jobs, expected in ((1, "8"), (3, "2"), (16, "1")):
