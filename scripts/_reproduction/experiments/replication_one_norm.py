@@ -73,12 +73,13 @@ def _panels(results):
         )
     layer = results.layer("none", "replication", 0.0)
     distance, cosine = "$|G - G'|_2$", "$|\\cos(G, G')|$"
+    share = {"log": False, "limits": (0.0, 1.05)}
     for value, title, ylabel, options in (
-        ("gradient_sum", "Gradient sum", "$|g_t + g_{t+1}|_2$", {"log": True}),
-        ("distance", "Distance", distance, {"log": True}),
-        ("distance_faulty", "Distance, faulty", distance, {"log": True}),
-        (_absolute("cosine"), "|cosine|", cosine, {"limits": (0.0, 1.05)}),
-        (_absolute("cosine_faulty"), "|cosine|, faulty", cosine, {"limits": (0, 1.05)}),
+        ("gradient_sum", "gradient sum", "$|g_t + g_{t+1}|_2$", {"log": True}),
+        ("distance", "distance", distance, {"log": True}),
+        ("distance_faulty", "distance, faulty", distance, {"log": True}),
+        (_absolute("cosine"), "|cosine|", cosine, share),
+        (_absolute("cosine_faulty"), "|cosine|, faulty", cosine, share),
     ):
         yield plots.SeedPanel(
             groups=groups,
