@@ -220,7 +220,9 @@ class KillsTest(tf.test.TestCase):
         aim = processes.Aim(signal.SIGKILL, "checkpoint", 2, 0.0)
         found = process.hit(aim)
         self.assertEqual(process.wait(), -signal.SIGKILL)
-        self.assertEqual((found, process.beacon.first), (("checkpoint", 4), 0))
+        # On a busy machine the signal may come just after the checkpoint.
+        self.assertIn(found, (("checkpoint", 4), ("steps", 4)))
+        self.assertEqual(process.beacon.first, 0)
         self.assertEqual(comparison.newest_checkpoint(run), 2)
         self.assertEqual(process.printed(), f"Run directory: {run}\n")
 
