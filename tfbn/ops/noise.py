@@ -1,5 +1,7 @@
 """Noise on activations, the same in every mode."""
 
+import math
+
 import tensorflow as tf
 
 from tfbn.ops import batch
@@ -20,27 +22,29 @@ def perturb(x, seed, *, axis, mean_range, stddev_max, mean_jitter, stddev_jitter
     """
     seeds = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 4, alg=_PHILOX))
     channels = [tf.shape(x)[axis]]
-    mean = _uniform(channels, seeds[0], -mean_range, mean_range)
-    stddev = _uniform(channels, seeds[1], 1.0, stddev_max)
-    shift = _uniform(tf.shape(x), seeds[2], -mean_jitter, mean_jitter)
+    mean = mean_range * _uniform(channels, seeds[0])
+    half_range = 0.5 * (stddev_max - 1.0)
+    stddev = 1.0 + half_range + half_range * _uniform(channels, seeds[1])
+    shift = mean_jitter * _uniform(tf.shape(x), seeds[2])
     scale = stddev_jitter * _normal(tf.shape(x), seeds[3])
     scale = tf.cast(batch.along_axis(stddev, x, axis) + scale, x.dtype)
     shift = tf.cast(batch.along_axis(mean, x, axis) + shift, x.dtype)
     return scale * x + shift
 
 
-def _uniform(shape, seed, low, high):
-    """float32 samples of U(low, high), of 23 random bits each."""
-    return low + (high - low) * _unit_interval(shape, seed)
-
-
 def _normal(shape, seed):
-    """float32 samples of N(0, 1), by the inverse of its distribution function."""
-    return 2.0**0.5 * tf.math.erfinv(2.0 * _unit_interval(shape, seed) - 1.0)
+    """float32 samples of N(0, 1), two by two (Box & Muller 1958)."""
+    size = tf.reduce_prod(shape)
+    pairs = (size + 1) // 2
+    unit, turn = tf.split(_uniform([2 * pairs], seed), 2)
+    radius = tf.sqrt(-2.0 * tf.math.log(0.5 + 0.5 * unit))
+    angle = math.pi * turn
+    samples = tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=0)
+    return tf.reshape(samples[:size], shape)
 
 
-def _unit_interval(shape, seed):
-    """Odd multiples of 2^-24 in (0, 1).
+def _uniform(shape, seed):
+    """float32 samples of U(-1, 1): odd multiples of 2^-24.
 
     Made of integers, because with the same generator and seed TensorFlow's own float
     samples differ between its kernels and XLA; its integers agree.
@@ -48,8 +52,7 @@ def _unit_interval(shape, seed):
     bits = tf.random.stateless_uniform(
         shape, seed, minval=None, maxval=None, dtype=tf.int32, alg=_PHILOX
     )
-    bits = tf.bitwise.right_shift(tf.bitcast(bits, tf.uint32), 9)
-    return (tf.cast(tf.cast(bits, tf.int32), tf.float32) + 0.5) * 2.0**-23
+    return (tf.cast(tf.bitwise.right_shift(bits, 8), tf.float32) + 0.5) * 2.0**-23
 
 
 # Named, because "auto" picks another generator on another device or under XLA.
