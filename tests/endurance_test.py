@@ -211,7 +211,8 @@ class KillsTest(tf.test.TestCase):
         self.assertEqual([ending["repeated"] for ending in endings], [5, 2, 0])
         kills.account([], 0)  # the first process
 
-    def test_a_process_is_killed_where_it_was_aimed_at(self):
+    def _killed_in_its_second_checkpoint(self):
+        """The run's folder, its process, and where the signal found it."""
         folder = tempfile.mkdtemp(dir=self.get_temp_dir())
         run = os.path.join(folder, "run")
         flags = "--model=mlp --dataset=shapes --batch_size=4 --checkpoint_every=2"
@@ -220,9 +221,13 @@ class KillsTest(tf.test.TestCase):
         aim = processes.Aim(signal.SIGKILL, "checkpoint", 2, 0.0)
         found = process.hit(aim)
         self.assertEqual(process.wait(), -signal.SIGKILL)
-        # On a busy machine the signal may come just after the checkpoint.
-        self.assertIn(found, (("checkpoint", 4), ("steps", 4)))
-        self.assertEqual(process.beacon.first, 0)
+        return run, process, found
+
+    def test_a_process_is_killed_where_it_was_aimed_at(self):
+        run, process, found = self._killed_in_its_second_checkpoint()
+        if found == ("steps", 4):  # a busy machine let the signal wait; not twice
+            run, process, found = self._killed_in_its_second_checkpoint()
+        self.assertEqual((found, process.beacon.first), (("checkpoint", 4), 0))
         self.assertEqual(comparison.newest_checkpoint(run), 2)
         self.assertEqual(process.printed(), f"Run directory: {run}\n")
 

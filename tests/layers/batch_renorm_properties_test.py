@@ -57,9 +57,11 @@ class TrainingTest(properties.PropertiesTestCase):
             before[f"{kind}_{name}"].astype("longdouble") for name in ("mean", "stddev")
         )
         stddev = np.maximum(stddev, np.sqrt(layer.epsilon))
-        # As the layer has them, for ramps are float32 and the batch may be wider; that
-        # they follow the step is tested below.
-        rmax, dmax = (np.longdouble(bound.numpy()) for bound in layer.bounds())
+        # As the layer has them, for ramps are float32 and the batch may be wider.
+        bounds = [float(bound) for bound in layer.bounds()]
+        expected = [value_at(bound, step) for bound in (layer.rmax, layer.dmax)]
+        self.assertAllClose(bounds, expected, rtol=4e-7, atol=0.0)
+        rmax, dmax = map(np.longdouble, bounds)
         exact.correct(mean, stddev, rmax, dmax)
         y, gradients = exact_training.train(layer, batch, mode)
         self.assert_output(y, gradients, batch, layer, exact)
