@@ -86,19 +86,6 @@ def mean_over_layers(value):
     return of
 
 
-def last(kind, value, *, what, form="{:.3g}"):
-    """The last value of a kind; infinity where it is not finite."""
-
-    def of(records):
-        values = [_value(e, value) for e in _entries(records, kind, None)]
-        values = [v for v in values if v is not None]
-        if not values:
-            return math.nan
-        return float(values[-1]) if math.isfinite(values[-1]) else math.inf
-
-    return Measure(what, of, form)
-
-
 def steps_to(accuracy, *, kind="train", form="{:.0f}"):
     """Steps until an accuracy was reached; infinity where it never was."""
 

@@ -1,6 +1,7 @@
 """The folder of a report: a page, its figures and the records they are made from."""
 
 import datetime
+import functools
 import os
 from collections.abc import Iterable
 
@@ -89,7 +90,8 @@ class Report:
 
     def _results(self, study) -> Results:
         path = self._records(study)
-        results = archive.read(path, self.scale)
+        written = os.stat(path).st_mtime_ns if os.path.exists(path) else None
+        results = _read(path, self.scale, written)
         scale = results.about["scale"]
         missing = [run.label for run in study.runs if run.label not in results.records]
         if scale != self.scale or missing:
@@ -102,3 +104,9 @@ class Report:
 
     def _records(self, study):
         return os.path.join(self.path, "records", f"{study.name}.jsonl.gz")
+
+
+@functools.lru_cache(maxsize=16)
+def _read(path, scale, unused_time):
+    """The results in an archive: figures, verdicts and each page are made of them."""
+    return archive.read(path, scale)

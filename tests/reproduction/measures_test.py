@@ -102,21 +102,6 @@ class OverTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class OthersTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters(
-        ([1.0, 2.0, 3.0], 3.0),
-        ([1.0, 2.0, None], 2.0),
-        ([1.0, 2.0, _NAN], _INF),
-        ([_NAN, 2.0], 2.0),
-    )
-    def test_last(self, values, expected):
-        measure = measures.last("eval", "loss", what="loss")
-        records = _records("eval", "loss", values) + _records("train", "loss", [9.0])
-        self.assertEqual(measure.of(records), expected)
-
-    def test_last_of_nothing(self):
-        measure = measures.last("eval", "loss", what="loss")
-        self.assertTrue(math.isnan(measure.of(_records("train", "loss", [9.0]))))
-
     @parameterized.parameters((0.2, 10), (0.5, 20), (0.51, 40), (0.9, _INF))
     def test_steps_to(self, accuracy, expected):
         records = _records("train", "accuracy", [0.3, 0.5, 0.4, 0.8])
