@@ -26,7 +26,7 @@ def _watch(norm, rate=0.1):
 
 def _runs(scale):
     images = {
-        _vgg(norm, rate): networks.vgg(
+        _vgg(norm, rate): networks.narrow_vgg(
             scale, norm=norm, learning_rate=rate, watch=_watch(norm, rate)
         )
         for rate in _RATES

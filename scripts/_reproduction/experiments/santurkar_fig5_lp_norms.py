@@ -26,7 +26,7 @@ def _watch(norm):
 
 def _runs(scale):
     options = {norm: {"norm": norm, "watch": _watch(norm)} for norm in _NORMS}
-    images = {_vgg(n): networks.vgg(scale, **options[n]) for n in _NORMS}
+    images = {_vgg(n): networks.narrow_vgg(scale, **options[n]) for n in _NORMS}
     linear = {_linear(n): networks.deep_linear(scale, **options[n]) for n in _NORMS}
     return images | linear
 
