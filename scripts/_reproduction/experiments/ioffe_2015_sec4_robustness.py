@@ -11,7 +11,7 @@ from _reproduction.experiment import Experiment
 from tfbn import plots
 
 _NORMS = ("none", "batch_norm")
-_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+_RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _SCALES = (0.1, 0.3, 1.0, 3.0, 10.0)
 _ACTIVATIONS = ("relu", "sigmoid")
 _TARGET = 0.3
