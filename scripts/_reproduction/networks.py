@@ -152,7 +152,7 @@ def replication_vgg(scale, **options):
     """The public replication's VGG-A: BatchNorm, if at all, after the 4th convolution.
 
     Its classifier has two layers of 4,096 units behind a pooling to 7x7, as
-    torchvision's; at the cpu scale they, too, are an eighth as wide.
+    torchvision's; the width goes for them, too.
     """
     at_scale = {
         "smoke": {
@@ -161,11 +161,7 @@ def replication_vgg(scale, **options):
             "train_steps": 10,
             "replication_every": 5,
         },
-        "cpu": {
-            "hidden_units": (512, 512),
-            "train_steps": 3000,
-            "replication_every": 50,
-        },
+        "cpu": {"train_steps": 3000, "replication_every": 50},
         "paper": {
             "vgg_depth": "A",
             "train_steps": 11_700,

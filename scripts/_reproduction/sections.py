@@ -1,5 +1,6 @@
 """What a report says, in Markdown."""
 
+import collections
 import math
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -94,11 +95,33 @@ def _chapter(chapter, scale):
         f"## {experiment.title}",
         f"`{chapter.study.name}`: {experiment.source}.",
         experiment.setting.strip(),
+        _sizes(chapter.study),
         _claims(chapter, scale),
         *(f"![{experiment.title}]({path})" for path in chapter.figures),
         _runs(chapter),
     ]
     return "\n\n".join(parts)
+
+
+def _sizes(study):
+    """What was trained, in a sentence: the commands are further down."""
+    counts = collections.Counter(_size(run.config) for run in study.runs)
+    sizes = [
+        f"{size} ({count} run{'s' * (count > 1)})" for size, count in counts.items()
+    ]
+    return f"At this scale: {'; '.join(sizes)}."
+
+
+def _size(config):
+    network = {
+        "vgg": f"VGG-{config.vgg_depth}, width x {config.width:g},",
+        "mlp": "a network of dense layers",
+        "deep_linear": f"{config.linear_depth} linear layers",
+    }[config.model]
+    return (
+        f"{network} on {config.dataset} for {config.train_steps:,} steps of "
+        f"{config.batch_size:,} examples"
+    )
 
 
 def _claims(chapter, scale):

@@ -28,6 +28,7 @@ from _reproduction.report import Report  # noqa: E402
 from _reproduction.results import Results  # noqa: E402
 
 from tfbn.diagnostics.records import RecordWriter  # noqa: E402
+from tfbn.training import TrainConfig  # noqa: E402
 
 _LOSS = Measure("|loss|", lambda records: records[-1]["loss"], "{:.2f}")
 _FRESH = Measure("first loss", lambda records: records[0]["loss"], "{:.1f}")
@@ -147,6 +148,31 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIn(environment.machine()["platform"], page)
         for run in self.study.runs[::3]:
             self.assertEqual(page.count(f"- {run.label}: `{run.command()}`\n"), 1)
+
+    def test_what_was_trained(self):
+        self.report.gather(self.study)
+        _, page = self._write()
+        told = (
+            "a network of dense layers on shapes for 30 steps of 128 examples (6 runs)"
+        )
+        self.assertIn(f"\n\nAt this scale: {told}.\n\n", page)
+
+    @parameterized.parameters(
+        (
+            {"width": 0.125, "vgg_depth": "D", "train_steps": 2000},
+            "VGG-D, width x 0.125, on cifar10 for 2,000 steps of 128 examples",
+        ),
+        (
+            {"model": "deep_linear", "dataset": "gaussian", "batch_size": 1000},
+            "25 linear layers on gaussian for 15,000 steps of 1,000 examples",
+        ),
+    )
+    def test_size_of_a_run(self, options, told):
+        experiment = mock.Mock(title="", source="", setting="")
+        runs = [plan.Run("", TrainConfig(**options))] * 2
+        chapter = sections.Chapter(plan.Study("name", experiment, runs), [], [], "")
+        page = sections.page([chapter], "smoke")
+        self.assertIn(f"\n\nAt this scale: {told} (2 runs).\n\n", page)
 
     def test_overview(self):
         self.report.gather(self.study)
