@@ -70,7 +70,7 @@ def deep_linear(scale, *, watch=(), **options):
     """
     at_scale = {
         "smoke": {"linear_depth": 5, "train_steps": 20, "eval_every": 10},
-        "cpu": {"train_steps": 10_000, "log_every": 50, "eval_every": 1000},
+        "cpu": {"train_steps": 5000, "log_every": 25, "eval_every": 500},
         "paper": {"train_steps": 10_000, "log_every": 20, "eval_every": 500},
     }
     always = {
@@ -161,7 +161,7 @@ def replication_vgg(scale, **options):
             "train_steps": 10,
             "replication_every": 5,
         },
-        "cpu": {"train_steps": 3000, "replication_every": 50},
+        "cpu": {"train_steps": 2000, "replication_every": 50},
         "paper": {
             "vgg_depth": "A",
             "train_steps": 11_700,

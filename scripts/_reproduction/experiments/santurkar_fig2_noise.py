@@ -68,7 +68,7 @@ def _accuracies(results):
             kind=kind,
             value="accuracy",
             title=f"{split}, learning rate {rate:g}",
-            ylabel="accuracy (fraction correct)",
+            ylabel="accuracy",
             limits=(0.0, 1.0),
         )
         for rate in _RATES
@@ -157,12 +157,16 @@ trains "VGG-like" networks for 15,000 steps; it does not state its network's dep
             _vgg("noisy_batch_norm"),
             than=_vgg("none"),
         ),
-        claims.between(
-            "The same noise without normalisation stops training",
-            "so in the text",
-            measures.TRAINING_ACCURACY,
-            _vgg("noise_only"),
-            high=0.15,
+        *(
+            claims.between(
+                "The same noise without normalisation stops training, at learning "
+                f"rate {rate:g}",
+                "so in the text",
+                measures.TRAINING_ACCURACY,
+                _vgg("noise_only", rate),
+                high=0.15,
+            )
+            for rate in _RATES
         ),
         claims.larger(
             "The deep linear network has a lower loss with BatchNorm than without",

@@ -54,7 +54,7 @@ def _curves(results):
             kind="eval",
             value="accuracy",
             title="VGG, test",
-            ylabel="accuracy (fraction correct)",
+            ylabel="accuracy",
         ),
         plots.SeedPanel(
             groups=linear,
