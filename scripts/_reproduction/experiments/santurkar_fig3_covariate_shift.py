@@ -53,7 +53,7 @@ def _panels(results, network):
         for share in _SHARES[network]:
             layer = results.layer(_label(network, "none", rate), "ics", share)
             common = {"groups": results.groups(labels), "kind": "ics", "layer": layer}
-            title = f"{layer}, learning rate {rate:g}"
+            title = f"{layer}, rate {rate:g}"
             yield plots.SeedPanel(
                 value="distance", title=title, ylabel="$|G - G'|_2$", log=True, **common
             )
@@ -68,12 +68,12 @@ def _panels(results, network):
 
 
 def _vgg(results):
-    title = "Internal covariate shift of VGG"
+    title = "Internal covariate shift of VGG, by layer and learning rate"
     return plots.seed_curves([*_panels(results, "VGG")], title=title, columns=4)
 
 
 def _linear(results):
-    title = "Internal covariate shift of the deep linear network"
+    title = "Internal covariate shift of linear layers, by layer and learning rate"
     return plots.seed_curves([*_panels(results, "linear")], title=title, columns=4)
 
 
