@@ -59,7 +59,7 @@ def _sweep(what, form, of):
 
 _LARGEST_RATE = _sweep(
     f"largest learning rate that reaches {_PERCENT}",
-    "{:g}",
+    "{:.2g}",
     lambda values: max(_reached(values), default=0.0),
 )
 _FEWEST_STEPS = _sweep(
@@ -68,7 +68,7 @@ _FEWEST_STEPS = _sweep(
     lambda values: min(steps for _, steps in values),
 )
 _NUMBER = _sweep(
-    f"how many reach {_PERCENT}", "{:.0f}", lambda values: len(_reached(values))
+    f"how many reach {_PERCENT}", "{:.2g}", lambda values: len(_reached(values))
 )
 
 
