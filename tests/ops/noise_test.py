@@ -37,18 +37,18 @@ class PerturbTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters((1, 1), (3, 5), (0, 5))
     def test_an_odd_number_of_elements_and_none(self, *shape):
-        """Normal samples come in pairs."""
         x = np.ones(shape, "float32")
         eager, xla = (perturb(x, mode=mode) for mode in ("eager", "xla"))
         self.assertEqual(eager.shape, shape)
         self.assertLen(np.unique(eager), x.size)
         self.assertAllClose(xla, eager, rtol=SAME_NOISE, atol=SAME_NOISE)
 
-    def test_the_two_samples_of_a_pair_are_independent(self):
+    def test_elements_are_independent(self):
         x = np.ones((20_000, 1), "float32")
         scale = perturb(x, mean_range=0.0, mean_jitter=0.0, stddev_max=1.0) - 1.0
+        # Where samples come in pairs, halves share a radius: it shows in the squares.
         one, other = np.split(scale.ravel().astype("float64"), 2)
-        for power in (1, 2):  # a common radius would show in the squares
+        for power in (1, 2):
             correlation = np.corrcoef(one**power, other**power)[0, 1]
             self.assertLess(abs(correlation), 4 / np.sqrt(len(one)))
 
