@@ -3,6 +3,7 @@
 import gzip
 import os
 import zlib
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 
@@ -19,7 +20,9 @@ _LEFT_OUT = {"landscape": ("layers",), "train": ("learning_rate",)}
 _OF_FIRST_SEED = ("histogram",)
 
 
-def write(path: str, planned: Sequence[Run], about: Mapping) -> None:
+def write(
+    path: str, planned: Sequence[Run], about: Mapping, kinds: Collection[str]
+) -> None:
     """Gathers the records of finished runs, with the run's label and its seed.
 
     Numbers are rounded to 5 significant digits; histograms of activations are kept of
@@ -29,12 +32,16 @@ def write(path: str, planned: Sequence[Run], about: Mapping) -> None:
         path: str, of the file.
         planned: the experiment's runs.
         about: what else is to be known of them, such as versions.
+        kinds: the kinds of records to keep: runs that experiments share have more than
+            each of them reads.
     """
     lines = [records_lib.encode({"step": 0, "kind": _ABOUT, **about})]
     for run in planned:
         place = {"label": run.label, "seed": run.config.seed}
         for record in records_lib.read_records(run.config.run_dir):
-            lines.append(records_lib.encode(place | _kept(record, run.config.seed)))
+            if record["kind"] in kinds:
+                kept = _kept(record, run.config.seed)
+                lines.append(records_lib.encode(place | kept))
     text = "".join(f"{line}\n" for line in lines)
     with atomic.replacing(path, "wb") as file:
         # Without a time stamp: the same records give the same bytes.

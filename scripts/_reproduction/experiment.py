@@ -37,6 +37,9 @@ class Experiment:
         runs: function from a scale to a dict: label of a run -> its options, fields of
             `TrainConfig`. Runs of equal options, of whatever experiments, are trained
             once.
+        kinds: the kinds of records that figures and claims read; the archive keeps no
+            others. Their last step counts as the end of a run, so one of "train" and
+            "eval" is among them.
         figures: name -> function from `Results` to a figure.
         claims: what the paper says, in a form that the runs decide.
     """
@@ -46,5 +49,6 @@ class Experiment:
     source: str
     setting: str
     runs: Callable[[str], Mapping[str, Mapping]]
+    kinds: Sequence[str]
     figures: Mapping[str, Callable[[Results], Figure]]
     claims: Sequence[Claim]

@@ -53,7 +53,7 @@ class Report:
             "machine": environment.machine(),
             "versions": environment.versions(),
         }
-        archive.write(path, study.runs, about)
+        archive.write(path, study.runs, about, study.experiment.kinds)
 
     def draw(self, study: Study) -> list[str]:
         """Draws the figures of a study; returns their paths."""

@@ -18,6 +18,7 @@ from _reproduction.plan import Run  # noqa: E402
 from tfbn.diagnostics.records import RecordWriter  # noqa: E402
 from tfbn.training import TrainConfig  # noqa: E402
 
+_KINDS = ("train", "eval", "activations", "landscape")
 _ABOUT = {"date": "2020-01-01", "versions": {"tfbn": "1.2.3"}}
 
 
@@ -38,7 +39,7 @@ class ArchiveTest(tf.test.TestCase, parameterized.TestCase):
         return [("train", {"loss": loss}) for loss in losses]
 
     def _round_trip(self, *runs):
-        archive.write(self.path, runs, _ABOUT)
+        archive.write(self.path, runs, _ABOUT, _KINDS)
         return archive.read(self.path, "cpu")
 
     def test_round_trip(self):
@@ -109,13 +110,18 @@ class ArchiveTest(tf.test.TestCase, parameterized.TestCase):
             )
             self.assertEqual(train, {"step": 3, "kind": "train", "loss": 1.0})
 
+    def test_other_kinds_are_left_out(self):
+        run = self._run("a", 0, ("ics", {"layers": []}), *self._losses(1.0))
+        (records,) = self._round_trip(run).records["a"]
+        self.assertEqual(records, [{"step": 2, "kind": "train", "loss": 1.0}])
+
     def test_the_same_records_give_the_same_bytes(self):
         run = self._run("a", 0, *self._losses(1.0, 2.0))
-        archive.write(self.path, [run], _ABOUT)
+        archive.write(self.path, [run], _ABOUT, _KINDS)
         with open(self.path, "rb") as file:
             before = file.read()
         os.remove(self.path)
-        archive.write(self.path, [run], _ABOUT)
+        archive.write(self.path, [run], _ABOUT, _KINDS)
         with open(self.path, "rb") as file:
             after = file.read()
         self.assertEqual(before, after)
@@ -140,7 +146,8 @@ class ArchiveTest(tf.test.TestCase, parameterized.TestCase):
         ("nothing_about", lambda whole: gzip.compress(b"")),
     )
     def test_damaged(self, damage):
-        archive.write(self.path, [self._run("a", 0, *self._losses(1.0, 2.0))], _ABOUT)
+        run = self._run("a", 0, *self._losses(1.0, 2.0))
+        archive.write(self.path, [run], _ABOUT, _KINDS)
         with open(self.path, "rb") as file:
             whole = file.read()
         with open(self.path, "wb") as file:
@@ -150,10 +157,10 @@ class ArchiveTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_a_failed_write_leaves_what_was_there(self):
         run = self._run("a", 0, *self._losses(1.0))
-        archive.write(self.path, [run], _ABOUT)
+        archive.write(self.path, [run], _ABOUT, _KINDS)
         lost = Run("b", TrainConfig(run_dir=os.path.join(self.folder, "none")))
         with self.assertRaisesRegex(ValueError, "holds no records.jsonl"):
-            archive.write(self.path, [run, lost], _ABOUT)
+            archive.write(self.path, [run, lost], _ABOUT, _KINDS)
         self.assertEqual(list(archive.read(self.path, "cpu").records), ["a"])
         self.assertEqual(
             os.listdir(os.path.dirname(self.path)), ["experiment.jsonl.gz"]

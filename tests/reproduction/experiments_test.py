@@ -43,6 +43,7 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
     def test_name_and_texts(self, name):
         experiment = _ALL[name]
         self.assertStartsWith(name, f"{experiment.paper}_")
+        self.assertNotEmpty({"train", "eval"} & set(experiment.kinds))
         texts = [claim.text for claim in experiment.claims]
         self.assertLen(set(texts), len(texts))
         for claim in experiment.claims:

@@ -20,10 +20,15 @@ def study(name, experiment, scale):
 
 
 def results(experiment, scale, **options):
-    """`Results` of all runs of an experiment; `options` as of `records`."""
+    """`Results` of all runs of an experiment, of the kinds that its archive keeps.
+
+    `options` are those of `records`.
+    """
     runs = {}
     for run in study("", experiment, scale).runs:
-        runs.setdefault(run.label, []).append(records(run.config, **options))
+        made = records(run.config, **options)
+        kept = [record for record in made if record["kind"] in experiment.kinds]
+        runs.setdefault(run.label, []).append(kept)
     return Results(scale, runs)
 
 

@@ -31,6 +31,7 @@ def _experiment(**runs):
         source="source",
         setting="setting",
         runs=lambda scale: {k: _OPTIONS | options for k, options in runs.items()},
+        kinds=(),
         figures={},
         claims=(),
     )

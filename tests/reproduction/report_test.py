@@ -51,6 +51,7 @@ _TINY = Experiment(
         norm: {"model": "mlp", "dataset": "shapes", "train_steps": 30, "norm": norm}
         for norm in _NORMS
     },
+    kinds=("train", "eval"),
     figures={"losses": _figure, "others": _figure},
     claims=(
         claims.larger("|a| > |b|", "2 | 1", _LOSS, "none", than="batch_norm"),

@@ -33,8 +33,8 @@ def perturb(x, seed, *, axis, mean_range, stddev_max, mean_jitter, stddev_jitter
 def _normal(shape, seed):
     """float32 samples of N(0, 1), by the inverse of its distribution function.
 
-    Box-Muller is a third cheaper, but draws another noise for the same seed: models that
-    were saved have to keep theirs.
+    Box-Muller is an eighth cheaper, but gives other noise for the same seed: saved
+    models have to keep theirs.
     """
     return 2.0**0.5 * tf.math.erfinv(_uniform(shape, seed))
 

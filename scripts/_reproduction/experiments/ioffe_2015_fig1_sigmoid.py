@@ -59,6 +59,7 @@ paper gives neither optimizer nor learning rate nor the scale of its Gaussian we
 the scale cpu takes CIFAR-10. The unit is the first one of the last hidden layer.
 """,
     runs=_runs,
+    kinds=("eval", "activations"),
     figures={"accuracies": _accuracies, "percentiles": _percentiles},
     claims=(
         claims.larger(

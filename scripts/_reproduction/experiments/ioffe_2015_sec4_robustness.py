@@ -149,6 +149,7 @@ scale paper). The paper trains Inception on ImageNet, with learning rates of 0.0
 0.0075 and 0.045.
 """,
     runs=_runs,
+    kinds=("train",),
     figures={
         "learning_rates": _rate_map,
         "initial_weights": _scale_map,

@@ -115,6 +115,7 @@ then drawn like training batches. The last pair trains on the two colour domains
 the built-in shapes in turn and is tested on both.
 """,
     runs=_runs,
+    kinds=("train", "eval", "eval_training_mode"),
     figures={"curves": _curves, "bounds": _bounds},
     claims=(
         claims.near(

@@ -111,6 +111,7 @@ the earlier layers updated. What it plots as gradient predictiveness, |g_t + g_{
 grows with the gradient.
 """,
     runs=_runs,
+    kinds=("train", "eval", "replication"),
     figures={"panels": _six_panels},
     claims=(
         claims.larger(

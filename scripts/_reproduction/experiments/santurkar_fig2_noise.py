@@ -107,6 +107,7 @@ normalisation (`noisy_batch_norm`), or stands in its place (`noise_only`). The p
 trains "VGG-like" networks for 15,000 steps; it does not state its network's depth.
 """,
     runs=_runs,
+    kinds=("train", "eval", "activations"),
     figures={
         "accuracies": _accuracies,
         "losses": _losses,

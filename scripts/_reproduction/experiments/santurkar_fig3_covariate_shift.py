@@ -133,6 +133,7 @@ text speaks as of one case; its figure shows what the text says at learning rate
 only.
 """,
     runs=_runs,
+    kinds=("train", "ics"),
     figures={"vgg": _vgg, "linear": _linear},
     claims=(
         *[

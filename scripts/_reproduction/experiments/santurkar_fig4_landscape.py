@@ -120,6 +120,7 @@ peaks, not a lower level. a2 is the least constant with |f(x + u) - f(x) - g.u| 
 |u|^2 / 2 on these points.
 """,
     runs=_runs,
+    kinds=("train", "landscape"),
     figures={"vgg": _vgg_seeds, "vgg_bands": _vgg_bands, "linear": _linear_seeds},
     claims=(
         *[

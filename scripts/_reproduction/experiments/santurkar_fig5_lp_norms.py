@@ -93,6 +93,7 @@ l_p norm, taken before that. The paper gives no formula, so this is a reading of
 words.
 """,
     runs=_runs,
+    kinds=("train", "eval", "activations"),
     figures={"curves": _curves, "distributions": _distributions},
     claims=(
         *[
