@@ -97,6 +97,7 @@ def _moments(progress, size):
         "variance": size**2,
         "mean_change": 0.01 * size,
         "mean_drift": progress * size,
+        "variance_drift": progress * size**2,
         "percentiles": [progress - size, progress, progress + size],
         "histogram": {
             "edges": edges.tolist(),

@@ -31,17 +31,16 @@ def _runs(scale):
     return images | linear
 
 
-def _drift(layer):
-    return layer.get("mean_drift")
-
-
-_DRIFT = measures.over(
-    "activations",
-    _drift,
-    layer=_SHARE,
-    what="drift of the activations' mean since the start, median of the second half",
-    part=(0.5, 1.0),
-)
+_DRIFTS = {
+    moment: measures.over(
+        "activations",
+        f"{moment}_drift",
+        layer=_SHARE,
+        what=f"drift of the {moment} since the start, median of the second half",
+        part=(0.5, 1.0),
+    )
+    for moment in ("mean", "variance")
+}
 
 
 def _curves(results):
@@ -64,17 +63,23 @@ def _curves(results):
             ylabel="loss",
             log=True,
         ),
-        plots.SeedPanel(
-            groups=images,
-            kind="activations",
-            value="mean_drift",
-            layer=layer,
-            title=f"VGG, drift of the mean in {layer}",
-            ylabel="$|\\mu_t - \\mu_0|$",
-            log=True,
+        *(
+            plots.SeedPanel(
+                groups=images,
+                kind="activations",
+                value=f"{moment}_drift",
+                layer=layer,
+                title=f"VGG, drift of the {moment} in {layer}",
+                ylabel=ylabel,
+                log=True,
+            )
+            for moment, ylabel in (
+                ("mean", "$|\\mu_t - \\mu_0|$"),
+                ("variance", "$|\\sigma_t^2 - \\sigma_0^2|$"),
+            )
         ),
     ]
-    return plots.seed_curves(panels, title="Normalisation by l_p norms")
+    return plots.seed_curves(panels, title="Normalisation by l_p norms", columns=2)
 
 
 def _distributions(results):
@@ -90,7 +95,8 @@ EXPERIMENT = Experiment(
     setting="""
 The mean is taken off as in BatchNorm, then activations are divided by their average
 l_p norm, taken before that. The paper gives no formula, so this is a reading of its
-words.
+words. Where the mean is taken off, a unit's mean is its beta: what an l_p norm leaves
+free is the variance.
 """,
     runs=_runs,
     kinds=("train", "eval", "activations"),
@@ -119,12 +125,14 @@ words.
         ],
         *[
             claims.larger(
-                f"Activations drift more with {norm} than without normalisation",
-                "so in Fig. 6",
-                _DRIFT,
+                f"Activations' {moment} drifts more with {norm} than without "
+                "normalisation",
+                "so of the distribution in Fig. 6",
+                drift,
                 _vgg(norm),
                 than=_vgg("none"),
             )
+            for moment, drift in _DRIFTS.items()
             for norm in _LP
         ],
         claims.larger(
