@@ -21,6 +21,7 @@ import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 from absl.testing import parameterized
+from tensorflow.python.framework import config as tf_config
 
 from tests import testing_utils
 from tests.data import prepared
@@ -71,6 +72,7 @@ class ScriptTest(tf.test.TestCase, parameterized.TestCase):
         self.folder = tempfile.mkdtemp(dir=self.get_temp_dir())
         self.run_dir = os.path.join(self.folder, "run")
         self.enter_context(flagsaver.flagsaver())
+        self.enter_context(testing_utils.graphs_as_traced())
         mlp = functools.partial(models.mlp, hidden_units=(4,))
         self.enter_context(mock.patch.object(models, "mlp", mlp))
         patch = mock.patch.object(builders, "build_dataset", _small_dataset)
@@ -263,6 +265,19 @@ class FlagsTest(ScriptTest):
         self.assertEndsWith(line, f"run: tfds build mnist --data_dir={data_dir}")
         self.assertFalse(os.path.exists(self.run_dir))
 
+    def test_missing_data_set(self):
+        data_dir = os.path.join(self.folder, "empty")
+        with mock.patch.object(builders, "build_dataset", _build_dataset):
+            status, out, err = self.run_script(
+                "--flagfile=vgg_bn.cfg",
+                f"--data_dir={data_dir}",
+                f"--run_dir={self.run_dir}",
+            )
+        self.assertEqual((status, out), (2, ""), err)
+        (line,) = err.splitlines()
+        self.assertRegex(line, f"^train.py: error: .* hold cifar10.*{data_dir}")
+        self.assertFalse(os.path.exists(data_dir) or os.path.exists(self.run_dir))
+
 
 class FullDiskTest(ScriptTest):
     @parameterized.parameters(
@@ -301,8 +316,9 @@ class FullDiskTest(ScriptTest):
 
 class FromTheShellTest(tf.test.TestCase):
     def test_a_deterministic_run_is_repeated_to_the_bit_from_its_flagfile(self):
+        """By another process, and by this one, which has done other things before."""
         first, second = (os.path.join(self.get_temp_dir(), name) for name in "ab")
-        self._run(
+        done = self._train(
             "--flagfile=dln_none.cfg",
             "--linear_depth=2",
             "--norm=noisy_batch_norm",
@@ -313,25 +329,17 @@ class FromTheShellTest(tf.test.TestCase):
             f"--run_dir={first}",
         )
         flagfile = os.path.join(first, "flags.cfg")
-        self._run(f"--flagfile={flagfile}", f"--run_dir={second}")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.addCleanup(tf_config.disable_op_determinism)
+        status, _, err = testing_utils.run_script(
+            _TRAIN, f"--flagfile={flagfile}", f"--run_dir={second}"
+        )
+        self.assertEqual((status, err), (0, ""))
         for name in ("records.jsonl", "flags.cfg"):
             same = filecmp.cmp(*(os.path.join(d, name) for d in (first, second)), False)
             self.assertTrue(same, name)
         for a, b in zip(_weights(first), _weights(second), strict=True):
             self.assertAllEqual(a, b)
-
-    def test_missing_data_set(self):
-        data_dir = os.path.join(self.get_temp_dir(), "empty")
-        run_dir = os.path.join(self.get_temp_dir(), "run")
-        done = self._run(
-            "--flagfile=vgg_bn.cfg",
-            f"--data_dir={data_dir}",
-            f"--run_dir={run_dir}",
-            status=2,
-        )
-        (line,) = done.stderr.splitlines()
-        self.assertRegex(line, f"^train.py: error: .* hold cifar10.*{data_dir}")
-        self.assertFalse(os.path.exists(data_dir) or os.path.exists(run_dir))
 
     def test_signals_end_a_run_that_goes_on(self):
         run_dir = os.path.join(self.get_temp_dir(), "interrupted")
@@ -378,22 +386,23 @@ class FromTheShellTest(tf.test.TestCase):
         out, err = process.communicate(timeout=60)
         return process.returncode, before + out, err
 
-    def _run(self, *arguments, status=0):
-        done = subprocess.run(
+    def _train(self, *arguments):
+        return subprocess.run(
             [sys.executable, _TRAIN, *arguments],
             capture_output=True,
             text=True,
             cwd=_ROOT,
         )
-        self.assertEqual(done.returncode, status, done.stderr)
-        if status == 0:
-            self.assertEqual(done.stderr, "")
-        return done
 
 
 def _small_dataset(config):
     if config.dataset == "gaussian":
         return data.gaussian(num_examples=50)
+    return _small_shapes()
+
+
+@functools.cache
+def _small_shapes():
     return data.shapes(num_train=64, num_test=16)
 
 

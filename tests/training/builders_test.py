@@ -1,5 +1,6 @@
 """Tests of tfbn.training.builders."""
 
+import functools
 import re
 
 import keras
@@ -198,6 +199,7 @@ class BuildBatchesTest(tf.test.TestCase, parameterized.TestCase):
             self.assertEqual(domains, [{0}] * 3 + [{1}] * 3)
 
 
+@functools.cache
 def _small_shapes():
     return data.shapes(num_train=200, num_test=20)
 

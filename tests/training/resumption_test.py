@@ -70,11 +70,16 @@ class Killed(BaseException):
 
 
 class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls._shapes = data.shapes(num_train=256, num_test=90)
+
     def setUp(self):
         super().setUp()
-        shapes = data.shapes(num_train=256, num_test=90)
+        self.enter_context(testing_utils.graphs_as_traced())
         for name, build in (
-            ("build_dataset", lambda config: shapes),
+            ("build_dataset", lambda config: self._shapes),
             ("build_model", _network),
         ):
             self.enter_context(mock.patch.object(builders, name, build))

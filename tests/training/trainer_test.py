@@ -27,10 +27,14 @@ RTOL = 1e-4
 
 
 class TrainerTest(tf.test.TestCase, parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        # Few images and one hidden layer: what is tested is the loop.
+        cls._shapes = data.shapes(num_train=256, num_test=90)
+
     def setUp(self):
         super().setUp()
-        # Few images and one hidden layer: what is tested is the loop.
-        self._shapes = data.shapes(num_train=256, num_test=90)
 
         def dataset(config):
             return self._shapes if config.dataset == "shapes" else data.gaussian()
