@@ -14,19 +14,22 @@ from tfbn.diagnostics import records as records_lib
 
 _DIGITS = 5  # significant; more than any figure shows
 _ABOUT = "about"
-# What no experiment draws or judges, by kind of record; and what only figures of the
-# first seed's run show.
+# What no experiment draws or judges, by kind of record.
 _LEFT_OUT = {"landscape": ("layers",), "train": ("learning_rate",)}
-_OF_FIRST_SEED = ("histogram",)
 
 
 def write(
-    path: str, planned: Sequence[Run], about: Mapping, kinds: Collection[str]
+    path: str,
+    planned: Sequence[Run],
+    about: Mapping,
+    *,
+    kinds: Collection[str],
+    histograms: Collection[str] = (),
 ) -> None:
     """Gathers the records of finished runs, with the run's label and its seed.
 
-    Numbers are rounded to 5 significant digits; histograms of activations are kept of
-    the first seed only. The first line is a record of kind "about".
+    Numbers are rounded to 5 significant digits. The first line is a record of kind
+    "about".
 
     Args:
         path: str, of the file.
@@ -34,13 +37,17 @@ def write(
         about: what else is to be known of them, such as versions.
         kinds: the kinds of records to keep: runs that experiments share have more than
             each of them reads.
+        histograms: the labels of the runs of whose first seed to keep the histograms of
+            activations.
     """
     lines = [records_lib.encode({"step": 0, "kind": _ABOUT, **about})]
     for run in planned:
         place = {"label": run.label, "seed": run.config.seed}
+        drawn = run.label in histograms and run.config.seed == 0
+        left_out = () if drawn else ("histogram",)
         for record in records_lib.read_records(run.config.run_dir):
             if record["kind"] in kinds:
-                kept = _kept(record, run.config.seed)
+                kept = _shortened(record, left_out + _LEFT_OUT.get(record["kind"], ()))
                 lines.append(records_lib.encode(place | kept))
     text = "".join(f"{line}\n" for line in lines)
     with atomic.replacing(path, "wb") as file:
@@ -74,12 +81,6 @@ def read(path: str, scale: str) -> Results:
         ) from error
     records = {label: list(seeds.values()) for label, seeds in runs.items()}
     return Results(scale, records, about)
-
-
-def _kept(record, seed):
-    left_out = _LEFT_OUT.get(record["kind"], ())
-    kept = {k: v for k, v in record.items() if k not in left_out}
-    return _shortened(kept, () if seed == 0 else _OF_FIRST_SEED)
 
 
 def _shortened(value, left_out):

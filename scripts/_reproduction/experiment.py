@@ -40,6 +40,8 @@ class Experiment:
         kinds: the kinds of records that figures and claims read; the archive keeps no
             others. Their last step counts as the end of a run, so one of "train" and
             "eval" is among them.
+        histograms: labels of the runs of whose first seed figures show histograms of
+            activations; the archive keeps no others.
         figures: name -> function from `Results` to a figure.
         claims: what the paper says, in a form that the runs decide.
     """
@@ -52,3 +54,4 @@ class Experiment:
     kinds: Sequence[str]
     figures: Mapping[str, Callable[[Results], Figure]]
     claims: Sequence[Claim]
+    histograms: Sequence[str] = ()

@@ -53,7 +53,13 @@ class Report:
             "machine": environment.machine(),
             "versions": environment.versions(),
         }
-        archive.write(path, study.runs, about, study.experiment.kinds)
+        archive.write(
+            path,
+            study.runs,
+            about,
+            kinds=study.experiment.kinds,
+            histograms=study.experiment.histograms,
+        )
 
     def draw(self, study: Study) -> list[str]:
         """Draws the figures of a study; returns their paths."""

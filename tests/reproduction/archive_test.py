@@ -18,7 +18,7 @@ from _reproduction.plan import Run  # noqa: E402
 from tfbn.diagnostics.records import RecordWriter  # noqa: E402
 from tfbn.training import TrainConfig  # noqa: E402
 
-_KINDS = ("train", "eval", "activations", "landscape")
+_KEPT = {"kinds": ("train", "eval", "activations", "landscape"), "histograms": ["a"]}
 _ABOUT = {"date": "2020-01-01", "versions": {"tfbn": "1.2.3"}}
 
 
@@ -39,7 +39,7 @@ class ArchiveTest(tf.test.TestCase, parameterized.TestCase):
         return [("train", {"loss": loss}) for loss in losses]
 
     def _round_trip(self, *runs):
-        archive.write(self.path, runs, _ABOUT, _KINDS)
+        archive.write(self.path, runs, _ABOUT, **_KEPT)
         return archive.read(self.path, "cpu")
 
     def test_round_trip(self):
@@ -92,23 +92,27 @@ class ArchiveTest(tf.test.TestCase, parameterized.TestCase):
         layer = {"name": "x", "mean": 1.0, "histogram": {"edges": [0], "counts": [2]}}
         runs = [
             self._run(
-                "a",
+                label,
                 seed,
                 ("activations", {"layers": [layer]}),
                 ("landscape", {"beta": 2.0, "learning_rate": 0.1, "layers": [layer]}),
                 ("train", {"loss": 1.0, "learning_rate": 0.1}),
             )
+            for label in "ab"
             for seed in range(2)
         ]
-        first, second = self._round_trip(*runs).records["a"]
-        self.assertEqual(first[0]["layers"], [layer])
-        self.assertEqual(second[0]["layers"], [{"name": "x", "mean": 1.0}])
-        for _, landscape, train in (first, second):
-            self.assertEqual(
-                landscape,
-                {"step": 2, "kind": "landscape", "beta": 2.0, "learning_rate": 0.1},
-            )
-            self.assertEqual(train, {"step": 3, "kind": "train", "loss": 1.0})
+        records = self._round_trip(*runs).records
+        without = {"name": "x", "mean": 1.0}
+        expected = {"a": [[layer], [without]], "b": [[without]] * 2}
+        for label, seeds in records.items():
+            layers = [activations["layers"] for activations, _, _ in seeds]
+            self.assertEqual(layers, expected[label])
+            for _, landscape, train in seeds:
+                self.assertEqual(
+                    landscape,
+                    {"step": 2, "kind": "landscape", "beta": 2.0, "learning_rate": 0.1},
+                )
+                self.assertEqual(train, {"step": 3, "kind": "train", "loss": 1.0})
 
     def test_other_kinds_are_left_out(self):
         run = self._run("a", 0, ("ics", {"layers": []}), *self._losses(1.0))
@@ -117,11 +121,11 @@ class ArchiveTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_the_same_records_give_the_same_bytes(self):
         run = self._run("a", 0, *self._losses(1.0, 2.0))
-        archive.write(self.path, [run], _ABOUT, _KINDS)
+        archive.write(self.path, [run], _ABOUT, **_KEPT)
         with open(self.path, "rb") as file:
             before = file.read()
         os.remove(self.path)
-        archive.write(self.path, [run], _ABOUT, _KINDS)
+        archive.write(self.path, [run], _ABOUT, **_KEPT)
         with open(self.path, "rb") as file:
             after = file.read()
         self.assertEqual(before, after)
@@ -147,7 +151,7 @@ class ArchiveTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_damaged(self, damage):
         run = self._run("a", 0, *self._losses(1.0, 2.0))
-        archive.write(self.path, [run], _ABOUT, _KINDS)
+        archive.write(self.path, [run], _ABOUT, **_KEPT)
         with open(self.path, "rb") as file:
             whole = file.read()
         with open(self.path, "wb") as file:
@@ -157,10 +161,10 @@ class ArchiveTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_a_failed_write_leaves_what_was_there(self):
         run = self._run("a", 0, *self._losses(1.0))
-        archive.write(self.path, [run], _ABOUT, _KINDS)
+        archive.write(self.path, [run], _ABOUT, **_KEPT)
         lost = Run("b", TrainConfig(run_dir=os.path.join(self.folder, "none")))
         with self.assertRaisesRegex(ValueError, "holds no records.jsonl"):
-            archive.write(self.path, [run, lost], _ABOUT, _KINDS)
+            archive.write(self.path, [run, lost], _ABOUT, **_KEPT)
         self.assertEqual(list(archive.read(self.path, "cpu").records), ["a"])
         self.assertEqual(
             os.listdir(os.path.dirname(self.path)), ["experiment.jsonl.gz"]

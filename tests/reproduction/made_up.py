@@ -20,7 +20,7 @@ def study(name, experiment, scale):
 
 
 def results(experiment, scale, **options):
-    """`Results` of all runs of an experiment, of the kinds that its archive keeps.
+    """`Results` of all runs of an experiment: what its archive keeps of them.
 
     `options` are those of `records`.
     """
@@ -28,8 +28,20 @@ def results(experiment, scale, **options):
     for run in study("", experiment, scale).runs:
         made = records(run.config, **options)
         kept = [record for record in made if record["kind"] in experiment.kinds]
+        if run.label not in experiment.histograms:
+            kept = [_without_histograms(record) for record in kept]
         runs.setdefault(run.label, []).append(kept)
     return Results(scale, runs)
+
+
+def _without_histograms(record):
+    if "layers" not in record:
+        return record
+    layers = [
+        {k: v for k, v in layer.items() if k != "histogram"}
+        for layer in record["layers"]
+    ]
+    return record | {"layers": layers}
 
 
 def records(config, *, diverges=False):

@@ -108,6 +108,7 @@ trains "VGG-like" networks for 15,000 steps; it does not state its network's dep
 """,
     runs=_runs,
     kinds=("train", "eval", "activations"),
+    histograms=[_vgg(norm) for norm in _NORMS],
     figures={
         "accuracies": _accuracies,
         "losses": _losses,

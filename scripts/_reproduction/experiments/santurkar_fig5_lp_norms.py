@@ -100,6 +100,7 @@ free is the variance.
 """,
     runs=_runs,
     kinds=("train", "eval", "activations"),
+    histograms=[_vgg(norm) for norm in _NORMS],
     figures={"curves": _curves, "distributions": _distributions},
     claims=(
         *[
