@@ -7,7 +7,7 @@ NAME is a paper (santurkar, ioffe_2017, ioffe_2015, replication), an experiment 
 and judges the paper's claims: holds, does not hold, or not decided at this scale.
 
   --scale=smoke  the built-in data set, a few steps, one seed: whether it works; minutes
-  --scale=cpu    CIFAR-10, small networks, three seeds; about 3 hours on two cores
+  --scale=cpu    CIFAR-10, small networks, three seeds; a good 3 hours on two cores
   --scale=paper  as published, three seeds: for an accelerator
 
 Stopped in whatever way, it goes on where it was when it is started again: finished runs

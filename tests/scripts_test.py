@@ -253,30 +253,28 @@ class FlagsTest(ScriptTest):
         folder = prepared.write(data_dir, "mnist", {"train": drawn, "test": drawn})
         path = folder / "mnist-train.tfrecord-00000-of-00001"
         path.write_bytes(path.read_bytes()[:-1])
-        with mock.patch.object(builders, "build_dataset", _build_dataset):
-            status, out, err = self.run_script(
-                "--flagfile=mlp_bn.cfg",
-                f"--data_dir={data_dir}",
-                f"--run_dir={self.run_dir}",
-            )
-        self.assertEqual((status, out), (2, ""), err)
-        (line,) = err.splitlines()
+        line = self._refused("mlp_bn.cfg", data_dir)
         self.assertStartsWith(line, f"train.py: error: {path} cannot be read (DataLoss")
         self.assertEndsWith(line, f"run: tfds build mnist --data_dir={data_dir}")
-        self.assertFalse(os.path.exists(self.run_dir))
 
     def test_missing_data_set(self):
         data_dir = os.path.join(self.folder, "empty")
+        line = self._refused("vgg_bn.cfg", data_dir)
+        self.assertRegex(line, f"^train.py: error: .* hold cifar10.*{data_dir}")
+        self.assertFalse(os.path.exists(data_dir))
+
+    def _refused(self, flagfile, data_dir):
+        """The one line that a run on those data ends with, having made nothing."""
         with mock.patch.object(builders, "build_dataset", _build_dataset):
             status, out, err = self.run_script(
-                "--flagfile=vgg_bn.cfg",
+                f"--flagfile={flagfile}",
                 f"--data_dir={data_dir}",
                 f"--run_dir={self.run_dir}",
             )
         self.assertEqual((status, out), (2, ""), err)
+        self.assertFalse(os.path.exists(self.run_dir))
         (line,) = err.splitlines()
-        self.assertRegex(line, f"^train.py: error: .* hold cifar10.*{data_dir}")
-        self.assertFalse(os.path.exists(data_dir) or os.path.exists(self.run_dir))
+        return line
 
 
 class FullDiskTest(ScriptTest):
