@@ -40,8 +40,8 @@ def configure_logical_cpus():
 def share_cores():
     """Has TensorFlow, here and in child processes, use this pytest worker's share.
 
-    Threads of several workers on one core wait for each other: with them the suite
-    takes a tenth longer.
+    Threads of several workers on one core wait for each other: with them the tests of
+    layers and ops take a tenth longer.
     """
     num_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if num_workers > 1:

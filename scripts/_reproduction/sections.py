@@ -17,7 +17,8 @@ _VERDICTS = (claims_lib.HOLDS, claims_lib.DOES_NOT_HOLD, claims_lib.NOT_DECIDED)
 
 _OF_SCALE = {
     "smoke": "A few steps on the built-in images, to see that everything works.",
-    "cpu": "CIFAR-10 and small networks: a good three hours on two cores.",
+    "cpu": "CIFAR-10 and small networks: by the sum of its runs' times a good three "
+    "hours\non two cores.",
     "paper": "As published, as far as there are the data.",
 }
 
