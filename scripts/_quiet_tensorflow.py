@@ -3,9 +3,13 @@
 TF_CPP_MIN_LOG_LEVEL does not reach the notes that TensorFlow's libraries write before
 their log is set up (tensorflow/tensorflow#100442). They are taken off stderr here by
 name; whatever else is written there during the import comes out after it.
+
+From a clone without `pip install -e .` only scripts/ is on the path: this module adds
+the folder above it.
 """
 
 import contextlib
+import importlib.util
 import os
 import re
 import sys
@@ -40,6 +44,8 @@ def without_notes():
                     os.write(2, line)
 
 
+if importlib.util.find_spec("tfbn") is None:
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 with without_notes():
     import tensorflow

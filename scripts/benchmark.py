@@ -24,13 +24,10 @@ import functools
 import json
 import sys
 
-import _cli
-import _list_flags
 import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
 import tensorflow as tf
 from _benchmark import candidates
 from _benchmark import diagnostics
-from _benchmark import environment
 from _benchmark import exactness
 from _benchmark import layers
 from _benchmark import memory
@@ -39,7 +36,10 @@ from _benchmark import tables
 from _benchmark import timing
 from absl import flags
 
-from tfbn import atomic
+from tfbn import environment
+from tfbn.commands import cli
+from tfbn.commands import list_flags
+from tfbn.files import atomic
 
 _LAYER_SHAPES = [
     (128, 32, 32, 64),
@@ -51,23 +51,23 @@ _LAYER_SHAPES = [
 ]
 _EXACTNESS_SHAPES = [(128, 32, 32, 64), (64, 8, 8, 16)]
 
-_SECTIONS = _list_flags.define_names(
+_SECTIONS = list_flags.define_names(
     "sections", list(tables.SECTIONS), tuple(tables.SECTIONS), "What to measure."
 )
-_SHAPES = _list_flags.define_shapes(
+_SHAPES = list_flags.define_shapes(
     "shapes",
     None,
     "Inputs of layers, inference and exactness, channels last, such as "
     "128x8x8x256,1024x256. Default: six for the times, two for the errors.",
 )
-_DTYPES = _list_flags.define_names(
+_DTYPES = list_flags.define_names(
     "dtypes",
     None,
     ("float32", "bfloat16", "float16"),
     "Dtypes; the halves by Keras's mixed policies. Default: float32 for layers and "
     "inference, all for exactness, float32 and bfloat16 for network and memory.",
 )
-_NETWORKS = _list_flags.define_names(
+_NETWORKS = list_flags.define_names(
     "networks",
     list(diagnostics.NETWORKS),
     tuple(diagnostics.NETWORKS),
@@ -94,7 +94,7 @@ _FROM = flags.DEFINE_string(
 
 def main(argv):
     """Measures, prints and writes; or prints what was measured before."""
-    _cli.refuse_arguments(argv)
+    cli.refuse_arguments(argv)
     if _FROM.value:
         print(_earlier(_FROM.value))
         return
@@ -204,4 +204,4 @@ _MEASURES = {
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

@@ -26,10 +26,7 @@ import math
 import os
 import time
 
-import _cli
-import _diagnosis_tables
-import _flags
-import _list_flags
+import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
 import keras
 import numpy as np
 import tensorflow as tf
@@ -37,13 +34,17 @@ from absl import flags
 
 from tfbn import diagnostics
 from tfbn import plots
+from tfbn.commands import cli
+from tfbn.commands import diagnosis_tables
+from tfbn.commands import flagfiles
+from tfbn.commands import list_flags
 from tfbn.diagnostics import instruments
-from tfbn.diagnostics import records
-from tfbn.training import TrainConfig
-from tfbn.training import builders
+from tfbn.experiment import TrainConfig
+from tfbn.experiment import builders
+from tfbn.experiment import task as task_lib
+from tfbn.recording import records
+from tfbn.recording import watching
 from tfbn.training import run_directory
-from tfbn.training import task as task_lib
-from tfbn.training import watching
 
 _MEASUREMENTS = (
     "ics",
@@ -82,7 +83,7 @@ _NETWORK_FOR = {"gaussian": "deep_linear", "mnist": "mlp"}
 def define():
     """Defines the flags."""
     flags.DEFINE_string("model", None, "Run directory, or .keras file.", required=True)
-    _list_flags.define_names(
+    list_flags.define_names(
         "measure", list(_MEASUREMENTS[:5]), _MEASUREMENTS, "What to measure."
     )
     flags.DEFINE_string(
@@ -103,12 +104,12 @@ def define():
     flags.DEFINE_integer(
         "surface_points", 21, "Surfaces: places along a direction.", lower_bound=2
     )
-    _flags.define(_OPTIONS)
+    flagfiles.define(_OPTIONS)
 
 
 def main(argv):
     """Measures, prints, and writes records and figures."""
-    _cli.refuse_arguments(argv)
+    cli.refuse_arguments(argv)
     config, step, model = _load(flags.FLAGS.model)
     dataset = builders.build_dataset(config)
     _check_fits(model, dataset, config)
@@ -123,7 +124,7 @@ def main(argv):
         flush=True,
     )
     measured = _measure(config, model, loss, moment, out)
-    tables = [_diagnosis_tables.of_layers(measured), _diagnosis_tables.totals(measured)]
+    tables = [diagnosis_tables.of_layers(measured), diagnosis_tables.totals(measured)]
     print("", *(f"{table}\n" for table in tables if table), sep="\n")
     figures = plots.figures({name: records.read_records(out)} if measured else {})
     for path in plots.save(figures, out, flags.FLAGS.format):
@@ -132,7 +133,7 @@ def main(argv):
 
 def _load(path):
     """`(config, step, model)`: options, steps that the model was trained for."""
-    given = _flags.given(_OPTIONS)
+    given = flagfiles.given(_OPTIONS)
     if not os.path.isdir(path):
         dataset = given.get("dataset", TrainConfig().dataset)
         network = _NETWORK_FOR.get(dataset, TrainConfig().model)
@@ -148,7 +149,7 @@ def _load(path):
             f".keras file. Received: {path}, which has no {missing[0]}. A run writes "
             "its model at the end."
         )
-    config = _flags.from_file(path_of[run_directory.FLAGS_FILE])
+    config = flagfiles.from_file(path_of[run_directory.FLAGS_FILE])
     config = dataclasses.replace(config, **given)
     steps = [r["step"] for r in records.read_records(path)]
     return config, max(steps, default=0), _load_model(path_of[run_directory.MODEL_FILE])
@@ -283,4 +284,4 @@ def _out(path):
 
 if __name__ == "__main__":
     define()
-    _cli.run(main, prepare=_flags.expand_flagfiles)
+    cli.run(main, prepare=flagfiles.expand_flagfiles)

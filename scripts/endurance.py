@@ -23,21 +23,21 @@ import sys
 import tempfile
 import time
 
-import _cli
-import _list_flags
 import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
-from _benchmark import environment
 from _endurance import kills
 from _endurance import memory
 from _endurance import tables
 from absl import flags
 
-from tfbn import atomic
+from tfbn import environment
+from tfbn.commands import cli
+from tfbn.commands import list_flags
+from tfbn.files import atomic
 
-_CHECKS = _list_flags.define_names(
+_CHECKS = list_flags.define_names(
     "checks", list(tables.CHECKS), tuple(tables.CHECKS), "What to check."
 )
-_CONFIGURATIONS = _list_flags.define_names(
+_CONFIGURATIONS = list_flags.define_names(
     "configurations",
     list(kills.CONFIGURATIONS),
     tuple(kills.CONFIGURATIONS),
@@ -78,7 +78,7 @@ _FROM = flags.DEFINE_string(
 
 def main(argv):
     """Checks, prints and writes; or prints what came out before."""
-    _cli.refuse_arguments(argv)
+    cli.refuse_arguments(argv)
     if _FROM.value:
         print(_earlier(_FROM.value))
         return 0
@@ -190,4 +190,4 @@ _MEASURES = {"kills": _kills, "memory": _memory}
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

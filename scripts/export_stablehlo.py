@@ -22,29 +22,30 @@ here, the folder DIR and the file scripts/run_stablehlo.py:
 Example: python scripts/export_stablehlo.py --out_dir=stablehlo --layers=tfbn_bn
 """
 
-import _cli
-import _list_flags
 import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
 import tensorflow as tf
 from _benchmark import candidates
 from _benchmark import stablehlo
 from absl import flags
 
+from tfbn.commands import cli
+from tfbn.commands import list_flags
+
 _OUT_DIR = flags.DEFINE_string(
     "out_dir", None, "Folder for the files, made if missing.", required=True
 )
-_LAYERS = _list_flags.define_names(
+_LAYERS = list_flags.define_names(
     "layers", list(candidates.NAMES), tuple(candidates.NAMES), "Layers to export."
 )
-_SHAPES = _list_flags.define_shapes(
+_SHAPES = list_flags.define_shapes(
     "shapes",
     [(256, 56, 56, 64), (256, 14, 14, 512)],
     "Inputs to time, channels last, such as 256x56x56x64,1024x256.",
 )
-_CHECK_SHAPE = _list_flags.define_shapes(
+_CHECK_SHAPE = list_flags.define_shapes(
     "check_shape", [(8, 6, 5, 24)], "Inputs whose results are stored too."
 )
-_DTYPES = _list_flags.define_names(
+_DTYPES = list_flags.define_names(
     "dtypes",
     ["float32", "bfloat16"],
     ("float32", "bfloat16", "float16"),
@@ -55,7 +56,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the inputs.", lower_bound=0)
 
 def main(argv):
     """Exports, and prints the path of each module."""
-    _cli.refuse_arguments(argv)
+    cli.refuse_arguments(argv)
     # It warns of functions of equal code, which here are wanted.
     tf.get_logger().setLevel("ERROR")
     for name in _LAYERS.value:
@@ -73,4 +74,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

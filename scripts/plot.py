@@ -25,13 +25,13 @@ Example: python scripts/plot.py runs/vgg runs/vgg_bn --out=docs/figures --log_st
 
 import os
 
-import _cli
 import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
 from absl import flags
 
 from tfbn import plots
 from tfbn import validation
-from tfbn.diagnostics import records
+from tfbn.commands import cli
+from tfbn.recording import records
 
 _OUT = flags.DEFINE_string(
     "out",
@@ -97,4 +97,4 @@ def _default_out(paths):
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

@@ -24,22 +24,22 @@ import signal
 import sys
 import time
 
-import _cli
-import _flags
 import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
-import _tables
 import tensorflow as tf
-from _benchmark import environment
-from _reproduction import experiments as experiments_lib
-from _reproduction import plan
-from _reproduction import sections
-from _reproduction import workers
-from _reproduction.experiment import PAPERS
-from _reproduction.experiment import SCALES
-from _reproduction.report import Report
 from absl import flags
 
+from tfbn import environment
+from tfbn import tables
 from tfbn import validation
+from tfbn.commands import cli
+from tfbn.commands import flagfiles
+from tfbn.reproduction import experiments as experiments_lib
+from tfbn.reproduction import plan
+from tfbn.reproduction import sections
+from tfbn.reproduction import workers
+from tfbn.reproduction.experiment import PAPERS
+from tfbn.reproduction.experiment import SCALES
+from tfbn.reproduction.report import Report
 
 _SCALE = flags.DEFINE_enum("scale", "cpu", SCALES, "How large the runs are.")
 _OUT = flags.DEFINE_string(
@@ -128,7 +128,7 @@ def _listed(studies):
         ]
         for study in studies
     ]
-    return _tables.table(header, rows)
+    return tables.table(header, rows)
 
 
 def _draw_again(chosen, studies, report):
@@ -201,4 +201,4 @@ def _write(study, studies, report):
 
 
 if __name__ == "__main__":
-    _cli.run(main, prepare=_flags.expand_flagfiles)
+    cli.run(main, prepare=flagfiles.expand_flagfiles)

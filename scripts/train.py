@@ -16,18 +16,19 @@ Example: python scripts/train.py --flagfile=vgg_renorm.cfg --train_steps=2000
 
 import os
 
-import _cli
-import _flags
+import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
 
 from tfbn import plots
-from tfbn.diagnostics import records
+from tfbn.commands import cli
+from tfbn.commands import flagfiles
+from tfbn.recording import records
 from tfbn.training import Trainer
 
 
 def main(argv):
     """Trains, draws, and prints where the results are."""
-    _cli.refuse_arguments(argv)
-    trainer = Trainer(_flags.from_flags())
+    cli.refuse_arguments(argv)
+    trainer = Trainer(flagfiles.from_flags())
     print(f"Run directory: {os.path.abspath(trainer.run_dir)}", flush=True)
     evaluation = trainer.train()
     results = ", ".join(f"{name} {value:.4g}" for name, value in evaluation.items())
@@ -39,5 +40,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    _flags.define()
-    _cli.run(main, prepare=_flags.expand_flagfiles)
+    flagfiles.define()
+    cli.run(main, prepare=flagfiles.expand_flagfiles)

@@ -14,8 +14,8 @@ from tests import testing_utils
 from tfbn import callbacks
 from tfbn import plots
 from tfbn.diagnostics import instruments
-from tfbn.diagnostics import records
 from tfbn.diagnostics.measurement import Cost
+from tfbn.recording import records
 
 # float32 losses by two programs.
 RTOL = 1e-5

@@ -21,18 +21,19 @@ from tests import testing_utils
 from tfbn import data
 from tfbn import diagnostics
 from tfbn import models
-from tfbn.diagnostics import records
-from tfbn.training import TrainConfig
+from tfbn.experiment import TrainConfig
+from tfbn.experiment import builders
+from tfbn.recording import records
 from tfbn.training import Trainer
-from tfbn.training import builders
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(_ROOT, "scripts"))
 
-import _cli  # noqa: E402
-import _diagnosis_tables  # noqa: E402
-import _flags  # noqa: E402
 import diagnose  # noqa: E402
+
+from tfbn.commands import cli  # noqa: E402
+from tfbn.commands import diagnosis_tables  # noqa: E402
+from tfbn.commands import flagfiles  # noqa: E402
 
 # The same float32 numbers, by another trace or in NumPy.
 RTOL = 1e-4
@@ -82,7 +83,7 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             with mock.patch.object(sys, "argv", argv):
                 with self.assertRaises(SystemExit) as exit_:
-                    _cli.run(diagnose.main, prepare=_flags.expand_flagfiles)
+                    cli.run(diagnose.main, prepare=flagfiles.expand_flagfiles)
         return exit_.exception.code or 0, out.getvalue(), err.getvalue()
 
     def run_dir(self, norm="batch_norm"):
@@ -138,7 +139,7 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
             cells = _cells(lines, layer["name"])
             names = ("norm", "distance", "cosine")
             self.assertEqual(cells[:3], [f"{layer[name]:.3g}" for name in names])
-        for heading, kind, name in _diagnosis_tables._TOTALS:
+        for heading, kind, name in diagnosis_tables._TOTALS:
             if kind in found:
                 self.assertEqual(_cells(lines, heading), [f"{found[kind][name]:.3g}"])
 

@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from tfbn.recording import summaries
 from tfbn.training import checkpoints
 from tfbn.training import run_directory
-from tfbn.training import summaries
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _SCRIPTS = os.path.join(_ROOT, "scripts")

@@ -21,14 +21,14 @@ from absl.testing import parameterized
 
 from tests.fixtures import write_runs
 from tfbn import plots
-from tfbn.diagnostics import records
+from tfbn.recording import records
 from tfbn.training import Trainer
 from tfbn.training.step import Steps
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(_ROOT, "scripts"))
 
-import _flags  # noqa: E402
+from tfbn.commands import flagfiles  # noqa: E402
 
 # On other processors, kernels add in another order: whole runs without oneDNN, or with
 # its SSE4.1 kernels, differ by 2e-6. Relative to the value or array, or to 1.
@@ -59,7 +59,7 @@ class FixturesRunsTest(tf.test.TestCase, parameterized.TestCase):
         shutil.copytree(path, run_dir)
         flags = os.path.join(run_dir, "flags.cfg")
         self.skip_runs_of_a_newer_keras(flags)
-        return Trainer(dataclasses.replace(_flags.from_file(flags), run_dir=run_dir))
+        return Trainer(dataclasses.replace(flagfiles.from_file(flags), run_dir=run_dir))
 
     def skip_runs_of_a_newer_keras(self, flags):
         """Checkpoints hold Keras's optimizers, which later versions know."""

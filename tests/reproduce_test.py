@@ -18,13 +18,13 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from tests import testing_utils
-from tfbn.diagnostics import records
+from tfbn.recording import records
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _SCRIPTS = os.path.join(_ROOT, "scripts")
 sys.path.insert(0, _SCRIPTS)
 
-from _reproduction import workers  # noqa: E402
+from tfbn.reproduction import workers  # noqa: E402
 
 _REPRODUCE = os.path.join(_SCRIPTS, "reproduce.py")
 _NAME = "ioffe_2015_fig1_sigmoid"

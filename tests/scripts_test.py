@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import filecmp
 import functools
-import importlib
 import io
 import os
 import re
@@ -28,11 +27,12 @@ from tests.data import prepared
 from tfbn import data
 from tfbn import models
 from tfbn import plots
-from tfbn.diagnostics import records
-from tfbn.diagnostics.records import RecordWriter
-from tfbn.training import TrainConfig
-from tfbn.training import builders
-from tfbn.training import config as config_lib
+from tfbn.experiment import TrainConfig
+from tfbn.experiment import builders
+from tfbn.experiment import config as config_lib
+from tfbn.models import _vgg
+from tfbn.recording import records
+from tfbn.recording.records import RecordWriter
 from tfbn.training.run_directory import RunDirectory
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -40,16 +40,15 @@ _SCRIPTS = os.path.join(_ROOT, "scripts")
 _CONFIGS = os.path.join(_SCRIPTS, "configs")
 sys.path.insert(0, _SCRIPTS)
 
-import _cli  # noqa: E402
-import _flags  # noqa: E402
 import train  # noqa: E402
 
-# The module; tfbn.models.vgg is the function.
-_vgg = importlib.import_module("tfbn.models.vgg")
+from tfbn.commands import cli  # noqa: E402
+from tfbn.commands import flagfiles  # noqa: E402
+
 _TRAIN = os.path.join(_SCRIPTS, "train.py")
 
 if "train_steps" not in flags.FLAGS:
-    _flags.define()
+    flagfiles.define()
 
 _build_dataset = builders.build_dataset  # tests put a small one in its place
 
@@ -85,7 +84,7 @@ class ScriptTest(tf.test.TestCase, parameterized.TestCase):
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             with mock.patch.object(sys, "argv", argv):
                 with self.assertRaises(SystemExit) as exit_:
-                    _cli.run(train.main, prepare=_flags.expand_flagfiles)
+                    cli.run(train.main, prepare=flagfiles.expand_flagfiles)
         return exit_.exception.code or 0, out.getvalue(), err.getvalue()
 
 
@@ -119,11 +118,11 @@ class FlagfilesTest(ScriptTest):
         for name in os.listdir(_CONFIGS):
             model, _, norm = name.removesuffix(".cfg").partition("_")
             if model in ("vgg", "dln", "mlp"):
-                arguments = _flags.expand_flagfiles([f"--flagfile={name}"])
+                arguments = flagfiles.expand_flagfiles([f"--flagfile={name}"])
                 self.assertIn(f"--norm={norms.get(norm, norm)}", arguments)
 
     def test_flags_behind_a_flagfile_win(self):
-        arguments = _flags.expand_flagfiles(["--flagfile=vgg_bn.cfg", "--norm=none"])
+        arguments = flagfiles.expand_flagfiles(["--flagfile=vgg_bn.cfg", "--norm=none"])
         self.assertLess(
             arguments.index("--norm=batch_norm"), arguments.index("--norm=none")
         )
@@ -132,7 +131,7 @@ class FlagfilesTest(ScriptTest):
         self._write("common.cfg", "--seed=5\n")
         outer = self._write("outer.cfg", "# a comment\n\n--flagfile=common.cfg\n")
         self.assertEqual(
-            _flags.expand_flagfiles(["x", "--flagfile", outer, "--width=2"]),
+            flagfiles.expand_flagfiles(["x", "--flagfile", outer, "--width=2"]),
             ["x", "--seed=5", "--width=2"],
         )
 
@@ -158,27 +157,27 @@ class FlagsTest(ScriptTest):
 
     def test_flags_without_values_give_the_default_config(self):
         flags.FLAGS(["train.py"])
-        self.assertEqual(_flags.from_flags(), TrainConfig())
+        self.assertEqual(flagfiles.from_flags(), TrainConfig())
 
     def test_values_reach_the_config(self):
         flags.FLAGS(["train.py", "--norm_after=4,5", "--nodeterministic", "--rmax=2.5"])
-        config = _flags.from_flags()
+        config = flagfiles.from_flags()
         self.assertEqual(config.norm_after, (4, 5))
         self.assertEqual((config.deterministic, config.rmax), (False, 2.5))
 
     def test_some_of_the_fields(self):
         values = flags.FlagValues()
-        _flags.define(["width", "norm_after"], values)
+        flagfiles.define(["width", "norm_after"], values)
         self.assertEqual({"width", "norm_after"}, set(values))
         values(["script", "--norm_after=4,5"])
         names = ("norm_after", "width")
-        self.assertEqual(_flags.given(names, values), {"norm_after": (4, 5)})
+        self.assertEqual(flagfiles.given(names, values), {"norm_after": (4, 5)})
         values(["script", "--width=0.5"])
-        self.assertEqual(_flags.given(["width"], values), {"width": 0.5})
+        self.assertEqual(flagfiles.given(["width"], values), {"width": 0.5})
         default = TrainConfig().width
         values(["script", f"--width={default}"])  # given, though it is the default
-        self.assertEqual(_flags.given(names, values)["width"], default)
-        self.assertEqual(_flags.given([], values), {})
+        self.assertEqual(flagfiles.given(names, values)["width"], default)
+        self.assertEqual(flagfiles.given([], values), {})
 
     def test_config_of_a_file(self):
         config = TrainConfig(
@@ -189,7 +188,7 @@ class FlagsTest(ScriptTest):
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
         before = flags.FLAGS.flag_values_dict()
-        self.assertEqual(_flags.from_file(path), config)
+        self.assertEqual(flagfiles.from_file(path), config)
         self.assertEqual(flags.FLAGS.flag_values_dict(), before)
 
     @parameterized.parameters(
@@ -204,9 +203,9 @@ class FlagsTest(ScriptTest):
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
         with self.assertRaisesRegex(ValueError, message):
-            _flags.from_file(path)
+            flagfiles.from_file(path)
         with self.assertRaisesRegex(ValueError, "must name a file"):
-            _flags.from_file(os.path.join(self.folder, "missing.cfg"))
+            flagfiles.from_file(os.path.join(self.folder, "missing.cfg"))
 
     def test_run_dir_that_holds_a_run_of_other_flags_is_refused(self):
         arguments = ["--dataset=shapes", "--model=mlp", "--norm=none", *_TINY]

@@ -12,6 +12,7 @@ if keras.backend.backend() != "tensorflow":
 from tfbn import callbacks
 from tfbn import data
 from tfbn import diagnostics
+from tfbn import experiment
 from tfbn import models
 from tfbn import schedules
 from tfbn import training
@@ -32,6 +33,7 @@ __all__ = [
     "callbacks",
     "data",
     "diagnostics",
+    "experiment",
     "models",
     "schedules",
     "training",

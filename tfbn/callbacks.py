@@ -14,10 +14,10 @@ from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import check_loss
 from tfbn.diagnostics.loss_function import snapshot
-from tfbn.diagnostics.records import RecordWriter
-from tfbn.training.cadence import Cadence
-from tfbn.training.summaries import SummaryWriter
-from tfbn.training.watching import Watch
+from tfbn.recording.cadence import Cadence
+from tfbn.recording.records import RecordWriter
+from tfbn.recording.summaries import SummaryWriter
+from tfbn.recording.watching import Watch
 
 _MAKERS = {
     "ics": instruments_lib.covariate_shift,
@@ -93,7 +93,7 @@ class Diagnostics(keras.callbacks.Callback):
             sees to its loss itself.
         every: int >= 1, steps from one measurement to the next. Default 100.
         spacing: "linear", or "log" for steps further and further apart, as in
-            `tfbn.training.cadence.Cadence`.
+            `tfbn.recording.cadence.Cadence`.
         log_dir: str or None, a folder for `records.jsonl` and TensorBoard events; a
             `records.jsonl` in it is continued.
         jit_compile: bool, whether XLA compiles the measurements. Only for names.

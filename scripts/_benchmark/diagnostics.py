@@ -16,7 +16,7 @@ from _benchmark import timing
 from tfbn import diagnostics
 from tfbn.diagnostics import instruments
 from tfbn.diagnostics import measurement
-from tfbn.training import task as task_lib
+from tfbn.experiment import task as task_lib
 
 WITH_ALL_INSTRUMENTS = "VGG-A"
 LANCZOS_ITERATIONS = 5

@@ -2,9 +2,9 @@
 
 import numpy as np
 import tensorflow as tf
-from _list_flags import shape_text
 
 from _benchmark import candidates
+from tfbn.commands.list_flags import shape_text
 
 MODES = ("eager", "graph", "xla")
 OFFSETS = (0.0, 1e2, 1e4, 1e6)

@@ -2,10 +2,10 @@
 
 import keras
 import tensorflow as tf
-from _list_flags import shape_text
 
 from _benchmark import candidates
 from _benchmark import timing
+from tfbn.commands.list_flags import shape_text
 
 MODES = ("graph", "xla")
 HARNESS = "harness"

@@ -6,10 +6,10 @@ import numpy as np
 import tfbn
 from _benchmark import candidates
 from _benchmark import timing
-from tfbn.training import TrainConfig
-from tfbn.training import builders
+from tfbn.experiment import TrainConfig
+from tfbn.experiment import builders
+from tfbn.experiment.task import task_of
 from tfbn.training.step import Steps
-from tfbn.training.task import task_of
 
 NONE = "none"
 NORMS = {

@@ -3,13 +3,13 @@
 import os
 import re
 
-import _list_flags
 import keras
 import numpy as np
 import tensorflow as tf
 
 from _benchmark import candidates
-from tfbn import atomic
+from tfbn.commands import list_flags
+from tfbn.files import atomic
 
 
 def export(folder, name, shape, dtype, *, seed, check):
@@ -37,7 +37,7 @@ def export(folder, name, shape, dtype, *, seed, check):
         outputs = [tf.cast(y, tf.float32).numpy() for y in step(x, dy, *weights)]
         # NumPy's format has no bfloat16: that stays a recipe.
         inputs = [*([x, dy] if dtype != "bfloat16" else recipes), *weights]
-    path = os.path.join(folder, f"{name}_{_list_flags.shape_text(shape)}_{dtype}")
+    path = os.path.join(folder, f"{name}_{list_flags.shape_text(shape)}_{dtype}")
     with atomic.replacing(f"{path}.stablehlo") as file:
         file.write(_LOCATIONS.sub("", text))
     with atomic.replacing(f"{path}.npz", "wb") as file:

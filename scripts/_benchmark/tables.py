@@ -1,12 +1,11 @@
 """Results of scripts/benchmark.py as Markdown, which reads well as plain text too."""
 
-from _list_flags import shape_text
-from _tables import MISSING
-from _tables import number
-from _tables import table
-
 from _benchmark import candidates
-from _benchmark import environment as environment_lib
+from tfbn import environment as environment_lib
+from tfbn.commands.list_flags import shape_text
+from tfbn.tables import MISSING
+from tfbn.tables import number
+from tfbn.tables import table
 
 
 def render(results):

@@ -11,17 +11,17 @@ import sys
 _SCRIPTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[0] = _SCRIPTS  # in place of this folder
 
-import _cli  # noqa: E402
-import _flags  # noqa: E402
 import train  # noqa: E402
 
 from _endurance import beacon as beacon_lib  # noqa: E402
 from tfbn import plots  # noqa: E402
+from tfbn.commands import cli  # noqa: E402
+from tfbn.commands import flagfiles  # noqa: E402
+from tfbn.recording import watching  # noqa: E402
 from tfbn.training import checkpoints  # noqa: E402
 from tfbn.training import resumption  # noqa: E402
 from tfbn.training import run_directory  # noqa: E402
 from tfbn.training import step as step_lib  # noqa: E402
-from tfbn.training import watching  # noqa: E402
 
 _PHASES = (
     (watching.Watch, "measure", "measurement"),
@@ -40,8 +40,8 @@ def main():
     beacon = beacon_lib.Beacon(sys.argv[1])
     tell(beacon)
     argv = [train.__file__, *sys.argv[2:]]
-    _flags.define()
-    _cli.run(train.main, argv, prepare=_flags.expand_flagfiles)
+    flagfiles.define()
+    cli.run(train.main, argv, prepare=flagfiles.expand_flagfiles)
 
 
 def tell(beacon):

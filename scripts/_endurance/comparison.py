@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from tfbn.diagnostics import records
+from tfbn.recording import records
 from tfbn.training import run_directory
 
 # Of a checkpoint, what differs by design: the number of checkpoints written so far, of

@@ -16,8 +16,8 @@ from unittest import mock
 import tensorflow as tf
 from _benchmark import memory
 
-from tfbn.diagnostics import records
-from tfbn.training import TrainConfig
+from tfbn.experiment import TrainConfig
+from tfbn.recording import records
 from tfbn.training import Trainer
 from tfbn.training.step import Steps
 

@@ -2,11 +2,10 @@
 
 import collections
 
-from _benchmark import environment
-from _tables import MISSING
-from _tables import table
-
 from _endurance import beacon
+from tfbn import environment
+from tfbn.tables import MISSING
+from tfbn.tables import table
 
 MOST_MIB_PER_1000_STEPS = 0.5
 

@@ -15,8 +15,8 @@ from tests.bad_input import base
 from tfbn import callbacks
 from tfbn import diagnostics
 from tfbn.diagnostics import instruments
-from tfbn.diagnostics import records
-from tfbn.training import cadence
+from tfbn.recording import cadence
+from tfbn.recording import records
 
 _X, _Y = np.ones((6, 4), "float32"), np.ones((6, 2), "float32")
 _MSE = keras.losses.MeanSquaredError()

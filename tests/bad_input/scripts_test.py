@@ -15,7 +15,7 @@ from absl.testing import parameterized
 
 from tests import testing_utils
 from tfbn import data
-from tfbn.training import builders
+from tfbn.experiment import builders
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _SCRIPTS = os.path.join(_ROOT, "scripts")

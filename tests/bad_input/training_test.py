@@ -8,9 +8,9 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from tests.bad_input import base
-from tfbn.training import TrainConfig
+from tfbn.experiment import TrainConfig
+from tfbn.experiment import config as config_lib
 from tfbn.training import Trainer
-from tfbn.training import config as config_lib
 
 _SHAPES = functools.partial(TrainConfig, dataset="shapes")
 

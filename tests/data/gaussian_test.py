@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from tfbn.data.gaussian import gaussian
+from tfbn.data._gaussian import gaussian
 
 
 class GaussianTest(tf.test.TestCase, parameterized.TestCase):

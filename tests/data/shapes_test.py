@@ -4,10 +4,10 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from tfbn.data._shapes import CLASSES
+from tfbn.data._shapes import DOMAINS
+from tfbn.data._shapes import shapes
 from tfbn.data.outlines import OUTLINES
-from tfbn.data.shapes import CLASSES
-from tfbn.data.shapes import DOMAINS
-from tfbn.data.shapes import shapes
 
 
 class ShapesTest(tf.test.TestCase, parameterized.TestCase):

@@ -15,9 +15,9 @@ from tests.testing_utils import cross_entropy
 from tests.testing_utils import live_gradients
 from tests.testing_utils import squared_error
 from tfbn import models
-from tfbn.diagnostics.landscape import LandscapeMeter
-from tfbn.diagnostics.landscape import landscape
-from tfbn.diagnostics.landscape import relative_step_sizes
+from tfbn.diagnostics._landscape import LandscapeMeter
+from tfbn.diagnostics._landscape import landscape
+from tfbn.diagnostics._landscape import relative_step_sizes
 from tfbn.diagnostics.loss_function import snapshot
 
 # float32 gradients summed in another order.

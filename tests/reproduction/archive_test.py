@@ -3,20 +3,15 @@
 import gzip
 import math
 import os
-import sys
 import tempfile
 
 import tensorflow as tf
 from absl.testing import parameterized
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(_ROOT, "scripts"))
-
-from _reproduction import archive  # noqa: E402
-from _reproduction.plan import Run  # noqa: E402
-
-from tfbn.diagnostics.records import RecordWriter  # noqa: E402
-from tfbn.training import TrainConfig  # noqa: E402
+from tfbn.experiment import TrainConfig
+from tfbn.recording.records import RecordWriter
+from tfbn.reproduction import archive
+from tfbn.reproduction.plan import Run
 
 _KEPT = {"kinds": ("train", "eval", "activations", "landscape"), "histograms": ["a"]}
 _ABOUT = {"date": "2020-01-01", "versions": {"tfbn": "1.2.3"}}

@@ -2,22 +2,17 @@
 
 import itertools
 import math
-import os
-import sys
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(_ROOT, "scripts"))
-
-from _reproduction import claims  # noqa: E402
-from _reproduction.claims import DOES_NOT_HOLD  # noqa: E402
-from _reproduction.claims import HOLDS  # noqa: E402
-from _reproduction.claims import NOT_DECIDED  # noqa: E402
-from _reproduction.measures import Measure  # noqa: E402
-from _reproduction.results import Results  # noqa: E402
+from tfbn.reproduction import claims
+from tfbn.reproduction.claims import DOES_NOT_HOLD
+from tfbn.reproduction.claims import HOLDS
+from tfbn.reproduction.claims import NOT_DECIDED
+from tfbn.reproduction.measures import Measure
+from tfbn.reproduction.results import Results
 
 _INF, _NAN = math.inf, math.nan
 _NUMBER = Measure("number", lambda records: records[0]["number"])

@@ -2,23 +2,19 @@
 
 import math
 import os
-import sys
 
 import tensorflow as tf
 from absl.testing import parameterized
 
 from tests.reproduction import made_up
+from tfbn.reproduction import claims
+from tfbn.reproduction import experiments
+from tfbn.reproduction import sections
+from tfbn.reproduction.experiment import PAPERS
+from tfbn.reproduction.experiment import SCALES
+from tfbn.reproduction.experiment import SEEDS
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(_ROOT, "scripts"))
-
-from _reproduction import claims  # noqa: E402
-from _reproduction import experiments  # noqa: E402
-from _reproduction import sections  # noqa: E402
-from _reproduction.experiment import PAPERS  # noqa: E402
-from _reproduction.experiment import SCALES  # noqa: E402
-from _reproduction.experiment import SEEDS  # noqa: E402
-
 _ALL = experiments.load()
 _EACH = tuple((name, name) for name in _ALL)
 _EACH_AT_EACH_SCALE = tuple(
@@ -28,7 +24,7 @@ _EACH_AT_EACH_SCALE = tuple(
 
 class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
     def test_all_are_found_in_the_order_of_the_papers(self):
-        folder = os.path.join(_ROOT, "scripts", "_reproduction", "experiments")
+        folder = os.path.join(_ROOT, "tfbn", "reproduction", "experiments")
         files = {f[:-3] for f in os.listdir(folder) if f.endswith(".py")}
         self.assertCountEqual(_ALL, files - {"__init__"})
         papers = [experiment.paper for experiment in _ALL.values()]

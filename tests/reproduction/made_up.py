@@ -1,15 +1,9 @@
 """Records of runs that nobody trained, and results that claims are tried on."""
 
-import os
-import sys
-
 import numpy as np
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(_ROOT, "scripts"))
-
-from _reproduction import plan  # noqa: E402
-from _reproduction.results import Results  # noqa: E402
+from tfbn.reproduction import plan
+from tfbn.reproduction.results import Results
 
 _POINTS = 10  # records of each kind
 

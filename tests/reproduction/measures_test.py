@@ -1,18 +1,13 @@
 """Tests of the numbers that claims compare, on records made by hand."""
 
 import math
-import os
-import sys
 
 import tensorflow as tf
 from absl.testing import parameterized
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(_ROOT, "scripts"))
-
-from _reproduction import measures  # noqa: E402
-from _reproduction.results import Results  # noqa: E402
-from _reproduction.results import layer_at  # noqa: E402
+from tfbn.reproduction import measures
+from tfbn.reproduction.results import Results
+from tfbn.reproduction.results import layer_at
 
 _INF, _NAN = math.inf, math.nan
 

@@ -2,22 +2,18 @@
 
 import dataclasses
 import os
-import sys
 import tempfile
 
 import tensorflow as tf
 from absl import flags
 from absl.testing import parameterized
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(_ROOT, "scripts"))
-
-import _flags  # noqa: E402
-from _reproduction import experiments  # noqa: E402
-from _reproduction import plan  # noqa: E402
-from _reproduction.experiment import SCALES  # noqa: E402
-from _reproduction.experiment import SEEDS  # noqa: E402
-from _reproduction.experiment import Experiment  # noqa: E402
+from tfbn.commands import flagfiles
+from tfbn.reproduction import experiments
+from tfbn.reproduction import plan
+from tfbn.reproduction.experiment import SCALES
+from tfbn.reproduction.experiment import SEEDS
+from tfbn.reproduction.experiment import Experiment
 
 _OPTIONS = {"model": "mlp", "dataset": "shapes", "norm": "none"}
 _ALL = experiments.load()
@@ -141,9 +137,9 @@ def _parsed(command):
     python, script, *arguments = command.split(" ")
     assert (python, script) == ("python", "scripts/train.py")
     values = flags.FlagValues()
-    _flags.define(flag_values=values)
+    flagfiles.define(flag_values=values)
     assert values(["train.py", *arguments]) == ["train.py"]
-    return _flags.from_flags(values)
+    return flagfiles.from_flags(values)
 
 
 if __name__ == "__main__":

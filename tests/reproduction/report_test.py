@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from unittest import mock
@@ -13,22 +12,17 @@ from absl.testing import parameterized
 from matplotlib.figure import Figure
 
 from tests.reproduction import made_up
-
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(_ROOT, "scripts"))
-
-from _benchmark import environment  # noqa: E402
-from _reproduction import claims  # noqa: E402
-from _reproduction import experiments  # noqa: E402
-from _reproduction import plan  # noqa: E402
-from _reproduction import sections  # noqa: E402
-from _reproduction.experiment import Experiment  # noqa: E402
-from _reproduction.measures import Measure  # noqa: E402
-from _reproduction.report import Report  # noqa: E402
-from _reproduction.results import Results  # noqa: E402
-
-from tfbn.diagnostics.records import RecordWriter  # noqa: E402
-from tfbn.training import TrainConfig  # noqa: E402
+from tfbn import environment
+from tfbn.experiment import TrainConfig
+from tfbn.recording.records import RecordWriter
+from tfbn.reproduction import claims
+from tfbn.reproduction import experiments
+from tfbn.reproduction import plan
+from tfbn.reproduction import sections
+from tfbn.reproduction.experiment import Experiment
+from tfbn.reproduction.measures import Measure
+from tfbn.reproduction.report import Report
+from tfbn.reproduction.results import Results
 
 _LOSS = Measure("|loss|", lambda records: records[-1]["loss"], "{:.2f}")
 _FRESH = Measure("first loss", lambda records: records[0]["loss"], "{:.1f}")

@@ -5,7 +5,6 @@ import glob
 import multiprocessing
 import os
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -14,17 +13,13 @@ from unittest import mock
 import keras
 import tensorflow as tf
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(_ROOT, "scripts"))
-
-from _benchmark import environment  # noqa: E402
-from _reproduction import workers  # noqa: E402
-from _reproduction.plan import Run  # noqa: E402
-
-from tfbn.diagnostics import records as records_lib  # noqa: E402
-from tfbn.training import TrainConfig  # noqa: E402
-from tfbn.training import Trainer  # noqa: E402
-from tfbn.training import run_directory  # noqa: E402
+from tfbn import environment
+from tfbn.experiment import TrainConfig
+from tfbn.recording import records as records_lib
+from tfbn.reproduction import workers
+from tfbn.reproduction.plan import Run
+from tfbn.training import Trainer
+from tfbn.training import run_directory
 
 # The same operations in the same order, but shared out among other numbers of threads.
 _THREADS = {"rtol": 1e-6, "atol": 0.0}

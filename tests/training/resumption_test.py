@@ -19,10 +19,10 @@ from tests import testing_utils
 from tfbn import data
 from tfbn import layers
 from tfbn import schedules
-from tfbn.diagnostics import records
-from tfbn.training import TrainConfig
+from tfbn.experiment import TrainConfig
+from tfbn.experiment import builders
+from tfbn.recording import records
 from tfbn.training import Trainer
-from tfbn.training import builders
 from tfbn.training import trainer as trainer_lib
 from tfbn.training.run_directory import RunDirectory
 from tfbn.training.step import Steps

@@ -8,8 +8,8 @@ import tempfile
 import tensorflow as tf
 
 from tfbn.diagnostics import CovariateShift
-from tfbn.diagnostics import records
-from tfbn.training import TrainConfig
+from tfbn.experiment import TrainConfig
+from tfbn.recording import records
 from tfbn.training import run_directory
 
 

@@ -8,8 +8,8 @@ from absl.testing import parameterized
 from tfbn import data
 from tfbn import layers
 from tfbn import models
+from tfbn.experiment import task
 from tfbn.training import step
-from tfbn.training import task
 
 # float32 steps in another order of sums.
 RTOL = 1e-5

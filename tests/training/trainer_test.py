@@ -16,10 +16,10 @@ from absl.testing import parameterized
 import tfbn
 from tfbn import data
 from tfbn import models
-from tfbn.diagnostics import records
-from tfbn.training import TrainConfig
+from tfbn.experiment import TrainConfig
+from tfbn.experiment import builders
+from tfbn.recording import records
 from tfbn.training import Trainer
-from tfbn.training import builders
 from tfbn.training.nonfinite import NonFiniteError
 
 # float32 steps in another order of sums.

@@ -7,8 +7,8 @@ from absl.testing import parameterized
 
 import tfbn
 from tfbn import data
-from tfbn.training import TrainConfig
-from tfbn.training import task
+from tfbn.experiment import TrainConfig
+from tfbn.experiment import task
 from tfbn.training import training_mode
 
 # float32 against float64.

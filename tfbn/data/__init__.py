@@ -1,5 +1,7 @@
 """Data sets in memory, and batches as functions of (seed, step)."""
 
+from tfbn.data._gaussian import gaussian
+from tfbn.data._shapes import shapes
 from tfbn.data.batches import KINDS
 from tfbn.data.batches import ClassBiasedBatches
 from tfbn.data.batches import DomainBiasedBatches
@@ -7,10 +9,8 @@ from tfbn.data.batches import IIDBatches
 from tfbn.data.batches import make_batches
 from tfbn.data.dataset import Dataset
 from tfbn.data.dataset import Split
-from tfbn.data.gaussian import gaussian
 from tfbn.data.loading import DATASETS
 from tfbn.data.loading import load
-from tfbn.data.shapes import shapes
 from tfbn.data.tfds_images import DataError
 
 __all__ = [

@@ -4,8 +4,8 @@ import os
 
 from tfbn import validation
 from tfbn.data import tfds_images
-from tfbn.data.gaussian import gaussian
-from tfbn.data.shapes import shapes
+from tfbn.data._gaussian import gaussian
+from tfbn.data._shapes import shapes
 
 DATASETS = (*tfds_images.NAMES, "shapes", "gaussian")
 

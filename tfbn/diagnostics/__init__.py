@@ -1,5 +1,11 @@
 """Instruments that show why normalisation helps. Watching changes nothing."""
 
+from tfbn.diagnostics._landscape import Landscape
+from tfbn.diagnostics._landscape import LandscapeMeter
+from tfbn.diagnostics._landscape import landscape
+from tfbn.diagnostics._landscape import relative_step_sizes
+from tfbn.diagnostics._layer_groups import LayerGroup
+from tfbn.diagnostics._layer_groups import layer_groups
 from tfbn.diagnostics.activations import ActivationMeter
 from tfbn.diagnostics.activations import Activations
 from tfbn.diagnostics.activations import LayerActivations
@@ -11,12 +17,6 @@ from tfbn.diagnostics.covariate_shift import total_shift
 from tfbn.diagnostics.curvature import Curvature
 from tfbn.diagnostics.curvature import CurvatureMeter
 from tfbn.diagnostics.curvature import hessian_top_eigenvalue
-from tfbn.diagnostics.landscape import Landscape
-from tfbn.diagnostics.landscape import LandscapeMeter
-from tfbn.diagnostics.landscape import landscape
-from tfbn.diagnostics.landscape import relative_step_sizes
-from tfbn.diagnostics.layer_groups import LayerGroup
-from tfbn.diagnostics.layer_groups import layer_groups
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot

@@ -18,8 +18,8 @@ import tensorflow as tf
 
 from tfbn import validation
 from tfbn.diagnostics import measurement
+from tfbn.diagnostics._layer_groups import layer_groups
 from tfbn.diagnostics.layer_calls import intercepted
-from tfbn.diagnostics.layer_groups import layer_groups
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.diagnostics.shared_calls import SharedCalls

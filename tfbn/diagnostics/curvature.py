@@ -27,8 +27,8 @@ import tensorflow as tf
 from tfbn import validation
 from tfbn.diagnostics import hessian
 from tfbn.diagnostics import measurement
-from tfbn.diagnostics.layer_groups import LayerGroup
-from tfbn.diagnostics.layer_groups import layer_groups
+from tfbn.diagnostics._layer_groups import LayerGroup
+from tfbn.diagnostics._layer_groups import layer_groups
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import snapshot
 

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfbn import validation
+from tfbn.diagnostics._landscape import LandscapeMeter
+from tfbn.diagnostics._landscape import relative_step_sizes
 from tfbn.diagnostics.activations import ActivationMeter
 from tfbn.diagnostics.covariate_shift import CovariateShiftMeter
 from tfbn.diagnostics.covariate_shift import total_shift
 from tfbn.diagnostics.curvature import CurvatureMeter
 from tfbn.diagnostics.first_activations import FirstActivations
-from tfbn.diagnostics.landscape import LandscapeMeter
-from tfbn.diagnostics.landscape import relative_step_sizes
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.measurement import Cost
 from tfbn.diagnostics.replication import ReplicationMeter

@@ -7,8 +7,8 @@ import keras
 import tensorflow as tf
 
 from tfbn import validation
+from tfbn.diagnostics._layer_groups import layer_groups
 from tfbn.diagnostics.layer_calls import all_layers
-from tfbn.diagnostics.layer_groups import layer_groups
 from tfbn.layers.noise import ActivationNoise
 
 _NORMALIZATIONS = (

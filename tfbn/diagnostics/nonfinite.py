@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfbn.diagnostics._layer_groups import layer_groups
 from tfbn.diagnostics.layer_calls import all_layers
 from tfbn.diagnostics.layer_calls import intercepted
-from tfbn.diagnostics.layer_groups import layer_groups
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.diagnostics.measurement import as_batch

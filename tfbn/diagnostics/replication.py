@@ -17,7 +17,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfbn.diagnostics import measurement
-from tfbn.diagnostics.layer_groups import layer_groups
+from tfbn.diagnostics._layer_groups import layer_groups
 from tfbn.diagnostics.loss_function import LossFunction
 
 

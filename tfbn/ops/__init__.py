@@ -14,16 +14,16 @@ results keep their digits whatever the offset and the size of the data:
 of ten between the mean and the standard deviation.
 """
 
+from tfbn.ops._batch_norm import batch_norm
+from tfbn.ops._batch_norm import normalize
+from tfbn.ops._batch_norm import serving_path
+from tfbn.ops._lp_batch_norm import lp_batch_norm
 from tfbn.ops.averages import moving_average
 from tfbn.ops.averages import renorm_correction
 from tfbn.ops.averages import stddev_of_variance
 from tfbn.ops.averages import variance_of_stddev
 from tfbn.ops.batch import channel_mask
 from tfbn.ops.batch import upcast
-from tfbn.ops.batch_norm import batch_norm
-from tfbn.ops.batch_norm import normalize
-from tfbn.ops.batch_norm import serving_path
-from tfbn.ops.lp_batch_norm import lp_batch_norm
 from tfbn.ops.noise import perturb
 from tfbn.ops.statistics import Statistics
 

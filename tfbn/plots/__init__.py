@@ -10,27 +10,27 @@ not drawn; a run whose loss, distance or eigenvalue ends in such values is calle
 logarithmic axis: a panel that leaves some out says so.
 """
 
-from tfbn.plots.activation_ridges import activation_ridges
+from tfbn.plots._activation_ridges import activation_ridges
+from tfbn.plots._covariate_shift import covariate_shift
+from tfbn.plots._curvature import curvature
+from tfbn.plots._figures import FIGURE_NAMES
+from tfbn.plots._figures import figures
+from tfbn.plots._heat_map import HeatTable
+from tfbn.plots._heat_map import heat_map
+from tfbn.plots._hessian_spectrum import hessian_spectrum
+from tfbn.plots._landscape import landscape
+from tfbn.plots._landscape import landscape_random
+from tfbn.plots._learning_curves import learning_curves
+from tfbn.plots._renorm_bounds import renorm_bounds
+from tfbn.plots._replication import replication
+from tfbn.plots._seed_curves import SeedPanel
+from tfbn.plots._seed_curves import seed_curves
+from tfbn.plots._surface import surface
+from tfbn.plots._theory import theory
 from tfbn.plots.activations import activation_moments
 from tfbn.plots.activations import activation_percentiles
-from tfbn.plots.covariate_shift import covariate_shift
-from tfbn.plots.curvature import curvature
-from tfbn.plots.figures import FIGURE_NAMES
-from tfbn.plots.figures import figures
 from tfbn.plots.files import FILE_FORMATS
 from tfbn.plots.files import save
-from tfbn.plots.heat_map import HeatTable
-from tfbn.plots.heat_map import heat_map
-from tfbn.plots.hessian_spectrum import hessian_spectrum
-from tfbn.plots.landscape import landscape
-from tfbn.plots.landscape import landscape_random
-from tfbn.plots.learning_curves import learning_curves
-from tfbn.plots.renorm_bounds import renorm_bounds
-from tfbn.plots.replication import replication
-from tfbn.plots.seed_curves import SeedPanel
-from tfbn.plots.seed_curves import seed_curves
-from tfbn.plots.surface import surface
-from tfbn.plots.theory import theory
 
 __all__ = [
     "FIGURE_NAMES",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from tfbn import atomic
+from tfbn.files import atomic
 
 FILE_FORMATS = ("png", "pdf", "svg")
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfbn.diagnostics.records import by_layer
-from tfbn.diagnostics.records import column
-from tfbn.diagnostics.records import select
+from tfbn.recording.records import by_layer
+from tfbn.recording.records import column
+from tfbn.recording.records import select
 
 Runs = Mapping[str, Sequence[Mapping]]
 

@@ -1,6 +1,5 @@
-"""Training runs: a config, and a trainer that carries it out."""
+"""The training loop."""
 
-from tfbn.training.config import TrainConfig
 from tfbn.training.trainer import Trainer
 
-__all__ = ["TrainConfig", "Trainer"]
+__all__ = ["Trainer"]

@@ -9,8 +9,8 @@ import shutil
 import tensorflow as tf
 from absl import logging
 
-from tfbn.training.file_errors import as_os_error
-from tfbn.training.file_errors import first_line
+from tfbn.files.file_errors import as_os_error
+from tfbn.files.file_errors import first_line
 
 _INDEX_NAME = re.compile(r"ckpt-(\d+)\.index")
 _STATE_FILE = "checkpoint"  # CheckpointManager's list of what it keeps

@@ -3,8 +3,8 @@
 import os
 import time
 
+from tfbn.recording.cadence import Cadence
 from tfbn.training import run_directory
-from tfbn.training.cadence import Cadence
 from tfbn.training.checkpoints import Checkpoints
 from tfbn.training.checkpoints import PlainState
 

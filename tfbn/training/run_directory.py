@@ -8,11 +8,11 @@ import platform
 import keras
 import tensorflow as tf
 
-from tfbn import atomic
-from tfbn.diagnostics import records
-from tfbn.training import config as config_lib
-from tfbn.training import folder_lock
-from tfbn.training import summaries
+from tfbn.experiment import config as config_lib
+from tfbn.files import atomic
+from tfbn.files import folder_lock
+from tfbn.recording import records
+from tfbn.recording import summaries
 from tfbn.version import __version__
 
 FLAGS_FILE = "flags.cfg"

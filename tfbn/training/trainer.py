@@ -10,15 +10,16 @@ from tfbn import validation
 from tfbn.diagnostics import nonfinite as nonfinite_diagnostics
 from tfbn.diagnostics.instruments import Moment
 from tfbn.diagnostics.loss_function import snapshot
+from tfbn.experiment import builders
+from tfbn.experiment.config import TrainConfig
+from tfbn.experiment.task import task_of
 from tfbn.layers import BatchRenorm
-from tfbn.training import builders
+from tfbn.recording import watching
+from tfbn.recording.cadence import Cadence
 from tfbn.training import memory
 from tfbn.training import nonfinite
 from tfbn.training import run_directory
 from tfbn.training import training_mode
-from tfbn.training import watching
-from tfbn.training.cadence import Cadence
-from tfbn.training.config import TrainConfig
 from tfbn.training.interruption import Interruption
 from tfbn.training.metrics import StepMetrics
 from tfbn.training.metrics import means
@@ -26,7 +27,6 @@ from tfbn.training.metrics import num_skipped
 from tfbn.training.progress import Progress
 from tfbn.training.resumption import Resumption
 from tfbn.training.step import Steps
-from tfbn.training.task import task_of
 
 
 class Trainer:

@@ -1,0 +1,212 @@
+"""Tests of tfbn.experiment.builders."""
+
+import functools
+import re
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+import tfbn
+from tfbn import data
+from tfbn.experiment import TrainConfig
+from tfbn.experiment import builders
+
+# The names of convolutions and dense layers.
+_HAS_KERNEL = re.compile(r"(conv|dense|linear)\d+$|logits$")
+
+
+class BuildNormTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(
+        ("batch_norm", tfbn.BatchNorm, {}),
+        ("batch_renorm", tfbn.BatchRenorm, {}),
+        ("noisy_batch_norm", tfbn.NoisyBatchNorm, {"mean_range": 0.5}),
+        ("l1", tfbn.LpBatchNorm, {"order": 1}),
+        ("l2", tfbn.LpBatchNorm, {"order": 2}),
+        ("linf", tfbn.LpBatchNorm, {"order": "inf"}),
+    )
+    def test_layer_of_a_name(self, norm, layer_class, attributes):
+        config = TrainConfig(
+            norm=norm, norm_momentum=0.7, norm_epsilon=0.01, virtual_batch_size=4
+        )
+        layer = builders.build_norm(config)()
+        self.assertIs(type(layer), layer_class)
+        self.assertEqual((layer.momentum, layer.epsilon), (0.7, 0.01))
+        self.assertEqual(layer.virtual_batch_size, 4)
+        for name, value in attributes.items():
+            self.assertEqual(getattr(layer, name), value)
+
+    def test_none_and_noise_only(self):
+        self.assertIsNone(builders.build_norm(TrainConfig(norm="none")))
+        layer = builders.build_norm(TrainConfig(norm="noise_only"))()
+        self.assertIs(type(layer), tfbn.ActivationNoise)
+
+    def test_statistics_are_of_the_batch_by_default(self):
+        layer = builders.build_norm(TrainConfig(norm="batch_norm"))()
+        self.assertIsNone(layer.virtual_batch_size)
+
+    # rmax at its begin, half-way and at its end; the paper's steps are 5k, 40k and 25k.
+    @parameterized.parameters(
+        ("paper", 13_000, 5_000, 40_000, 25_000),
+        ("scaled", 13_000, 500, 4_000, 2_500),
+    )
+    def test_renorm_schedule(self, schedule, train_steps, begin, rmax_end, dmax_end):
+        config = TrainConfig(
+            renorm_schedule=schedule, train_steps=train_steps, rmax=5.0, dmax=2.0
+        )
+        layer = builders.build_norm(config)()
+        expected = {
+            begin: (1.0, 0.0),
+            (begin + rmax_end) // 2: (3.0, None),
+            (begin + dmax_end) // 2: (None, 1.0),
+            rmax_end: (5.0, 2.0),
+        }
+        for step, (rmax, dmax) in expected.items():
+            found_rmax, found_dmax = layer.bounds(step)
+            if rmax is not None:
+                self.assertAllClose(found_rmax, rmax)
+            if dmax is not None:
+                self.assertAllClose(found_dmax, dmax)
+
+    def test_constant_bounds(self):
+        config = TrainConfig(renorm_schedule="constant", rmax=2.0, dmax=0.5)
+        self.assertAllClose(builders.build_norm(config)().bounds(0), (2.0, 0.5))
+
+
+class BuildOptimizerTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(
+        ("sgd", keras.optimizers.SGD),
+        ("momentum", keras.optimizers.SGD),
+        ("adam", keras.optimizers.Adam),
+        ("rmsprop", keras.optimizers.RMSprop),
+    )
+    def test_optimizer_of_a_name(self, name, optimizer_class):
+        config = TrainConfig(optimizer=name, learning_rate=0.25)
+        optimizer = builders.build_optimizer(config)
+        self.assertIs(type(optimizer), optimizer_class)
+        self.assertAllClose(optimizer.learning_rate, 0.25)
+        if name in ("sgd", "momentum"):
+            self.assertEqual(optimizer.momentum, 0.9 if name == "momentum" else 0.0)
+
+    def test_cosine_ends_at_zero(self):
+        config = TrainConfig(
+            learning_rate_schedule="cosine", learning_rate=0.4, train_steps=100
+        )
+        rate = builders.build_learning_rate(config)
+        self.assertAllClose([rate(s) for s in (0, 50, 100)], [0.4, 0.2, 0.0], atol=1e-7)
+
+    def test_steps_divide_by_ten(self):
+        config = TrainConfig(
+            learning_rate_schedule="step",
+            learning_rate=1.0,
+            learning_rate_boundaries=(20, 10),
+        )
+        rate = builders.build_learning_rate(config)
+        self.assertAllClose([rate(s) for s in (5, 15, 25)], [1.0, 0.1, 0.01])
+
+    def test_float16_is_loss_scaled(self):
+        config = TrainConfig(dtype_policy="mixed_float16")
+        optimizer = builders.build_optimizer(config)
+        self.assertIsInstance(optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+class BuildModelTest(tf.test.TestCase, parameterized.TestCase):
+    def test_options_reach_the_network(self):
+        config = TrainConfig(
+            dataset="shapes",
+            vgg_depth="B",
+            width=0.1,
+            norm="batch_norm",
+            norm_after=(2,),
+            hidden_units=(20,),
+            dropout=0.25,
+            l2_penalty=0.125,
+            kernel_initializer="zeros",
+            classifier_grid=3,
+            activation="tanh",
+        )
+        model = builders.build_model(config, _small_shapes())
+        self.assertLen(_of(model, keras.layers.Conv2D), 10)
+        self.assertLen(_of(model, tfbn.BatchNorm), 1)
+        self.assertEqual(_of(model, keras.layers.Dropout)[0].rate, 0.25)
+        dense = _of(model, keras.layers.Dense)[0]
+        self.assertEqual((dense.units, float(dense.kernel_regularizer.l2)), (2, 0.125))
+        self.assertIs(dense.activation, keras.activations.tanh)
+        # 3x3 places of 51 channels.
+        self.assertAllEqual(dense.kernel, np.zeros((459, 2)))
+
+    @parameterized.parameters(
+        ("default", keras.activations.sigmoid), ("relu", keras.activations.relu)
+    )
+    def test_activation_of_the_mlp(self, name, function):
+        config = TrainConfig(model="mlp", dataset="shapes", activation=name)
+        model = builders.build_model(config, _small_shapes())
+        found = {layer.activation for layer in _of(model, keras.layers.Activation)}
+        self.assertEqual(found, {function})
+
+    @parameterized.parameters(
+        {"model": "vgg", "width": 0.05, "hidden_units": (30,), "dataset": "shapes"},
+        {"model": "mlp", "dataset": "shapes", "kernel_initializer": "orthogonal"},
+        {"model": "deep_linear", "dataset": "gaussian", "linear_depth": 3},
+    )
+    def test_kernel_scale_multiplies_all_kernels(self, **options):
+        dataset = data.gaussian() if "linear_depth" in options else _small_shapes()
+        built = []
+        for scale in (1.0, 2.5):
+            keras.utils.set_random_seed(0)
+            config = TrainConfig(kernel_scale=scale, **options)
+            built.append(builders.build_model(config, dataset))
+        names = {layer.name for layer in built[0].layers}
+        scaled = set()
+        for plain, other in zip(*(m.variables for m in built), strict=True):
+            is_kernel = plain.name == "kernel"
+            factor = np.float32(2.5) if is_kernel else np.float32(1.0)
+            self.assertAllEqual(factor * plain.numpy(), other.numpy())
+            if is_kernel:
+                self.assertGreater(np.std(plain), 0.0)
+                scaled.add(plain.path.split("/")[0])
+        self.assertEqual(scaled, {n for n in names if _HAS_KERNEL.match(n)})
+
+    def test_mlp_and_deep_linear(self):
+        shapes = _small_shapes()
+        mlp = builders.build_model(TrainConfig(model="mlp", dataset="shapes"), shapes)
+        self.assertEqual(
+            (mlp.input_shape, mlp.output_shape), ((None, 32, 32, 3), (None, 10))
+        )
+        config = TrainConfig(model="deep_linear", dataset="gaussian", linear_depth=3)
+        linear = builders.build_model(config, data.gaussian())
+        self.assertLen(_of(linear, keras.layers.Dense), 3)
+        self.assertEqual(linear.output_shape, (None, 10))
+
+
+class BuildBatchesTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(
+        ("iid", data.IIDBatches),
+        ("class_biased", data.ClassBiasedBatches),
+        ("domain_biased", data.DomainBiasedBatches),
+    )
+    def test_sampling(self, sampling, sampler_class):
+        config = TrainConfig(
+            dataset="shapes", sampling=sampling, batch_size=8, steps_per_domain=3
+        )
+        shapes = _small_shapes()
+        batches = builders.build_batches(config, shapes)
+        self.assertIs(type(batches), sampler_class)
+        self.assertEqual(batches.indices(0).shape, (8,))
+        domains = [set(shapes.train.domains[batches.indices(s)]) for s in range(6)]
+        if sampling == "domain_biased":
+            self.assertEqual(domains, [{0}] * 3 + [{1}] * 3)
+
+
+@functools.cache
+def _small_shapes():
+    return data.shapes(num_train=200, num_test=20)
+
+
+def _of(model, kind):
+    return [layer for layer in model.layers if isinstance(layer, kind)]
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,5 @@
+"""Runs by name: `TrainConfig`, the list of options, and what it builds."""
+
+from tfbn.experiment.config import TrainConfig
+
+__all__ = ["TrainConfig"]

@@ -1,0 +1,1 @@
+"""Files: replaced as a whole, locked, and their errors told in one line."""

@@ -1,0 +1,1 @@
+"""What a run measured, and when: records, cadences, TensorBoard summaries."""

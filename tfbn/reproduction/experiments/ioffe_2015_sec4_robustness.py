@@ -1,0 +1,185 @@
+"""Why people use BatchNorm: Ioffe & Szegedy's three promises as sweeps."""
+
+import math
+
+import numpy as np
+
+from tfbn import plots
+from tfbn.reproduction import claims
+from tfbn.reproduction import measures
+from tfbn.reproduction import networks
+from tfbn.reproduction.experiment import Experiment
+
+_NORMS = ("none", "batch_norm")
+_RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+_SCALES = (0.1, 0.3, 1.0, 3.0, 10.0)
+_ACTIVATIONS = ("relu", "sigmoid")
+_TARGET = 0.3
+_PERCENT = f"{_TARGET:.0%}"
+_STEPS = measures.steps_to(_TARGET)
+
+
+def _by_rate(activation, norm, rate):
+    return f"{activation}, {norm}, learning rate {rate:g}"
+
+
+def _by_scale(norm, scale):
+    return f"relu, {norm}, initial weights x {scale:g}"
+
+
+def _runs(scale):
+    rates, scales = (
+        (grid[::3] if scale == "smoke" else grid) for grid in (_RATES, _SCALES)
+    )
+    rates = {
+        _by_rate(activation, norm, rate): networks.small_vgg(
+            scale, norm=norm, activation=activation, learning_rate=rate
+        )
+        for activation in _ACTIVATIONS
+        for norm in _NORMS
+        for rate in rates
+    }
+    initial = {
+        _by_scale(norm, factor): networks.small_vgg(
+            scale, norm=norm, activation="relu", kernel_scale=factor
+        )
+        for norm in _NORMS
+        for factor in scales
+    }
+    return rates | initial
+
+
+def _reached(values):
+    return [value for value, steps in values if steps < math.inf]
+
+
+def _sweep(what, form, of):
+    return measures.Measure(what, of, form, "never")
+
+
+_LARGEST_RATE = _sweep(
+    f"largest learning rate that reaches {_PERCENT}",
+    "{:.2g}",
+    lambda values: max(_reached(values), default=0.0),
+)
+_FEWEST_STEPS = _sweep(
+    f"fewest steps to {_PERCENT}, at the best learning rate",
+    "{:.0f}",
+    lambda values: min(steps for _, steps in values),
+)
+_NUMBER = _sweep(
+    f"how many reach {_PERCENT}", "{:.2g}", lambda values: len(_reached(values))
+)
+
+
+def _rates(activation, norm, measure):
+    points = {_by_rate(activation, norm, rate): rate for rate in _RATES}
+    return claims.Sweep(f"{activation}, {norm}", points, _STEPS, measure)
+
+
+def _scales(norm, measure):
+    points = {_by_scale(norm, scale): scale for scale in _SCALES}
+    return claims.Sweep(norm, points, _STEPS, measure)
+
+
+def _table(results, rows, columns, label, share):
+    """Steps to the target, or the share of the seeds that reach it."""
+    values = np.empty((len(rows), len(columns)))
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            steps = claims.Side(label(*row, column), _STEPS).values(results)
+            reached = [s for s in steps if s < math.inf]
+            mean = np.mean(reached) if reached else math.inf
+            values[i, j] = len(reached) / len(steps) if share else mean
+    return values
+
+
+def _maps(results, title, xlabel, rows, columns, label):
+    """A heat map of the steps, and one of the share of runs that train."""
+    columns = [c for c in columns if label(*rows[0], c) in results.records]
+    common = {
+        "rows": [", ".join(row) for row in rows],
+        "columns": [f"{column:g}" for column in columns],
+        "xlabel": xlabel,
+    }
+    steps = plots.HeatTable(
+        title=f"Steps to {_PERCENT} training accuracy",
+        values=_table(results, rows, columns, label, share=False),
+        colour_label="optimizer steps",
+        text="{:.0f}",
+        low_is_good=True,
+        **common,
+    )
+    share = plots.HeatTable(
+        title="Runs that get there",
+        values=_table(results, rows, columns, label, share=True),
+        colour_label="share of the seeds",
+        text="{:.0%}",
+        limits=(0.0, 1.0),
+        **common,
+    )
+    return plots.heat_map([steps, share], title=title)
+
+
+def _rate_map(results):
+    rows = [("relu", norm) for norm in _NORMS]
+    return _maps(results, "Learning rates", "learning rate", rows, _RATES, _by_rate)
+
+
+def _sigmoid_map(results):
+    rows = [("sigmoid", norm) for norm in _NORMS]
+    return _maps(results, "Sigmoid", "learning rate", rows, _RATES, _by_rate)
+
+
+def _scale_map(results):
+    rows = [(norm,) for norm in _NORMS]
+    title, xlabel = "Initial weights", "multiple of Glorot's initial weights"
+    return _maps(results, title, xlabel, rows, _SCALES, _by_scale)
+
+
+EXPERIMENT = Experiment(
+    paper="ioffe_2015",
+    title="Why do people use BatchNorm?",
+    source="Ioffe & Szegedy 2015, sec. 3.3 and 4.2",
+    setting=f"""
+Short runs of a small VGG over a grid of learning rates, of multiples of the initial
+weights (at learning rate 0.1), and of learning rates with sigmoids in place of ReLUs.
+A run trains if it reaches {_PERCENT} training accuracy, a mean over 25 steps (50 at
+scale paper). The paper trains Inception on ImageNet, with learning rates of 0.0015,
+0.0075 and 0.045.
+""",
+    runs=_runs,
+    kinds=("train",),
+    figures={
+        "learning_rates": _rate_map,
+        "initial_weights": _scale_map,
+        "sigmoid": _sigmoid_map,
+    },
+    claims=(
+        claims.exceeds(
+            "BatchNorm trains at higher learning rates",
+            "0.045 and 0.0015; 0.0075 is too much without (sec. 4.2.2)",
+            _rates("relu", "batch_norm", _LARGEST_RATE),
+            than=_rates("relu", "none", _LARGEST_RATE),
+        ),
+        claims.exceeds(
+            "Each at its best learning rate, BatchNorm is there in fewer steps",
+            "2.1 million and 31 million (sec. 4.2.2)",
+            _rates("relu", "none", _FEWEST_STEPS),
+            than=_rates("relu", "batch_norm", _FEWEST_STEPS),
+        ),
+        claims.exceeds(
+            f"Of {len(_SCALES)} scales of the initial weights more train with "
+            "BatchNorm",
+            '"less careful about initialization"',
+            _scales("batch_norm", _NUMBER),
+            than=_scales("none", _NUMBER),
+        ),
+        claims.exceeds(
+            f"With sigmoids, of {len(_RATES)} learning rates more train with BatchNorm",
+            "69.8 % with, chance without (sec. 4.2.2)",
+            _rates("sigmoid", "batch_norm", _NUMBER),
+            than=_rates("sigmoid", "none", _NUMBER),
+        ),
+    ),
+)

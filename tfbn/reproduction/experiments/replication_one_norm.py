@@ -1,0 +1,184 @@
+"""The public replication: one BatchNorm, two estimators."""
+
+import math
+
+from tfbn import plots
+from tfbn.reproduction import claims
+from tfbn.reproduction import measures
+from tfbn.reproduction import networks
+from tfbn.reproduction.experiment import Experiment
+
+_NORMS = ("none", "batch_norm")
+_PLATEAU = 2.2  # chance is a loss of log 10 = 2.30
+# Of the run, until about step 8,000 of 11,700.
+_BEFORE = (0.02, 0.68)
+
+
+def _runs(scale):
+    return {norm: networks.replication_vgg(scale, norm=norm) for norm in _NORMS}
+
+
+def _absolute(name):
+    return lambda entry: abs(entry[name])
+
+
+def _measure(value, what, **options):
+    return measures.over("replication", value, layer=0.0, what=what, **options)
+
+
+_DISTANCE = _measure("distance", "|G - G'|, median until 68 % of the run", part=_BEFORE)
+_FAULTY_DISTANCE = _measure(
+    "distance_faulty",
+    "|G - G'| by the faulty estimator, median until 68 % of the run",
+    part=_BEFORE,
+)
+_COSINE = _measure(
+    _absolute("cosine"), "|cos(G, G')|, median of the run", undefined=math.nan
+)
+_FAULTY_COSINE = _measure(
+    _absolute("cosine_faulty"),
+    "|cos(G, G')| by the faulty estimator, median of the run",
+    undefined=math.nan,
+)
+_SUM = _measure("gradient_sum", "|g + g'| of two steps in a row, median of the run")
+_RELATIVE_CHANGE = _measure(
+    lambda entry: entry["gradient_change"] / entry["gradient_sum"],
+    "|g' - g| / |g + g'| of two steps in a row, median of the run",
+)
+
+
+def _off_the_plateau(records):
+    train = sorted((r["step"], r["loss"]) for r in records if r["kind"] == "train")
+    below = [step for step, loss in train if loss < _PLATEAU]
+    return below[0] if below else math.inf
+
+
+_STEPS_OFF = measures.Measure(
+    f"steps until the training loss is under {_PLATEAU}",
+    _off_the_plateau,
+    "{:.0f}",
+    "never",
+)
+
+
+def _panels(results):
+    groups = results.groups({norm: norm for norm in _NORMS})
+    for kind, value, title in (
+        ("train", "accuracy", "Batch accuracy"),
+        ("eval", "accuracy", "Test accuracy"),
+        ("train", "loss", "Loss"),
+    ):
+        yield plots.SeedPanel(
+            groups=groups, kind=kind, value=value, title=title, ylabel=value
+        )
+    layer = results.layer("none", "replication", 0.0)
+    distance, cosine = "$|G - G'|_2$", "$|\\cos(G, G')|$"
+    share = {"log": False, "limits": (0.0, 1.05)}
+    for value, title, ylabel, options in (
+        ("gradient_sum", "gradient sum", "$|g_t + g_{t+1}|_2$", {"log": True}),
+        ("distance", "distance", distance, {"log": True}),
+        ("distance_faulty", "distance, faulty", distance, {"log": True}),
+        (_absolute("cosine"), "|cosine|", cosine, share),
+        (_absolute("cosine_faulty"), "|cosine|, faulty", cosine, share),
+    ):
+        yield plots.SeedPanel(
+            groups=groups,
+            kind="replication",
+            layer=layer,
+            value=value,
+            title=f"{layer}: {title}",
+            ylabel=ylabel,
+            **options,
+        )
+
+
+def _six_panels(results):
+    title = "The replication's panels, and its estimator's fault"
+    return plots.seed_curves([*_panels(results)], title=title, columns=4)
+
+
+EXPERIMENT = Experiment(
+    paper="replication",
+    title="What does the replication's estimator change?",
+    source="github.com/mameli/Test_batch_norm_paper; Santurkar et al. 2018, Def. 2.1",
+    setting="""
+VGG-A with one BatchNorm, after the 4th convolution, or none; Glorot's uniform
+weights, SGD at 0.01, batches of 128, 11,700 steps. G and G' are of the kernel of the
+5th convolution. The replication takes G' in a second network that shares the first
+one's convolutions, but has a classifier, biases and a normalisation of its own at
+their initial values (faulty); the right estimator takes it in the same network, with
+the earlier layers updated. What it plots as gradient predictiveness, |g_t + g_{t+1}|,
+grows with the gradient.
+""",
+    runs=_runs,
+    kinds=("train", "eval", "replication"),
+    figures={"panels": _six_panels},
+    claims=(
+        claims.larger(
+            "One BatchNorm is enough for a better test accuracy",
+            "79 % and 72 % after 30 epochs",
+            measures.TEST_ACCURACY,
+            "batch_norm",
+            than="none",
+        ),
+        claims.larger(
+            "Without BatchNorm the loss stays on a plateau for longer",
+            "about 800 steps at 2.30, and none",
+            _STEPS_OFF,
+            "none",
+            than="batch_norm",
+        ),
+        claims.larger(
+            "By the faulty estimator |G - G'| is larger with BatchNorm",
+            "2 to 5 and 0 to about 4 until step 8,000",
+            _FAULTY_DISTANCE,
+            "batch_norm",
+            than="none",
+        ),
+        claims.larger(
+            "By the right estimator |G - G'| is larger with BatchNorm",
+            "not in the replication",
+            _DISTANCE,
+            "batch_norm",
+            than="none",
+        ),
+        claims.between(
+            "By the faulty estimator |cos(G, G')| is under 0.1 with BatchNorm",
+            "under 0.1",
+            _FAULTY_COSINE,
+            "batch_norm",
+            high=0.1,
+        ),
+        claims.between(
+            "By the faulty estimator |cos(G, G')| is under 0.5 without",
+            "under 0.5",
+            _FAULTY_COSINE,
+            "none",
+            high=0.5,
+        ),
+        *[
+            claims.between(
+                f"By the right estimator |cos(G, G')| is over 0.5, {norm}",
+                "not in the replication",
+                _COSINE,
+                norm,
+                low=0.5,
+            )
+            for norm in _NORMS
+        ],
+        claims.larger(
+            "|g_t + g_{t+1}| is larger with BatchNorm",
+            "1.5 to 5.5 and 0.1 to 1.8 over 3,900 steps",
+            _SUM,
+            "batch_norm",
+            than="none",
+        ),
+        claims.larger(
+            "For their size gradients change less from step to step with BatchNorm",
+            "not in the replication",
+            _RELATIVE_CHANGE,
+            "none",
+            than="batch_norm",
+        ),
+    ),
+)

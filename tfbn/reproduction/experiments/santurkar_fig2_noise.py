@@ -1,0 +1,195 @@
+"""Santurkar et al. 2018, Fig. 1, 2 and 8: BatchNorm with unstable distributions."""
+
+from tfbn import plots
+from tfbn.reproduction import claims
+from tfbn.reproduction import measures
+from tfbn.reproduction import networks
+from tfbn.reproduction.experiment import Experiment
+
+_NORMS = ("none", "batch_norm", "noisy_batch_norm", "noise_only")
+_RATES = (0.1, 0.5)
+# Enough to see what trains; noise is slow to draw.
+_FEWER_STEPS = {("cpu", 0.5): {"train_steps": 1000}}
+
+
+def _vgg(norm, rate=0.1):
+    return f"VGG, {norm}, {rate:g}"
+
+
+def _linear(norm):
+    return f"linear, {norm}"
+
+
+def _watch(norm, rate=0.1):
+    """Activations; and all else where other experiments have the same run."""
+    shared = norm in ("none", "batch_norm") and rate == 0.1
+    return networks.EVERYTHING if shared else ("activations",)
+
+
+def _runs(scale):
+    images = {
+        _vgg(norm, rate): networks.narrow_vgg(
+            scale,
+            norm=norm,
+            learning_rate=rate,
+            watch=_watch(norm, rate),
+            **_FEWER_STEPS.get((scale, rate), {}),
+        )
+        for rate in _RATES
+        for norm in _NORMS
+    }
+    linear = {
+        _linear(norm): networks.deep_linear(scale, norm=norm, watch=_watch(norm))
+        for norm in _NORMS
+    }
+    return images | linear
+
+
+def _relative_change(layer):
+    if layer.get("mean_change") is None or not layer["variance"] > 0.0:
+        return None
+    return layer["mean_change"] / layer["variance"] ** 0.5
+
+
+# The paper draws single activations (Fig. 8); this is the mean over units and layers,
+# in each layer's own units, which normalisation changes.
+_CHANGE = measures.over(
+    "activations",
+    measures.mean_over_layers(_relative_change),
+    what="change of an activation's mean by an update, in its standard deviations",
+    part=(0.1, 1.0),
+)
+
+
+def _accuracies(results):
+    panels = [
+        plots.SeedPanel(
+            groups=results.groups({norm: _vgg(norm, rate) for norm in _NORMS}),
+            kind=kind,
+            value="accuracy",
+            title=f"{split}, learning rate {rate:g}",
+            ylabel="accuracy",
+            limits=(0.0, 1.0),
+        )
+        for rate in _RATES
+        for kind, split in (("train", "Training"), ("eval", "Test"))
+    ]
+    return plots.seed_curves(panels, title="VGG on images", columns=2)
+
+
+def _losses(results):
+    panel = plots.SeedPanel(
+        groups=results.groups({norm: _linear(norm) for norm in _NORMS}),
+        kind="train",
+        value="loss",
+        title="Training",
+        ylabel="loss",
+        log=True,
+    )
+    return plots.seed_curves([panel], title="Deep linear network", columns=1)
+
+
+def _distributions(results):
+    runs = results.first({norm: _vgg(norm) for norm in _NORMS})
+    layers = [
+        results.layer(_vgg("none"), "activations", share) for share in (0.1, 0.6, 0.9)
+    ]
+    return plots.activation_ridges(runs, layers=layers)
+
+
+EXPERIMENT = Experiment(
+    paper="santurkar",
+    title="Does BatchNorm train well because distributions are stable?",
+    source="Santurkar et al. 2018, Fig. 1, 2 and 8",
+    setting="""
+Noise with a mean and a variance that change at every step (Algorithm 1) follows each
+normalisation (`noisy_batch_norm`), or stands in its place (`noise_only`). The paper
+trains "VGG-like" networks for 15,000 steps; it does not state its network's depth.
+""",
+    runs=_runs,
+    kinds=("train", "eval", "activations"),
+    histograms=[_vgg(norm) for norm in _NORMS],
+    figures={
+        "accuracies": _accuracies,
+        "losses": _losses,
+        "distributions": _distributions,
+    },
+    claims=(
+        claims.larger(
+            "At learning rate 0.1 VGG tests better with BatchNorm than without",
+            "83 % and 80 % after 15,000 steps",
+            measures.TEST_ACCURACY,
+            _vgg("batch_norm"),
+            than=_vgg("none"),
+        ),
+        claims.between(
+            "At learning rate 0.5 VGG without normalisation stays at chance",
+            "10 % (read off Fig. 1)",
+            measures.TEST_ACCURACY,
+            _vgg("none", 0.5),
+            high=0.15,
+        ),
+        claims.larger(
+            "At learning rate 0.5 VGG with BatchNorm trains: five times chance",
+            "about 80 % (read off Fig. 1)",
+            measures.TEST_ACCURACY,
+            _vgg("batch_norm", 0.5),
+            than=_vgg("none", 0.5),
+            by=5.0,
+        ),
+        claims.near(
+            "Noisy BatchNorm trains like BatchNorm, within 10 points",
+            "80 % and 72 % after 1,000 steps, both about 100 % at the end (Fig. 2)",
+            measures.TRAINING_ACCURACY,
+            _vgg("noisy_batch_norm"),
+            to=_vgg("batch_norm"),
+            within=0.1,
+        ),
+        claims.larger(
+            "Noisy BatchNorm trains better than no normalisation",
+            "72 % and 50 % after 1,000 steps (read off Fig. 2)",
+            measures.TRAINING_ACCURACY,
+            _vgg("noisy_batch_norm"),
+            than=_vgg("none"),
+        ),
+        claims.larger(
+            "Activations are less stable with noisy BatchNorm than with none",
+            "so in Fig. 2 and 8",
+            _CHANGE,
+            _vgg("noisy_batch_norm"),
+            than=_vgg("none"),
+        ),
+        *(
+            claims.between(
+                "The same noise without normalisation stops training, at learning "
+                f"rate {rate:g}",
+                "so in the text",
+                measures.TRAINING_ACCURACY,
+                _vgg("noise_only", rate),
+                high=0.15,
+            )
+            for rate in _RATES
+        ),
+        claims.larger(
+            "The deep linear network has a lower loss with BatchNorm than without",
+            "1.65e3 without, 4.8e2 with (read off the figure)",
+            measures.TRAINING_LOSS,
+            _linear("none"),
+            than=_linear("batch_norm"),
+        ),
+        claims.larger(
+            "The deep linear network has a lower loss with noisy BatchNorm",
+            "not shown",
+            measures.TRAINING_LOSS,
+            _linear("none"),
+            than=_linear("noisy_batch_norm"),
+        ),
+        claims.larger(
+            "The same noise alone makes the deep linear network worse",
+            "not shown",
+            measures.TRAINING_LOSS,
+            _linear("noise_only"),
+            than=_linear("none"),
+        ),
+    ),
+)

@@ -1,0 +1,154 @@
+"""Santurkar et al. 2018, sec. 3.3: other ways of normalising."""
+
+from tfbn import plots
+from tfbn.reproduction import claims
+from tfbn.reproduction import measures
+from tfbn.reproduction import networks
+from tfbn.reproduction.experiment import Experiment
+
+_LP = ("l1", "l2", "linf")
+_NORMS = ("none", "batch_norm", *_LP)
+_SHARE = 10 / 13  # layer 11 of 13 convolutions and a dense layer (Fig. 6)
+
+
+def _vgg(norm):
+    return f"VGG, {norm}"
+
+
+def _linear(norm):
+    return f"linear, {norm}"
+
+
+def _watch(norm):
+    """Activations; and all else where other experiments have the same run."""
+    return ("activations",) if norm in _LP else networks.EVERYTHING
+
+
+def _runs(scale):
+    options = {norm: {"norm": norm, "watch": _watch(norm)} for norm in _NORMS}
+    images = {_vgg(n): networks.narrow_vgg(scale, **options[n]) for n in _NORMS}
+    linear = {_linear(n): networks.deep_linear(scale, **options[n]) for n in _NORMS}
+    return images | linear
+
+
+_DRIFTS = {
+    moment: measures.over(
+        "activations",
+        f"{moment}_drift",
+        layer=_SHARE,
+        what=f"drift of the {moment} since the start, median of the second half",
+        part=(0.5, 1.0),
+    )
+    for moment in ("mean", "variance")
+}
+
+
+def _curves(results):
+    images = results.groups({norm: _vgg(norm) for norm in _NORMS})
+    linear = results.groups({norm: _linear(norm) for norm in _NORMS})
+    layer = results.layer(_vgg("none"), "activations", _SHARE)
+    panels = [
+        plots.SeedPanel(
+            groups=images,
+            kind="eval",
+            value="accuracy",
+            title="VGG, test",
+            ylabel="accuracy",
+        ),
+        plots.SeedPanel(
+            groups=linear,
+            kind="train",
+            value="loss",
+            title="Deep linear network, training",
+            ylabel="loss",
+            log=True,
+        ),
+        *(
+            plots.SeedPanel(
+                groups=images,
+                kind="activations",
+                value=f"{moment}_drift",
+                layer=layer,
+                title=f"VGG, drift of the {moment} in {layer}",
+                ylabel=ylabel,
+                log=True,
+            )
+            for moment, ylabel in (
+                ("mean", "$|\\mu_t - \\mu_0|$"),
+                ("variance", "$|\\sigma_t^2 - \\sigma_0^2|$"),
+            )
+        ),
+    ]
+    return plots.seed_curves(panels, title="Normalisation by l_p norms", columns=2)
+
+
+def _distributions(results):
+    runs = results.first({norm: _vgg(norm) for norm in _NORMS})
+    layer = results.layer(_vgg("none"), "activations", _SHARE)
+    return plots.activation_ridges(runs, layers=[layer])
+
+
+EXPERIMENT = Experiment(
+    paper="santurkar",
+    title="Is it the second moment that matters?",
+    source="Santurkar et al. 2018, sec. 3.3, Fig. 6 and App. B",
+    setting="""
+The mean is taken off as in BatchNorm, then activations are divided by their average
+l_p norm, taken before that. The paper gives no formula, so this is a reading of its
+words. Where the mean is taken off, a unit's mean is its beta: what an l_p norm leaves
+free is the variance.
+""",
+    runs=_runs,
+    kinds=("train", "eval", "activations"),
+    histograms=[_vgg(norm) for norm in _NORMS],
+    figures={"curves": _curves, "distributions": _distributions},
+    claims=(
+        *[
+            claims.near(
+                f"{norm} does about as well as BatchNorm on VGG, within 5 points",
+                "comparable (Fig. 5)",
+                measures.TEST_ACCURACY,
+                _vgg(norm),
+                to=_vgg("batch_norm"),
+                within=0.05,
+            )
+            for norm in _LP
+        ],
+        *[
+            claims.larger(
+                f"{norm} does better than no normalisation on VGG",
+                "so in Fig. 5",
+                measures.TEST_ACCURACY,
+                _vgg(norm),
+                than=_vgg("none"),
+            )
+            for norm in _LP
+        ],
+        *[
+            claims.larger(
+                f"Activations' {moment} drifts more with {norm} than without "
+                "normalisation",
+                "so of the distribution in Fig. 6",
+                drift,
+                _vgg(norm),
+                than=_vgg("none"),
+            )
+            for moment, drift in _DRIFTS.items()
+            for norm in _LP
+        ],
+        claims.larger(
+            "On the deep linear network l1 has a lower loss than BatchNorm",
+            "about 1e2 and 4.8e2 (read off the figure)",
+            measures.TRAINING_LOSS,
+            _linear("batch_norm"),
+            than=_linear("l1"),
+        ),
+        claims.larger(
+            "On the deep linear network linf has a higher loss than BatchNorm",
+            "about 1e3 and 4.8e2 (read off the figure)",
+            measures.TRAINING_LOSS,
+            _linear("linf"),
+            than=_linear("batch_norm"),
+        ),
+    ),
+)

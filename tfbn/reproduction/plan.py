@@ -1,0 +1,124 @@
+"""Which runs experiments need, and where they lie."""
+
+import dataclasses
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from tfbn.experiment import TrainConfig
+from tfbn.experiment import config as config_lib
+from tfbn.reproduction.experiment import SEEDS
+from tfbn.reproduction.experiment import Experiment
+from tfbn.training import run_directory
+
+
+class Run(NamedTuple):
+    """A run of an experiment.
+
+    Attributes:
+        label: str, what the experiment calls it.
+        config: `TrainConfig`, run_dir included.
+    """
+
+    label: str
+    config: TrainConfig
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is complete."""
+        return os.path.exists(self._last_file)
+
+    @property
+    def ended(self) -> float:
+        """When it was complete, in seconds since 1970."""
+        return os.path.getmtime(self._last_file)
+
+    @property
+    def _last_file(self):
+        return os.path.join(self.config.run_dir, run_directory.MODEL_FILE)
+
+    def command(self) -> str:
+        """The command that makes such a run."""
+        return " ".join(["python scripts/train.py", *flags(self.config)])
+
+
+class Study(NamedTuple):
+    """An experiment at a scale.
+
+    Attributes:
+        name: str.
+        experiment: `Experiment`.
+        runs: list of `Run`, label by label and seed by seed.
+    """
+
+    name: str
+    experiment: Experiment
+    runs: list[Run]
+
+    @property
+    def num_finished(self) -> int:
+        """How many of its runs are complete."""
+        return sum(run.finished for run in self.runs)
+
+
+# Not among what tells runs apart: where data and results lie, and what changes nothing.
+_PLACES = ("data_dir", "run_dir", "seed", "progress")
+_UNWATCHED = ("checkpoint_every", "checkpoint_minutes", "checkpoints_kept")
+
+
+def flags(config: TrainConfig, *, without: Iterable[str] = _PLACES) -> list[str]:
+    """The flags of a run that differ from their defaults."""
+    defaults = set(config_lib.to_flags(TrainConfig()))
+    without = (*without, *_UNWATCHED)
+    given = config_lib.to_flags(config, without=without)
+    return [flag for flag in given if flag not in defaults]
+
+
+def study(
+    name: str, experiment: Experiment, scale: str, *, out: str, data_dir: str
+) -> Study:
+    """Plans an experiment.
+
+    Runs of equal options get the same folder, which their options name, so experiments
+    share them.
+
+    Args:
+        name: str, the experiment's.
+        experiment: `Experiment`.
+        scale: str, one of `experiment.SCALES`.
+        out: str, the folder above all runs.
+        data_dir: str, as of `TrainConfig`.
+    """
+    runs = [
+        Run(label, _config(options, seed, out, data_dir))
+        for label, options in experiment.runs(scale).items()
+        for seed in range(SEEDS[scale])
+    ]
+    return Study(name, experiment, runs)
+
+
+def distinct(planned: Iterable[Run]) -> list[Run]:
+    """The runs without those that an earlier one makes too."""
+    by_folder = {}
+    for run in planned:
+        by_folder.setdefault(run.config.run_dir, run)
+    return list(by_folder.values())
+
+
+def remove(planned: Iterable[Run]) -> None:
+    """Removes what there is of runs."""
+    for run in distinct(planned):
+        if os.path.exists(run.config.run_dir):
+            shutil.rmtree(run.config.run_dir)
+
+
+def _config(options: Mapping, seed, out, data_dir):
+    settings = {"checkpoint_every": 500, "checkpoints_kept": 1, "progress": False}
+    config = TrainConfig(**settings, data_dir=data_dir, seed=seed, **options)
+    digest = hashlib.sha256(" ".join(flags(config)).encode()).hexdigest()[:8]
+    kind = f"{config.model}_{config.norm}_{digest}"
+    run_dir = os.path.join(out, "runs", kind, f"seed{seed}")
+    return dataclasses.replace(config, run_dir=run_dir)

@@ -1,0 +1,117 @@
+"""The folder of a report: a page, its figures and the records they are made from."""
+
+import datetime
+import functools
+import os
+from collections.abc import Iterable
+
+from tfbn import environment
+from tfbn import plots
+from tfbn.files import atomic
+from tfbn.reproduction import archive
+from tfbn.reproduction import claims
+from tfbn.reproduction import sections
+from tfbn.reproduction.claims import Judgement
+from tfbn.reproduction.plan import Study
+from tfbn.reproduction.results import Results
+
+PAGE = "README.md"
+
+
+class Report:
+    """Reads and writes the report of experiments at one scale.
+
+    What it says of an experiment depends on the records in the folder alone: those of
+    `records/<experiment>.jsonl.gz`.
+
+    Args:
+        path: str, the folder.
+        scale: str.
+    """
+
+    def __init__(self, path: str, scale: str):
+        self.path = path
+        self.scale = scale
+
+    def has(self, study: Study) -> bool:
+        """Whether there are records of a study."""
+        return os.path.exists(self._records(study))
+
+    def gather(self, study: Study) -> None:
+        """Puts the records of a study, all of whose runs are finished, here.
+
+        What is here already stays, unless a run has ended since.
+        """
+        ended = max(run.ended for run in study.runs)
+        path = self._records(study)
+        if os.path.exists(path) and os.path.getmtime(path) > ended:
+            return
+        about = {
+            "scale": self.scale,
+            "date": datetime.date.fromtimestamp(ended).isoformat(),
+            "machine": environment.machine(),
+            "versions": environment.versions(),
+        }
+        archive.write(
+            path,
+            study.runs,
+            about,
+            kinds=study.experiment.kinds,
+            histograms=study.experiment.histograms,
+        )
+
+    def draw(self, study: Study) -> list[str]:
+        """Draws the figures of a study; returns their paths."""
+        results = self._results(study)
+        figures = {
+            f"{study.name}_{key}": draw(results)
+            for key, draw in study.experiment.figures.items()
+        }
+        return plots.save(figures, os.path.join(self.path, "figures"))
+
+    def judge(self, study: Study) -> list[Judgement]:
+        """The verdicts on the claims of a study."""
+        results = self._results(study)
+        return [claims.judge(claim, results) for claim in study.experiment.claims]
+
+    def write_page(self, studies: Iterable[Study]) -> str:
+        """Writes the page, of those studies that there are records of.
+
+        Returns:
+            Its path.
+        """
+        chapters = [self._chapter(study) for study in studies if self.has(study)]
+        path = os.path.join(self.path, PAGE)
+        with atomic.replacing(path) as file:
+            file.write(sections.page(chapters, self.scale))
+        return path
+
+    def _chapter(self, study):
+        figures = [
+            f"figures/{study.name}_{key}.png" for key in study.experiment.figures
+        ]
+        about = environment.described(self._results(study).about)
+        return sections.Chapter(study, self.judge(study), figures, about)
+
+    def _results(self, study) -> Results:
+        path = self._records(study)
+        written = os.stat(path).st_mtime_ns if os.path.exists(path) else None
+        results = _read(path, self.scale, written)
+        scale = results.about["scale"]
+        missing = [run.label for run in study.runs if run.label not in results.records]
+        if scale != self.scale or missing:
+            found = scale if scale != self.scale else f"no run {missing[0]!r}"
+            raise ValueError(
+                f"{path} must hold the runs of {study.name} at scale {self.scale}. "
+                f"Received: {found}. Run it again, or remove the file."
+            )
+        return results
+
+    def _records(self, study):
+        return os.path.join(self.path, "records", f"{study.name}.jsonl.gz")
+
+
+@functools.lru_cache(maxsize=16)
+def _read(path, scale, unused_time):
+    """The results in an archive: figures, verdicts and each page are made of them."""
+    return archive.read(path, scale)

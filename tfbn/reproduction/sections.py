@@ -1,0 +1,172 @@
+"""What a report says, in Markdown."""
+
+import collections
+import math
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tfbn import tables
+from tfbn.reproduction import claims as claims_lib
+from tfbn.reproduction.claims import Judgement
+from tfbn.reproduction.experiment import SEEDS
+from tfbn.reproduction.plan import Study
+
+_VERDICTS = (claims_lib.HOLDS, claims_lib.DOES_NOT_HOLD, claims_lib.NOT_DECIDED)
+
+_OF_SCALE = {
+    "smoke": "A few steps on the built-in images, to see that everything works.",
+    "cpu": "CIFAR-10 and small networks: by the sum of its runs' times a good three "
+    "hours\non two cores.",
+    "paper": "As published, as far as there are the data.",
+}
+
+
+class Chapter(NamedTuple):
+    """A study and what came out.
+
+    Attributes:
+        study: `Study`.
+        judgements: its claims, judged.
+        figures: paths of its figures, relative to the page.
+        about: str, when, where and with which versions it was run.
+    """
+
+    study: Study
+    judgements: Sequence[Judgement]
+    figures: Sequence[str]
+    about: str
+
+
+def page(chapters: Sequence[Chapter], scale: str) -> str:
+    """The page of a report: an overview, then a chapter an experiment."""
+    parts = [_overview(chapters, scale), *(_chapter(c, scale) for c in chapters)]
+    return "\n\n".join(parts) + "\n"
+
+
+def ours(judgement: Judgement) -> str:
+    """What came out: the measure, then each side's mean and range over the seeds."""
+    sides = judgement.claim.sides
+    measures = {side.measure.what for side in sides}
+    if len(measures) > 1:
+        named = [f"{side.measure.what}, {side.label}" for side in sides]
+    else:
+        named = [side.label for side in sides]
+    numbers = [
+        f"{name}: {_numbers(side.measure, values)}"
+        for name, side, values in zip(named, sides, judgement.values, strict=True)
+    ]
+    what = "" if len(measures) > 1 else f"{measures.pop()}. "
+    return what + "; ".join(numbers)
+
+
+def verdicts(judgements: Sequence[Judgement]) -> Mapping[str, int]:
+    """How many claims got each verdict."""
+    given = [judgement.verdict for judgement in judgements]
+    return {verdict: given.count(verdict) for verdict in _VERDICTS}
+
+
+def _overview(chapters, scale):
+    rows = []
+    for chapter in chapters:
+        counts = verdicts(chapter.judgements).values()
+        title = chapter.study.experiment.title
+        link = f"[{title}](#{_anchor(title)})"
+        rows.append([link, chapter.study.experiment.source, *map(str, counts)])
+    table = _table(["question", "paper", *_VERDICTS], rows)
+    return f"""# The papers, reproduced: scale {scale}
+
+{_OF_SCALE[scale]} Made by `python scripts/reproduce.py all --scale={scale}`; with
+`--notrain --report=FOLDER` from the records in `records/`, without training.
+
+Every run has {SEEDS[scale]} seed(s). Numbers are means over the seeds, with their
+range in brackets. A claim **holds** if it is true of every seed of one side against
+every seed of the other, and **does not hold** if it is true of none of these pairs;
+anything else, and whatever has fewer than {claims_lib.LEAST_SEEDS} seeds, is **not
+decided**. With three seeds a side, networks that do not differ would by chance pass for
+different, in one given direction, in 1 case of 20.
+
+{table}"""
+
+
+def _chapter(chapter, scale):
+    experiment = chapter.study.experiment
+    parts = [
+        f"## {experiment.title}",
+        f"`{chapter.study.name}`: {experiment.source}.",
+        experiment.setting.strip(),
+        _sizes(chapter.study),
+        _claims(chapter, scale),
+        *(f"![{experiment.title}]({path})" for path in chapter.figures),
+        _runs(chapter),
+    ]
+    return "\n\n".join(parts)
+
+
+def _sizes(study):
+    """What was trained, in a sentence: the commands are further down."""
+    counts = collections.Counter(_size(run.config) for run in study.runs)
+    sizes = [
+        f"{size} ({count} run{'s' * (count > 1)})" for size, count in counts.items()
+    ]
+    return f"At this scale: {'; '.join(sizes)}."
+
+
+def _size(config):
+    network = {
+        "vgg": f"VGG-{config.vgg_depth}, width x {config.width:g},",
+        "mlp": "a network of dense layers",
+        "deep_linear": f"{config.linear_depth} linear layers",
+    }[config.model]
+    return (
+        f"{network} on {config.dataset} for {config.train_steps:,} steps of "
+        f"{config.batch_size:,} examples"
+    )
+
+
+def _claims(chapter, scale):
+    header = ["claim", "paper", "ours", "seeds", "verdict", "command"]
+    command = f"`scripts/reproduce.py {chapter.study.name} --scale={scale}`"
+    rows = [
+        [
+            judgement.claim.text,
+            judgement.claim.paper,
+            ours(judgement),
+            str(min(map(len, judgement.values))),
+            f"**{judgement.verdict}**",
+            command,
+        ]
+        for judgement in chapter.judgements
+    ]
+    return _table(header, rows)
+
+
+def _table(header, rows):
+    """A table whose texts may hold what divides cells."""
+    rows = [[text.replace("|", "\\|") for text in row] for row in rows]
+    return tables.table(header, rows)
+
+
+def _numbers(measure, values):
+    texts = [measure.text(value) for value in values]
+    if len(set(texts)) == 1:
+        return texts[0]
+    measured = [value for value in values if not math.isnan(value)]
+    mean = measure.text(sum(measured) / len(measured))
+    ends = f"{measure.text(min(measured))} to {measure.text(max(measured))}"
+    missing = len(values) - len(measured)
+    return f"{mean} ({ends}; {missing} not measured)" if missing else f"{mean} ({ends})"
+
+
+def _runs(chapter):
+    commands = {run.label: run.command() for run in chapter.study.runs}
+    lines = [f"- {label}: `{command}`" for label, command in commands.items()]
+    summary = "<details><summary>What was run</summary>"
+    seeds = "Each with --seed from 0 on, in the words of scripts/train.py:"
+    return "\n".join([summary, "", chapter.about, seeds, "", *lines, "", "</details>"])
+
+
+def _anchor(title):
+    """What GitHub makes of a heading."""
+    kept = "".join(c for c in title.lower() if c.isalnum() or c in " -_")
+    return kept.replace(" ", "-")
