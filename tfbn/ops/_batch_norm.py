@@ -1,9 +1,8 @@
 """Batch normalisation and Batch Renormalization, and which code serves them."""
 
 import tensorflow as tf
-from tensorflow.python.eager import forwardprop_util
-from tensorflow.python.eager import record
 
+from tfbn import _compat
 from tfbn.ops import batch as batches
 from tfbn.ops import formula
 from tfbn.ops import kernels
@@ -39,7 +38,7 @@ def serving_path(x, axis, *, mask=None, synchronized=False, virtual_batch_size=N
         return "formula"
     # The kernels have no derivative in forward mode. A GPU's hand other things from
     # forward to backward than a CPU's.
-    if sums.compiled() or _has_tangent(x) or _has_accelerator():
+    if sums.compiled() or _compat.has_tangent([x]) or _has_accelerator():
         return "formula"
     return "kernels"
 
@@ -96,7 +95,7 @@ def batch_norm(x, gamma, beta, *, axis, epsilon, correction=None, **options):
         return normalizer.affine(gain, offset), gradients
 
     def gradients(dy):
-        if path == "kernels" and record.should_record_backprop([inputs, dy]):
+        if path == "kernels" and _compat.is_recorded([inputs, dy]):
             return _gradients_by_formula(inputs, dy, gain, axis, epsilon)
         return normalizer.gradients(dy, gain)
 
@@ -169,10 +168,6 @@ def _affine_by_kernel(x, mean, gain, offset):
         return tf.cast(wide_dy * gain, x.dtype), -gain * doffset, dgain, doffset
 
     return y, gradient
-
-
-def _has_tangent(x):
-    return bool(forwardprop_util.pack_tangents([x]).tangents)
 
 
 def _has_accelerator():

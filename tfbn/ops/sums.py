@@ -8,7 +8,8 @@ import functools
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.ops import control_flow_util
+
+from tfbn import _compat
 
 
 def sum_rows(rows, factor, *, are_sums=False):
@@ -44,9 +45,7 @@ _VERY_FEW = 128
 
 def compiled():
     """Whether what is traced now will be compiled by XLA."""
-    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
-        tf.compat.v1.get_default_graph()
-    )
+    return _compat.in_xla_context()
 
 
 def divisor(number, largest, limit=None):
