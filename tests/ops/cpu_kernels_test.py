@@ -6,6 +6,7 @@ from absl.testing import parameterized
 
 from tests import testing_utils
 from tfbn.ops import cpu_kernels
+from tfbn.ops import cpu_sums
 
 # float32 against float64: what tfbn promises.
 EXACT = 2e-6
@@ -22,8 +23,11 @@ class NormalizerTest(tf.test.TestCase, parameterized.TestCase):
         shape=((1, 3), (7, 3), (64, 4), (16, 16, 4), (3, 2, 5, 2), (300, 4)),
         dtype=("float32", "bfloat16"),
         known=(True, False),
+        module=(cpu_kernels, cpu_sums),
     )
-    def test_output_and_gradients(self, shape, dtype, known):
+    def test_output_and_gradients(self, shape, dtype, known, module):
+        if module.compute_dtype(tf.as_dtype(dtype)) != dtype:
+            self.skipTest(f"{module.NAME} takes no {dtype}.")
         rng = np.random.default_rng(0)
         x = tf.cast(testing_utils.random_batch(rng, shape), dtype)
         upstream = tf.cast(rng.normal(size=shape), dtype)
@@ -31,7 +35,7 @@ class NormalizerTest(tf.test.TestCase, parameterized.TestCase):
 
         def call(x, upstream):
             x = x if known else testing_utils.of_unknown_size(x)
-            normalizer = cpu_kernels.Normalizer(x, None, EPSILON)
+            normalizer = module.Normalizer(x, None, EPSILON)
             gradients = normalizer.gradients(upstream, gain)
             return normalizer.statistics, normalizer.affine(gain, offset), gradients
 

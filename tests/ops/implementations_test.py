@@ -6,14 +6,18 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from tests import testing_utils
+from tfbn import _compat
 from tfbn import ops
 from tfbn.ops import cpu_kernels
+from tfbn.ops import cpu_sums
 from tfbn.ops import formula
 from tfbn.ops import implementations
 from tfbn.ops import lp_formula
 from tfbn.ops.requests import Request
 
-PLAIN = Request("batch_norm", tf.float32, (64, 512), 1, target="cpu", compiled=False)
+PLAIN = Request(
+    "batch_norm", tf.float32, (64, 512), 1, target="cpu", compiled=False, onednn=True
+)
 
 
 def choose(**changes):
@@ -24,6 +28,7 @@ class ChooseTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         {},
         {"operation": "normalize"},
+        {"operation": "normalize", "shape": (8192, 9)},
         {"dtype": tf.bfloat16},
         {"dtype": tf.float16},
         {"shape": (2, 8, 8, 8, 32), "axis": 4},
@@ -56,6 +61,17 @@ class ChooseTest(tf.test.TestCase, parameterized.TestCase):
     def test_formula(self, **changes):
         self.assertIs(choose(**changes), formula)
 
+    @parameterized.parameters(
+        ({}, cpu_sums),
+        ({"dtype": tf.bfloat16, "shape": (None, 12)}, cpu_sums),
+        ({"operation": "normalize", "shape": (8192, 9)}, cpu_kernels),
+        ({"target": "gpu"}, formula),
+        ({"shape": (63, 512)}, formula),
+        ({"shape": (4099, 8)}, formula),
+    )
+    def test_without_onednn(self, changes, expected):
+        self.assertIs(choose(onednn=False, **changes), expected)
+
     def test_lp_formula(self):
         self.assertIs(choose(operation="lp_batch_norm"), lp_formula)
 
@@ -67,7 +83,7 @@ class ChooseTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertIs(choose(), formula)
                 self.assertIs(choose(operation="lp_batch_norm"), lp_formula)
         self.assertIs(choose(shape=(6, 4)), formula)
-        with self.assertRaisesRegex(ValueError, "name must be one of 'cpu_kernels'"):
+        with self.assertRaisesRegex(ValueError, "name must be one of 'cpu_sums'"):
             with ops.preferring("gpu_kernels"):
                 pass
 
@@ -90,12 +106,14 @@ class ServingTest(tf.test.TestCase, parameterized.TestCase):
             traced = tf.function(lambda x, f=function: wrap(f, x), **options)
             found.append(testing_utils.operations(traced, tf.zeros(shape)))
         forward, backward = "FusedBatchNormV3", "FusedBatchNormGradV3"
-        self.assertEqual(forward in found[1], backward in found[1])
+        if _compat.onednn_enabled():
+            self.assertEqual(forward in found[1], backward in found[1])
         return [forward in operations for operations in found]
 
     def test_cpu_kernels(self):
         self.assertEqual(self.kernels(), [True, True])
-        self.assertEqual(ops.serving_path(tf.zeros([64, 512]), 1), "cpu_kernels")
+        expected = "cpu_kernels" if _compat.onednn_enabled() else "cpu_sums"
+        self.assertEqual(ops.serving_path(tf.zeros([64, 512]), 1), expected)
 
     def test_formula(self):
         self.assertEqual(self.kernels((4, 4)), [False, False])

@@ -48,10 +48,19 @@ MAX_RATIO = 16.0
 
 def supports(request: Request) -> bool:
     """Whether the kernels can serve the request, and as exactly as the formula."""
+    if not runs(request) or request.operation == "lp_batch_norm":
+        return False
+    if request.operation == "normalize":
+        return True  # it takes no sums
+    # Without oneDNN, their gradient adds one row after the other.
+    return forward_is_exact(request) and (request.onednn or _has_few_rows(request))
+
+
+def runs(request: Request) -> bool:
+    """Whether TensorFlow can serve the request with the kernels."""
     return (
-        request.operation in ("batch_norm", "normalize")
         # A GPU's kernels hand other things from forward to backward than a CPU's.
-        and request.target == "cpu"
+        request.target == "cpu"
         and not request.compiled
         and request.dtype != tf.float64
         and request.axis == len(request.shape) - 1
@@ -61,8 +70,20 @@ def supports(request: Request) -> bool:
         # conditional are optimized into graphs that TensorFlow cannot run where memory
         # is short (AlreadyExistsError of a TemporaryVariable).
         and request.derivative == "none"
-        and _sums_are_exact(request)
     )
+
+
+def forward_is_exact(request: Request) -> bool:
+    """Whether statistics by the kernels are as exact as those of the formula."""
+    if _has_few_rows(request):
+        return True
+    if request.channels % VECTOR:
+        return False
+    return request.num_rows is None or _height(request.shape) >= MIN_HEIGHT
+
+
+def _has_few_rows(request):
+    return request.num_rows is not None and request.num_rows <= MAX_ROWS_ONE_BY_ONE
 
 
 def is_faster(request: Request) -> bool:
@@ -77,15 +98,6 @@ def compute_dtype(dtype: tf.DType) -> tf.DType:
     For bfloat16 they have code of its own.
     """
     return tf.float32 if dtype == tf.float16 else dtype
-
-
-def _sums_are_exact(request):
-    count = request.num_rows
-    if count is not None and count <= MAX_ROWS_ONE_BY_ONE:
-        return True
-    if request.channels % VECTOR:
-        return False
-    return count is None or _height(request.shape) >= MIN_HEIGHT
 
 
 class Normalizer:
@@ -127,8 +139,8 @@ class Normalizer:
         TensorFlow's derivative of the kernel takes the moments as functions of the
         rows, which they are.
         """
-        # The kernel's running sums are as long as such an image is high, and as there
-        # are images.
+        # oneDNN's running sums are as long as such an image is high, and as there are
+        # images.
         image = [-1, self._height, 1, self._rows.shape[1]]
         dx, dgain, doffset, _, _ = tf.raw_ops.FusedBatchNormGradV3(
             y_backprop=tf.reshape(dy, image),
@@ -226,20 +238,20 @@ def _moments(rows, height, epsilon):
 def _mean_and_square(rows, height):
     """The means of `[n, channels]` rows and of their squares, in float64."""
     count = tf.cast(tf.maximum(tf.shape(rows)[0], 1), tf.float64)
-    return tuple(
-        tf.reduce_sum(tf.cast(partial, tf.float64), axis=0) / count
-        for partial in (_partial_sums(rows, height), _partial_square_sums(rows, height))
-    )
+    total, squares = sum_of_rows(rows, height), sum_of_products(rows, rows, height)
+    return total / count, squares / count
 
 
-def _partial_sums(rows, height):
-    """`[n / height, channels]` sums: a product with ones is the fastest sum of rows."""
+def sum_of_rows(rows, height):
+    """The sum of `[n, channels]` rows, float64: of `height` at a time in float32."""
+    # A product with ones is the fastest sum of rows.
     ones = tf.ones([1, 1, height], rows.dtype)
-    return tf.squeeze(ones @ tf.reshape(rows, [-1, height, rows.shape[1]]), 1)
+    partial = ones @ tf.reshape(rows, [-1, height, rows.shape[1]])
+    return tf.reduce_sum(tf.cast(partial, tf.float64), axis=[0, 1])
 
 
-def _partial_square_sums(rows, height):
-    """`[height, or a fourth of it, channels]` sums of the squares of the rows.
+def sum_of_products(rows, others, height):
+    """The sum of the elementwise products of rows, float64; see `sum_of_rows`.
 
     The gradient of a depthwise convolution for a filter of one tap is, channel by
     channel, the sum of input times upstream gradient: the only kernel that sums
@@ -249,15 +261,16 @@ def _partial_square_sums(rows, height):
     splits = isinstance(height, int) and height >= MIN_HEIGHT_TO_SPLIT
     width = ROWS_TOGETHER if splits and height % ROWS_TOGETHER == 0 else 1
     channels = height // width * rows.shape[1]
-    image = tf.reshape(rows, [1, -1, width, channels])
-    squares = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-        input=image,
+    image = [1, -1, width, channels]
+    partial = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+        input=tf.reshape(rows, image),
         filter_sizes=[1, 1, channels, 1],
-        out_backprop=image,
+        out_backprop=tf.reshape(others, image),
         strides=[1, 1, 1, 1],
         padding="VALID",
     )
-    return tf.reshape(squares, [-1, rows.shape[1]])
+    partial = tf.reshape(partial, [-1, rows.shape[1]])
+    return tf.reduce_sum(tf.cast(partial, tf.float64), axis=0)
 
 
 def _statistics(rows, mean, variance, epsilon):

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfbn import validation
 from tfbn.ops import cpu_kernels
+from tfbn.ops import cpu_sums
 from tfbn.ops import formula
 from tfbn.ops import lp_formula
 from tfbn.ops.requests import Request
@@ -38,7 +39,12 @@ class Implementation(Protocol):
         """The dtype of the inputs that it takes for calls with `dtype`."""
 
 
-IMPLEMENTATIONS: tuple[Implementation, ...] = (cpu_kernels, formula, lp_formula)
+IMPLEMENTATIONS: tuple[Implementation, ...] = (
+    cpu_sums,
+    cpu_kernels,
+    formula,
+    lp_formula,
+)
 
 
 def choose(request: Request) -> Implementation:

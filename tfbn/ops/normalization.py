@@ -169,10 +169,10 @@ def serving_path(
 ) -> str:
     """The name of the implementation of `batch_norm` that serves such a call.
 
-    "cpu_kernels" for float32 and half precision with the channels last, computed on a
-    CPU and not compiled by XLA, if there is neither a mask nor virtual batches nor
-    statistics shared by replicas, from 2^15 elements on; "formula" for all others.
-    docs/numerics.md has the exact rules.
+    "cpu_kernels", or without oneDNN "cpu_sums", for float32 and half precision with the
+    channels last, computed on a CPU and not compiled by XLA, if there is neither a mask
+    nor virtual batches nor statistics shared by replicas, from 2^15 elements on;
+    "formula" for all others. docs/numerics.md has the exact rules.
 
     Args:
         x, axis, mask, synchronized, virtual_batch_size: as in `batch_norm`.

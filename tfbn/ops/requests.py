@@ -26,6 +26,7 @@ class Request:
         axis: int >= 0, the channel axis.
         target: one of `TARGETS`, the kind of device that computes the call.
         compiled: bool, whether XLA compiles it.
+        onednn: bool, whether TensorFlow's CPU kernels are oneDNN's.
         masked: bool, whether a mask excludes elements from the statistics.
         replicated: bool, whether several replicas share the statistics.
         virtual_batch_size: int or None.
@@ -40,6 +41,7 @@ class Request:
     axis: int
     target: str
     compiled: bool
+    onednn: bool = False
     masked: bool = False
     replicated: bool = False
     virtual_batch_size: int | None = None
@@ -79,6 +81,7 @@ def request(
         axis=axis,
         target=forced or _target(),
         compiled=forced is not None or _compat.in_xla_context(),
+        onednn=_compat.onednn_enabled(),
         masked=mask is not None,
         replicated=synchronized and replica_context() is not None,
         virtual_batch_size=virtual_batch_size,
