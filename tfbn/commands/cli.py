@@ -16,6 +16,8 @@ from absl import app
 from absl import flags
 from absl import logging
 
+from tfbn.commands.scripts_folder import SCRIPTS
+
 
 def run(
     main: Callable[[list[str]], int | None],
@@ -82,7 +84,7 @@ def _raised_by_us(error) -> bool:
     code = frame.tb_frame
     path = os.path.abspath(code.f_code.co_filename)
     package = code.f_globals.get("__name__", "").partition(".")[0]
-    return package in ("__main__", "tfbn") or path.startswith(_SCRIPTS + os.sep)
+    return package in ("__main__", "tfbn") or path.startswith(SCRIPTS + os.sep)
 
 
 # What Python says of a flag's value, and what it means.
@@ -93,8 +95,6 @@ _RULES = {
 _WRONG_INPUT = (ValueError, OSError, app.UsageError)
 _NO_RESULT = (FloatingPointError, MemoryError)
 _OF_LIBRARIES_TOO = (ValueError, FloatingPointError)
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_SCRIPTS = os.path.join(_ROOT, "scripts")
 
 
 def _exit_with_line(error, status=2):

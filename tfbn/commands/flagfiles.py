@@ -5,11 +5,9 @@ import os
 from absl import flags
 
 from tfbn import validation
+from tfbn.commands.scripts_folder import CONFIGS
 from tfbn.experiment import TrainConfig
 from tfbn.experiment import config as config_lib
-
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-CONFIGS = os.path.join(_ROOT, "scripts", "configs")
 
 
 def define(names=None, flag_values=flags.FLAGS):
