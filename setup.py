@@ -11,7 +11,7 @@ _VERSION = re.search(
     r'__version__ = "(.+)"', (_ROOT / "tfbn" / "version.py").read_text(encoding="utf-8")
 ).group(1)
 
-# The scripts that are commands as well: tfbn-train, ... The others are tools of a clone.
+# The scripts that are also commands, such as tfbn-train; the others stay in a clone.
 _COMMANDS = ("train", "diagnose", "plot", "reproduce")
 
 

@@ -1,5 +1,8 @@
 """tfbn: batch normalisation for Keras 3 on TensorFlow, and why it works."""
 
+import importlib
+from typing import TYPE_CHECKING
+
 import keras
 
 if keras.backend.backend() != "tensorflow":
@@ -9,19 +12,22 @@ if keras.backend.backend() != "tensorflow":
         "KERAS_BACKEND=tensorflow."
     )
 
-from tfbn import callbacks
-from tfbn import data
-from tfbn import diagnostics
-from tfbn import experiment
-from tfbn import models
 from tfbn import schedules
-from tfbn import training
 from tfbn.layers import ActivationNoise
 from tfbn.layers import BatchNorm
 from tfbn.layers import BatchRenorm
 from tfbn.layers import LpBatchNorm
 from tfbn.layers import NoisyBatchNorm
 from tfbn.version import __version__
+
+if TYPE_CHECKING:
+    from tfbn import callbacks
+    from tfbn import data
+    from tfbn import diagnostics
+    from tfbn import experiment
+    from tfbn import models
+    from tfbn import plots
+    from tfbn import training
 
 __all__ = [
     "ActivationNoise",
@@ -35,6 +41,18 @@ __all__ = [
     "diagnostics",
     "experiment",
     "models",
+    "plots",
     "schedules",
     "training",
 ]
+
+
+def __getattr__(name):
+    """Imports a package on first use: one layer needs no matplotlib, no training."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def __dir__():
+    return sorted(globals().keys() | set(__all__))
