@@ -44,6 +44,7 @@ JSON has no number for NaN or infinity, so those are written as the strings "NaN
 "Infinity" and "-Infinity": each line is strict JSON, and reading gives floats back.
 """
 
+import gzip
 import json
 import math
 import numbers
@@ -58,6 +59,7 @@ from absl import logging
 from tfbn import validation
 
 FILE_NAME = "records.jsonl"
+_GZIP = ".gz"
 
 _NON_FINITE = {
     "NaN": math.nan,
@@ -162,20 +164,21 @@ def read_records(path: str | os.PathLike, kind: str | None = None) -> list[dict]
     (the run was killed, or is writing right now) is left out with a logged warning.
 
     Args:
-        path: a run directory, or a file whose name ends in `.jsonl`.
+        path: a run directory, or a file whose name ends in `.jsonl` or, compressed by
+            gzip, in `.jsonl.gz`. A directory may hold either.
         kind: the only kind to return; all kinds by default.
 
     Raises:
         ValueError: if there is no such file, or a line other than the last one is
             no record; the message names the file and the line.
     """
-    path = _records_path(path)
+    path = _path_to_read(path)
     if not os.path.isfile(path):
         raise ValueError(
             f"{os.path.dirname(path) or '.'} holds no {os.path.basename(path)}; "
             "pass a run directory made by scripts/train.py."
         )
-    with open(path, "rb") as file:
+    with _opener(path)(path, "rb") as file:
         lines = file.read().split(b"\n")
     while lines and not lines[-1].strip():
         lines.pop()
@@ -216,8 +219,11 @@ def read_runs(paths: Iterable[str | os.PathLike]) -> dict[str, list[dict]]:
             "paths must be a list of run directories. Received: "
             f"paths={validation.shown(paths)}. Put it in brackets."
         )
-    paths = list(dict.fromkeys(os.path.abspath(_records_path(p)) for p in paths))
-    parts = [path.removesuffix(os.sep + FILE_NAME).split(os.sep) for path in paths]
+    paths = list(dict.fromkeys(os.path.abspath(_path_to_read(p)) for p in paths))
+    parts = [
+        path.removesuffix(_GZIP).removesuffix(os.sep + FILE_NAME).split(os.sep)
+        for path in paths
+    ]
     return {
         _label(own, [other for other in parts if other is not own]): read_records(path)
         for own, path in zip(parts, paths, strict=True)
@@ -282,6 +288,18 @@ def by_layer(records: Iterable[Mapping], kind: str = "ics") -> dict[str, list[di
 def _records_path(path) -> str:
     path = os.fspath(path)
     return path if path.endswith(".jsonl") else os.path.join(path, FILE_NAME)
+
+
+def _path_to_read(path) -> str:
+    if os.fspath(path).endswith(_GZIP):
+        return os.fspath(path)
+    path = _records_path(path)
+    compressed = path + _GZIP
+    return compressed if os.path.isfile(compressed) > os.path.isfile(path) else path
+
+
+def _opener(path):
+    return gzip.open if path.endswith(_GZIP) else open
 
 
 def _open_to_append(path):
