@@ -12,8 +12,8 @@ _SCRIPTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[0] = _SCRIPTS  # in place of this folder
 
 import train  # noqa: E402
-
 from _endurance import beacon as beacon_lib  # noqa: E402
+
 from tfbn import plots  # noqa: E402
 from tfbn.commands import cli  # noqa: E402
 from tfbn.commands import flagfiles  # noqa: E402

@@ -3,6 +3,7 @@
 import collections
 
 from _endurance import beacon
+
 from tfbn import environment
 from tfbn.tables import MISSING
 from tfbn.tables import table

@@ -93,7 +93,7 @@ class WorkersTest(tf.test.TestCase):
             with _once_past(runs[0], step, _kill_children):
                 with self.assertRaises(MemoryError) as caught:
                     list(workers.train(runs[:1], jobs=1))
-            self.assertRegex(str(caught.exception), "^a process .* has died.*--jobs")
+            self.assertRegex(str(caught.exception), "^a worker .* has died.*--jobs")
         with self.subTest("the same call goes on from the checkpoint"):
             self.assertEqual(_saved(runs[0]), step)
             steps = _steps(runs[0])

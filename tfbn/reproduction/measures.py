@@ -1,4 +1,4 @@
-"""Numbers that claims compare: functions of one run's records."""
+"""The numbers that claims compare: functions of the records of one run."""
 
 import math
 from collections.abc import Callable
@@ -16,11 +16,11 @@ class Measure(NamedTuple):
     """A number of a run.
 
     Attributes:
-        what: str, in words.
-        of: function from a run's records to a float: NaN where nothing was measured,
-            infinity where it was not finite or never came.
-        form: str, the format of such a number.
-        infinite: str, what infinity means.
+        what: str, its description.
+        of: function from a run's records to a float: NaN if nothing was measured,
+            infinity if the value was not finite or never reached.
+        form: str, the format of the number.
+        infinite: str, the text for infinity.
     """
 
     what: str
@@ -29,7 +29,7 @@ class Measure(NamedTuple):
     infinite: str = "not finite"
 
     def text(self, value: float) -> str:
-        """A number as text."""
+        """Formats a number."""
         if math.isnan(value):
             return "not measured"
         return self.form.format(value) if math.isfinite(value) else self.infinite
@@ -46,18 +46,18 @@ def over(
     undefined=math.inf,
     form="{:.3g}",
 ):
-    """A statistic of a value over a part of the run.
+    """Returns the `Measure` of a statistic of a value over a part of the run.
 
     Args:
-        kind: str, kind of record.
-        value: str, the name of a number in it; or a function of the record.
-        what: str, what it is, in words.
-        layer: float, the share of the depth at which the layer lies whose entry has the
-            value (see `results.layer_at`), or None: the record itself has it.
-        part: (begin, end), which records count, in shares of the last step.
-        reduce: function from an array to a float. Default: the median.
-        undefined: float, what stands for a value that is not finite; NaN leaves it out.
-        form: str, format.
+        kind: str, the kind of record.
+        value: str, the name of a number in the record, or a function of the record.
+        what: str, the description of the measure.
+        layer: float, the relative depth of the layer whose entry holds the value (see
+            `results.layer_at`), or None if the record itself holds it.
+        part: (begin, end), the range of steps, as fractions of the last step.
+        reduce: function from a list of floats to a float. Default: the median.
+        undefined: float, replaces values that are not finite; NaN drops them.
+        form: str, the format of the number.
     """
 
     def of(records):
@@ -73,9 +73,10 @@ def over(
 
 
 def mean_over_layers(value):
-    """Makes of a function of a layer's entry one of a record: the mean over layers.
+    """Averages a function of a layer's entry over the layers of a record.
 
-    Entries for which it is None are left out, records without any too.
+    Entries for which the function returns None are skipped; the average of no entry is
+    None as well.
     """
 
     def of(record):
@@ -87,7 +88,7 @@ def mean_over_layers(value):
 
 
 def steps_to(accuracy, *, kind="train", form="{:.0f}"):
-    """Steps until an accuracy was reached; infinity where it never was."""
+    """Returns the `Measure` of the steps to an accuracy; infinity if never reached."""
 
     def of(records):
         steps, values = records_lib.column(
@@ -113,7 +114,7 @@ def _value(entry, value):
     return value(entry) if callable(value) else entry.get(value)
 
 
-# Of all experiments.
+# Shared by the experiments.
 TEST_ACCURACY = over(
     "eval",
     "accuracy",

@@ -1,4 +1,4 @@
-"""The networks of the papers as options of a run, at each scale."""
+"""The papers' networks, as options of a run at each scale."""
 
 # Steps between measurements, by scale.
 _EVERY_OF_VGG = {
@@ -18,13 +18,13 @@ def vgg(scale, *, watch=(), **options):
     """VGG on images, by plain SGD in batches of 128 (Santurkar, App. A.1).
 
     The paper says "VGG-like"; the layers in its figures fit the 13 convolutions of
-    VGG-16, configuration D. The cpu scale takes configuration A at a quarter of the
+    VGG-16, configuration D. The cpu scale uses configuration A at a quarter of the
     width (see also `narrow_vgg`), the smoke scale dense layers.
 
     Args:
         scale: str.
-        watch: what is measured on the way, of `EVERYTHING`. Runs are shared between
-            experiments if this, too, is equal.
+        watch: the diagnostics of the run, from `EVERYTHING`. Experiments share a run
+            only if these are equal as well.
         **options: fields of `TrainConfig`.
     """
     at_scale = {
@@ -58,15 +58,15 @@ def vgg(scale, *, watch=(), **options):
 
 
 def narrow_vgg(scale, **options):
-    """`vgg`, but an eighth as wide at the cpu scale: for what takes many runs."""
+    """`vgg`, an eighth as wide at the cpu scale: for experiments with many runs."""
     return vgg(scale, **({"width": 0.125} if scale == "cpu" else {}) | options)
 
 
 def deep_linear(scale, *, watch=(), **options):
     """25 linear layers of 10 units on 1,000 Gaussian inputs (Santurkar, App. A.1).
 
-    Full-batch gradient descent. In float64, for in float32 what is left of the loss
-    over a linear model is rounding noise. Arguments as of `vgg`.
+    Full-batch gradient descent in float64: in float32, rounding errors dominate the
+    loss that remains above that of a linear model. For the arguments see `vgg`.
     """
     at_scale = {
         "smoke": {"linear_depth": 5, "train_steps": 20, "eval_every": 10},
@@ -89,7 +89,7 @@ def deep_linear(scale, *, watch=(), **options):
 
 
 def vgg_for_renorm(scale, **options):
-    """`narrow_vgg` in batches of 32, averages as slow as the paper's (Ioffe 2017)."""
+    """`narrow_vgg` in batches of 32, with the averages of Ioffe 2017."""
     at_scale = {
         "smoke": {"norm_momentum": 0.5},
         "cpu": {"train_steps": 2000, "norm_momentum": 0.99},
@@ -104,7 +104,7 @@ def vgg_for_renorm(scale, **options):
 
 
 def shapes_by_domain(scale, **options):
-    """The same network on the built-in shapes, one colour domain after the other."""
+    """`vgg_for_renorm` on the built-in shapes, one colour domain after the other."""
     at_scale = {
         "smoke": {"steps_per_domain": 5},
         "cpu": {"train_steps": 1000, "eval_every": 125, "steps_per_domain": 250},
@@ -149,10 +149,10 @@ def small_vgg(scale, **options):
 
 
 def replication_vgg(scale, **options):
-    """The public replication's VGG-A: BatchNorm, if at all, after the 4th convolution.
+    """The VGG-A of the public replication: BatchNorm only after the 4th convolution.
 
-    Its classifier has two layers of 4,096 units behind a pooling to 7x7, as
-    torchvision's; the width goes for them, too.
+    As in torchvision, its classifier has two layers of 4,096 units after a pooling to
+    7x7; `width` scales them too.
     """
     at_scale = {
         "smoke": {
