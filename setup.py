@@ -40,14 +40,19 @@ setuptools.setup(
         "console_scripts": [f"tfbn-{name} = tfbn_scripts:{name}" for name in _COMMANDS]
     },
     python_requires=">=3.11",
+    # .ci/run tests these lower bounds themselves.
     install_requires=[
-        "absl-py>=2.1",
-        # Imported by tensorflow-datasets when it downloads, and not among its own.
+        # 2.1 hides warnings from handlers of the root logger.
+        "absl-py>=2.2",
+        # tensorflow-datasets imports it to download, but does not require it.
         "importlib_resources",
         "keras>=3.14",
-        "matplotlib>=3.8",
-        "tensorflow>=2.18",
-        "tensorflow-datasets>=4.9.7",
+        # 3.10 draws long legends over the panels, short log axes without numbers.
+        "matplotlib>=3.11",
+        # 2.19 holds protobuf below 6, with which tensorflow-datasets cannot be imported.
+        "tensorflow>=2.20",
+        # 4.9.9 cannot read features with protobuf 7.
+        "tensorflow-datasets>=4.9.10",
     ],
     extras_require={
         # hypothesis: draws the examples of the property tests.
@@ -60,10 +65,10 @@ setuptools.setup(
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.17,<0.18",
-            "tf_keras>=2.18",
+            "tf_keras>=2.20",
         ],
         # To look at the event files; runs write them without it.
-        "tensorboard": ["tensorboard>=2.18"],
+        "tensorboard": ["tensorboard>=2.20"],
     },
     classifiers=[
         "Intended Audience :: Science/Research",

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 from typing import NamedTuple
 
 from tfbn.reproduction.measures import Measure
@@ -98,23 +99,50 @@ class Judgement(NamedTuple):
     verdict: str
 
 
-def larger(text, paper, measure, label, than, **options):
+def larger(
+    text: str, paper: str, measure: Measure, label: str, than: str, **options: Any
+) -> Claim:
     """Claims that `label` has a larger value than `than`; see `exceeds`."""
     return exceeds(text, paper, Side(label, measure), Side(than, measure), **options)
 
 
-def exceeds(text, paper, side, than, *, by=1.0, **options):
+def exceeds(
+    text: str,
+    paper: str,
+    side: Side | Sweep,
+    than: Side | Sweep,
+    *,
+    by: float = 1.0,
+    **options: Any,
+) -> Claim:
     """Claims that one side is more than `by` times the other."""
     return Claim(text, paper, [side, than], lambda a, b: a > by * b, **options)
 
 
-def near(text, paper, measure, label, to, *, within, **options):
+def near(
+    text: str,
+    paper: str,
+    measure: Measure,
+    label: str,
+    to: str,
+    *,
+    within: float,
+    **options: Any,
+) -> Claim:
     """Claims that two labels differ by at most `within`."""
     sides = [Side(label, measure), Side(to, measure)]
     return Claim(text, paper, sides, lambda a, b: abs(a - b) <= within, **options)
 
 
-def between(text, paper, measure, label, low=-math.inf, high=math.inf, **options):
+def between(
+    text: str,
+    paper: str,
+    measure: Measure,
+    label: str,
+    low: float = -math.inf,
+    high: float = math.inf,
+    **options: Any,
+) -> Claim:
     """Claims that the value of a label lies between `low` and `high`."""
     sides = [Side(label, measure)]
     return Claim(text, paper, sides, lambda a: low <= a <= high, **options)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ class Measure(NamedTuple):
     """
 
     what: str
-    of: Callable[[Sequence[Mapping]], float]
+    of: Callable[[Sequence], float]
     form: str = "{:.3g}"
     infinite: str = "not finite"
 
@@ -36,16 +37,16 @@ class Measure(NamedTuple):
 
 
 def over(
-    kind,
-    value,
+    kind: str,
+    value: str | Callable[[Mapping], float | None],
     *,
-    what,
-    layer=None,
-    part=(0.0, 1.0),
-    reduce=np.median,
-    undefined=math.inf,
-    form="{:.3g}",
-):
+    what: str,
+    layer: float | None = None,
+    part: tuple[float, float] = (0.0, 1.0),
+    reduce: Callable[[Sequence[float]], Any] = np.median,
+    undefined: float = math.inf,
+    form: str = "{:.3g}",
+) -> Measure:
     """Returns the `Measure` of a statistic of a value over a part of the run.
 
     Args:
@@ -72,7 +73,9 @@ def over(
     return Measure(what, of, form)
 
 
-def mean_over_layers(value):
+def mean_over_layers(
+    value: Callable[[Mapping], float | None],
+) -> Callable[[Mapping], float | None]:
     """Averages a function of a layer's entry over the layers of a record.
 
     Entries for which the function returns None are skipped; the average of no entry is
@@ -87,7 +90,7 @@ def mean_over_layers(value):
     return of
 
 
-def steps_to(accuracy, *, kind="train", form="{:.0f}"):
+def steps_to(accuracy: float, *, kind: str = "train", form: str = "{:.0f}") -> Measure:
     """Returns the `Measure` of the steps to an accuracy; infinity if never reached."""
 
     def of(records):

@@ -114,12 +114,12 @@ def _begin(stop):
     """Prepares a new worker."""
     # Ctrl-C reaches all processes of a terminal; workers wait for their parent.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, args=(stop,), daemon=True).start()
+    arguments = stop, multiprocessing.parent_process()
+    threading.Thread(target=_end_with_parent, args=arguments, daemon=True).start()
 
 
-def _end_with_parent(stop):
+def _end_with_parent(stop, parent):
     """Waits for the pool or its process to end, then ends the run and the worker."""
-    parent = multiprocessing.parent_process()
     while parent.is_alive() and not stop.is_set():
         time.sleep(_SECONDS_BETWEEN_CHECKS)
     _ending.set()
