@@ -1,4 +1,4 @@
-"""scripts/train.py, which meanwhile tells what it is doing.
+"""Runs scripts/train.py and publishes what it is doing.
 
 Usage: python scripts/_endurance/child.py BEACON [flags of train.py]
 """
@@ -35,17 +35,17 @@ _PHASES = (
 
 def main():
     """Trains."""
-    # A shell without job control starts what is in its background with SIGINT ignored.
+    # A shell without job control starts background processes with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     beacon = beacon_lib.Beacon(sys.argv[1])
-    tell(beacon)
+    publish(beacon)
     argv = [train.__file__, *sys.argv[2:]]
     flagfiles.define()
     cli.run(train.main, argv, prepare=flagfiles.expand_flagfiles)
 
 
-def tell(beacon):
-    """Makes this process's runs tell a beacon what they are doing."""
+def publish(beacon):
+    """Patches this process so that runs publish their phase on a beacon."""
     for owner, name, phase in _PHASES:
         setattr(owner, name, _in_phase(getattr(owner, name), phase, beacon))
     run = _in_phase(step_lib.Steps.run, "steps", beacon)
