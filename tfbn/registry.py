@@ -35,6 +35,10 @@ class Registry(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         return self._entries[validation.choice(self.argument, name, self.names)]
 
+    def get(self, name: object, default: Any = None) -> Any:
+        """The entry, or `default` if there is none."""
+        return self._entries.get(name, default)
+
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 

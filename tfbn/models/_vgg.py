@@ -229,7 +229,13 @@ NETWORK = Network(
             "Sizes of VGG's dense layers before the logits; empty: none.",
             minimum=1,
         ),
-        Option("dropout", 0.0, "Dropout after each of those.", minimum=0.0, below=1.0),
+        Option(
+            "dropout",
+            0.0,
+            "VGG: dropout after each of --hidden_units.",
+            minimum=0.0,
+            below=1.0,
+        ),
         Option(
             "classifier_grid",
             0,

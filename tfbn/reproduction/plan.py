@@ -64,15 +64,16 @@ class Study(NamedTuple):
         return sum(run.finished for run in self.runs)
 
 
-# Not among what tells runs apart: where data and results lie, and what changes nothing.
-_PLACES = ("data_dir", "run_dir", "seed", "progress")
-_UNWATCHED = ("checkpoint_every", "checkpoint_minutes", "checkpoints_kept")
+# What does not tell the runs of a study apart.
+_SHARED = (
+    "seed",
+    *(name for name, o in config_lib.OPTIONS.items() if not o.affects_results),
+)
 
 
-def flags(config: TrainConfig, *, without: Iterable[str] = _PLACES) -> list[str]:
+def flags(config: TrainConfig, *, without: Iterable[str] = _SHARED) -> list[str]:
     """The flags of a run that differ from their defaults."""
     defaults = set(config_lib.to_flags(TrainConfig()))
-    without = (*without, *_UNWATCHED)
     given = config_lib.to_flags(config, without=without)
     return [flag for flag in given if flag not in defaults]
 
@@ -117,6 +118,9 @@ def remove(planned: Iterable[Run]) -> None:
 
 def _config(options: Mapping, seed, out, data_dir):
     settings = {"checkpoint_every": 500, "checkpoints_kept": 1, "progress": False}
+    # Networks set what their layers may take; a norm that does not take it goes without.
+    inert = config_lib.not_taken(options)
+    options = {name: value for name, value in options.items() if name not in inert}
     config = TrainConfig(**settings, data_dir=data_dir, seed=seed, **options)
     digest = hashlib.sha256(" ".join(flags(config)).encode()).hexdigest()[:8]
     kind = f"{config.model}_{config.norm}_{digest}"
