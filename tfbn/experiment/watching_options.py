@@ -50,8 +50,8 @@ SECTION = Section(
         Option(
             "diagnostics_spacing",
             "linear",
-            "Steps between measurements: constant (linear), or growing to about a tenth "
-            "of the step (log), in multiples of the number given.",
+            "Steps between measurements: constant (linear), or growing to about a "
+            "tenth of the step (log), in multiples of the number given.",
             choices=cadence.SPACINGS,
         ),
         Option(
