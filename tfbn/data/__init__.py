@@ -2,6 +2,8 @@
 
 from tfbn.data._gaussian import gaussian
 from tfbn.data._shapes import shapes
+from tfbn.data.array_batches import ArrayBatches
+from tfbn.data.array_batches import Arrays
 from tfbn.data.batches import KINDS
 from tfbn.data.batches import ClassBiasedBatches
 from tfbn.data.batches import DomainBiasedBatches
@@ -16,6 +18,8 @@ from tfbn.data.tfds_images import DataError
 __all__ = [
     "DATASETS",
     "KINDS",
+    "ArrayBatches",
+    "Arrays",
     "ClassBiasedBatches",
     "DataError",
     "Dataset",

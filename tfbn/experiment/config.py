@@ -24,7 +24,7 @@ NORMS = (
 )
 
 
-_WITHOUT_EFFECT = (
+WITHOUT_EFFECT = (
     "checkpoint_every",
     "checkpoint_minutes",
     "checkpoints_kept",
@@ -337,7 +337,7 @@ def differences(flags, config):
         now = str(_flag_value(getattr(config, field.name)))
         value = before.get(field.name, str(_flag_value(field.default)))
         stopped = field.name == "on_nonfinite" and value == "stop"
-        if value != now and field.name not in _WITHOUT_EFFECT and not stopped:
+        if value != now and field.name not in WITHOUT_EFFECT and not stopped:
             differing[field.name] = value, now
     return differing
 
