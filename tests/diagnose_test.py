@@ -22,9 +22,9 @@ from tfbn import data
 from tfbn import diagnostics
 from tfbn import models
 from tfbn.experiment import TrainConfig
+from tfbn.experiment import build_trainer
 from tfbn.experiment import builders
 from tfbn.recording import records
-from tfbn.training import Trainer
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(_ROOT, "scripts"))
@@ -58,7 +58,7 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
         with cls.small_data(), mock.patch.object(models, "mlp", mlp):
             for norm in ("batch_norm", "none"):
                 cls.config = _config(norm, run_dir=os.path.join(cls.made, norm))
-                Trainer(cls.config).train()
+                build_trainer(cls.config).train()
 
     @classmethod
     def small_data(cls):

@@ -2,6 +2,12 @@
 
 from tfbn.data._gaussian import gaussian
 from tfbn.data._shapes import shapes
+<<<<<<< HEAD
+=======
+from tfbn.data.array_batches import ArrayBatches
+from tfbn.data.array_batches import Arrays
+from tfbn.data.batches import KINDS
+>>>>>>> training
 from tfbn.data.batches import ClassBiasedBatches
 from tfbn.data.batches import DomainBiasedBatches
 from tfbn.data.batches import IIDBatches
@@ -17,6 +23,8 @@ from tfbn.data.samplers import make_batches
 __all__ = [
     "DATASETS",
     "KINDS",
+    "ArrayBatches",
+    "Arrays",
     "ClassBiasedBatches",
     "DataError",
     "Dataset",

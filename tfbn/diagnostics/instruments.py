@@ -56,12 +56,14 @@ class Instrument(NamedTuple):
         measure: function `Moment` -> dict from kind of record to its values.
         memory: what it remembers from one moment to the next, for
             `tf.train.Checkpoint`, or None.
+        needs: what it needs beside the batch of the step: "next_batch" or nothing.
     """
 
     name: str
     cost: Cost
     measure: Callable[[Moment], dict[str, dict[str, Any]]]
     memory: tf.train.experimental.PythonState | None = None
+    needs: tuple[str, ...] = ()
 
 
 def covariate_shift(model, loss, *, update="optimizer", **options):
@@ -201,7 +203,7 @@ def replication(model, loss, other_parameters, **options):
         shifts = meter(moment.before, moment.after, moment.batch, moment.next_batch)
         return {"replication": {"layers": [s._asdict() for s in shifts]}}
 
-    return Instrument("replication", meter.cost, measure)
+    return Instrument("replication", meter.cost, measure, needs=("next_batch",))
 
 
 def surface(model, loss, *, radii, dimensions=1, seed=0, **options):

@@ -22,6 +22,27 @@ class Task(NamedTuple):
     accuracy: Callable | None
     loss_is_sum: bool
 
+    def keras_loss(self) -> Callable:
+        """The loss as `keras.Model.compile` takes it, with its reduction."""
+        return _Sum(self.loss) if self.loss_is_sum else self.loss
+
+    def keras_metrics(self) -> list:
+        """The metrics as `keras.Model.compile` takes them."""
+        return [] if self.accuracy is None else ["accuracy"]
+
+
+class _Sum(keras.losses.Loss):
+    """A function that adds up over examples, as a loss that says so."""
+
+    def __init__(self, function):
+        super().__init__(reduction="sum")
+        self._function = function
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        # Not `call`: Keras would compute a float64 network's loss in float32.
+        del sample_weight
+        return self._function(y_true, y_pred)
+
 
 def task_of(dataset, *, probabilities=False):
     """Classification with cross-entropy, or regression with half the squared error.

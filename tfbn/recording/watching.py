@@ -2,12 +2,15 @@
 
 import functools
 import time
+from collections.abc import Callable
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import keras
 import numpy as np
 
+from tfbn import validation
 from tfbn.diagnostics import instruments
-from tfbn.experiment import builders
 from tfbn.recording.cadence import Cadence
 
 
@@ -32,29 +35,54 @@ class Watch(NamedTuple):
         self.seconds.append(time.perf_counter() - begin)
 
 
-def watches(config, model, loss, dataset, *, jit_compile):
-    """A `Watch` for each measurement that a `TrainConfig` asks for.
+def watches(
+    every: Mapping[str, int],
+    model: keras.Model,
+    loss: Callable,
+    *,
+    options: Mapping[str, Mapping] = {},
+    spacing: str = "linear",
+    jit_compile: bool = False,
+    second_model: Callable[[], keras.Model] | None = None,
+) -> list[Watch]:
+    """A `Watch` for each diagnostic that is to be measured.
 
     Args:
-        config: `TrainConfig`.
-        model: the run's built model.
+        every: steps between the measurements of each diagnostic, by name; 0: never.
+        model: a built Keras model.
         loss: function `loss(y_true, y_pred)` -> scalar.
-        dataset: `tfbn.data.Dataset`, for the second network of the replication.
-        jit_compile: bool, whether XLA compiles the measurements.
+        options: options of the diagnostics, by name.
+        spacing: as in `Cadence`.
+        jit_compile: whether XLA compiles the measurements.
+        second_model: makes the second network of the replication.
     """
-    made_by = makers(config, model, loss) | {
-        "replication": functools.partial(_replication, config, model, loss, dataset)
-    }
-    every = {name: getattr(config, f"{name}_every") for name in made_by}
-    return [
-        Watch(
-            make(jit_compile=jit_compile),
-            Cadence(every[name], config.diagnostics_spacing),
-            [],
-        )
-        for name, make in made_by.items()
-        if every[name]
-    ]
+    made = []
+    for name, steps in every.items():
+        maker = _MAKERS[validation.choice("diagnostics", name, tuple(_MAKERS))]
+        make = getattr(instruments, maker)
+        cadence = Cadence(steps, spacing)
+        if not steps:
+            continue
+        chosen = {**options.get(name, {}), "jit_compile": jit_compile}
+        if name == "activations":
+            instrument = make(model, **chosen)
+        elif name == "replication":
+            second = second_model().trainable_variables
+            instrument = make(model, loss, second, **chosen)
+        else:
+            instrument = make(model, loss, **chosen)
+        made.append(Watch(instrument, cadence, []))
+    return made
+
+
+_MAKERS = {
+    "ics": "covariate_shift",
+    "landscape": "landscape",
+    "activations": "activations",
+    "curvature": "curvature",
+    "theory": "theory",
+    "replication": "replication",
+}
 
 
 def makers(config, model, loss):
@@ -121,13 +149,4 @@ def summed_up(watch):
     return (
         f"Measured {watch.instrument.name} {len(watch.seconds)} times, "
         f"{np.median(later):.2f} s each (the first {watch.seconds[0]:.1f} s)."
-    )
-
-
-def _replication(config, model, loss, dataset, **options):
-    # Another one of the same kind: its weights are drawn after those of the run.
-    second = builders.build_model(config, dataset)
-    layers = [f"conv{i}" for i in config.replication_convolutions]
-    return instruments.replication(
-        model, loss, second.trainable_variables, layers=layers, **options
     )

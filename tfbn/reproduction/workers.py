@@ -23,8 +23,8 @@ import keras
 
 from tfbn import data
 from tfbn import environment
+from tfbn.experiment import build_trainer
 from tfbn.reproduction.plan import Run
-from tfbn.training import Trainer
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -148,7 +148,7 @@ def _trained(run):
     with _output_to(os.path.join(run.config.run_dir, "log.txt")):
         keras.backend.clear_session()  # as in a process of its own: names count from 0
         try:
-            Trainer(run.config, dataset=_dataset(run.config)).train()
+            build_trainer(run.config, _dataset(run.config)).train()
         except Exception as caught:
             error = caught.with_traceback(None)
     gc.collect()
