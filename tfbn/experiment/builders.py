@@ -5,9 +5,11 @@ import functools
 import keras
 
 from tfbn import data
+from tfbn import diagnostics
 from tfbn import layers
 from tfbn import models
 from tfbn import schedules
+from tfbn.recording import watching
 
 
 def build_norm(config):
@@ -118,6 +120,27 @@ def build_batches(config, dataset):
         seed=config.seed,
         images_per_label=config.images_per_label,
         steps_per_domain=config.steps_per_domain,
+    )
+
+
+def build_watches(config, model, loss, dataset, *, jit_compile):
+    """The run's diagnostics, a list of `Watch`."""
+    every, options = {}, {}
+    for name, diagnostic in diagnostics.registry.items():
+        every[name] = getattr(config, f"{name}_every", 0)
+        if every[name]:
+            options[name] = {
+                option.name: getattr(config, flag)
+                for flag, option in diagnostic.flags.items()
+            }
+    return watching.watches(
+        every,
+        model,
+        loss,
+        options=options,
+        spacing=config.diagnostics_spacing,
+        jit_compile=jit_compile,
+        second_model=lambda: build_model(config, dataset),
     )
 
 

@@ -5,8 +5,8 @@ import dataclasses
 import keras
 
 from tfbn import data
+from tfbn import diagnostics
 from tfbn import validation
-from tfbn.diagnostics import instruments
 from tfbn.recording import cadence
 
 MODELS = ("vgg", "deep_linear", "mlp")
@@ -222,7 +222,7 @@ class TrainConfig:
         "optimizer",
         "Update that the covariate shift is of: the optimizer's, or that of a step of "
         "plain SGD.",
-        choices=instruments.UPDATES,
+        choices=diagnostics.registry["ics"].flags["ics_update"].choices,
     )
     landscape_every: int = _option(
         0,
@@ -243,7 +243,7 @@ class TrainConfig:
     landscape_directions: str = _option(
         "gradient",
         "Landscape: down the gradient, along random directions of its length, or both.",
-        choices=instruments.DIRECTIONS,
+        choices=diagnostics.registry["landscape"].flags["landscape_directions"].choices,
     )
     activations_every: int = _option(
         0,

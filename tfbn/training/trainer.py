@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfbn import validation
 from tfbn.diagnostics import nonfinite as nonfinite_diagnostics
-from tfbn.diagnostics.instruments import Moment
+from tfbn.diagnostics.diagnostic import TrainingStep
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.experiment import builders
 from tfbn.experiment.config import TrainConfig
@@ -77,7 +77,7 @@ class Trainer:
         self._optimizer = builders.build_optimizer(config)
         with _memory_told("the network", "--width"), _dtype_policy(config.dtype_policy):
             self.model = builders.build_model(config, dataset)
-            self._watches = watching.watches(
+            self._watches = builders.build_watches(
                 config, self.model, self._task.loss, dataset, jit_compile=jit_compile
             )
         memory.check_step(self.model, config.batch_size)
@@ -222,7 +222,7 @@ class Trainer:
         learning_rate = float(self._optimizer.learning_rate)
         metrics = self._advance(1, results)
         with progress.aside():
-            moment = Moment(
+            measured = TrainingStep(
                 step=step,
                 before=before,
                 after=snapshot(self.model),
@@ -232,7 +232,7 @@ class Trainer:
                 learning_rate=learning_rate,
             )
             for watch in watches:
-                watch.measure(moment, results.measurement)
+                watch.measure(measured, results.measurement)
         return metrics
 
     def _batch(self, step):
