@@ -16,6 +16,7 @@ from tfbn import experiment
 from tfbn import models
 from tfbn import schedules
 from tfbn import training
+from tfbn._diagnose import diagnose
 from tfbn.layers import ActivationNoise
 from tfbn.layers import BatchNorm
 from tfbn.layers import BatchRenorm
@@ -32,6 +33,7 @@ __all__ = [
     "__version__",
     "callbacks",
     "data",
+    "diagnose",
     "diagnostics",
     "experiment",
     "models",

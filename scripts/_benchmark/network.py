@@ -77,8 +77,8 @@ def training_step(norm, dtype, *, batch_size, width, seed):
         transform=dataset.standardize,
     )
     task, source = task_of(dataset), source_of(batches)
-    objective = Objective(model, task.keras_loss(), task.keras_metrics(), *source.spec)
-    steps = Steps(model, builders.build_optimizer(config), objective, source)
+    objective = Objective(model, task.loss, task.metrics, *source.spec)
+    steps = Steps(model, builders.build_optimizer(config, model), objective, source)
     return lambda: steps.run(0, 1)
 
 

@@ -2,12 +2,8 @@
 
 from tfbn.data._gaussian import gaussian
 from tfbn.data._shapes import shapes
-<<<<<<< HEAD
-=======
 from tfbn.data.array_batches import ArrayBatches
 from tfbn.data.array_batches import Arrays
-from tfbn.data.batches import KINDS
->>>>>>> training
 from tfbn.data.batches import ClassBiasedBatches
 from tfbn.data.batches import DomainBiasedBatches
 from tfbn.data.batches import IIDBatches

@@ -8,31 +8,26 @@ import keras
 import tensorflow as tf
 
 from tfbn import data
+from tfbn import validation
 from tfbn.experiment import builders
 from tfbn.experiment import config as config_lib
-from tfbn.experiment import task as task_lib
+from tfbn.experiment import model_files
+from tfbn.experiment import watching_options
+from tfbn.experiment.config import TrainConfig
+from tfbn.experiment.task import task_of
 from tfbn.recording import watching
 from tfbn.training import Setting
 from tfbn.training import Trainer
 from tfbn.training import TrainingModeEvaluation
 from tfbn.training import run_directory
-from tfbn.training import trainer as trainer_lib
+from tfbn.training.trainer import uses_xla
 
-_DIAGNOSTICS = {
-    "ics": ("update",),
-    "landscape": ("low", "high", "points", "directions"),
-    "activations": ("unit",),
-    "curvature": ("iterations", "per_layer"),
-    "theory": (),
-    "replication": ("convolutions",),
-}
 _MOST_BATCHES = 40
+_JIT_COMPILE: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
 
 
-def build_trainer(
-    config: config_lib.TrainConfig, dataset: data.Dataset | None = None
-) -> Trainer:
-    """Builds what a `TrainConfig` names, and the trainer of it.
+def build_trainer(config: TrainConfig, dataset: data.Dataset | None = None) -> Trainer:
+    """Builds the trainer of a run, and all that it needs, from the run's options.
 
     Sets Keras's global random seed and, with `deterministic=True`, TensorFlow's
     deterministic kernels for the whole process.
@@ -42,37 +37,38 @@ def build_trainer(
         dataset: the data set that the config names, if it is loaded already.
 
     Raises:
-        ValueError: if `config` is no `TrainConfig`, the run directory cannot be used,
-            the data cannot be loaded, or a batch size does not fit the data.
+        ValueError: if `config` is not a `TrainConfig`, the run directory cannot be
+            used, the data cannot be loaded, or model, data and batches do not fit
+            together.
         MemoryError: if the network, or a step on a CPU, certainly does not fit.
     """
-    if not isinstance(config, config_lib.TrainConfig):
-        raise ValueError(f"config must be a TrainConfig. Received: config={config!r}.")
+    if not isinstance(config, TrainConfig):
+        raise ValueError(
+            "config must be a TrainConfig. Received: "
+            f"config={validation.shown(config)}."
+        )
     run_dir, settings = config.run_dir or _new_run_dir(config), _settings(config)
     run_directory.check(run_dir, settings)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
-    if dataset is None:
-        dataset = builders.build_dataset(config)
+    dataset = builders.build_dataset(config) if dataset is None else dataset
+    test = _test_split(config, dataset)
     sampler = builders.build_batches(config, dataset)
-    task = task_lib.task_of(dataset)
-    optimizer = builders.build_optimizer(config)
-    jit_compile = {"auto": "auto", "on": True, "off": False}[config.jit_compile]
+    jit_compile = _JIT_COMPILE[config.jit_compile]
     with _network_memory(), _dtype_policy(config.dtype_policy):
         model = builders.build_model(config, dataset)
-        watches = _watches(config, model, task, dataset, jit_compile)
-    train, test = dataset.train, dataset.test
+        probabilities = model_files.gives_probabilities(model)
+        task = task_of(dataset, probabilities=probabilities)
+        watches = _watches(config, model, task.loss, dataset, uses_xla(jit_compile))
     return Trainer(
         model,
-        optimizer,
-        task.keras_loss(),
-        data.ArrayBatches(
-            train.inputs, train.targets, sampler, transform=dataset.standardize
-        ),
+        builders.build_optimizer(config, model),
+        task.loss,
+        _batches(dataset, dataset.train, sampler),
         run_dir=run_dir,
         train_steps=config.train_steps,
-        metrics=task.keras_metrics(),
+        metrics=task.metrics,
         validation_data=data.Arrays(
             test.inputs, test.targets, transform=dataset.standardize
         ),
@@ -93,39 +89,49 @@ def build_trainer(
 
 
 def _new_run_dir(config):
-    now = datetime.datetime.now()
-    name = f"{config.dataset}_{config.model}_{config.norm}_{now:%Y%m%d-%H%M%S}"
-    return run_directory.unused(os.path.join("runs", name))
+    names = [os.path.basename(n) for n in (config.dataset, config.model)]
+    parts = [os.path.splitext(name)[0] for name in names]
+    if config.takes("norm"):
+        parts.append(config.norm)
+    parts.append(f"{datetime.datetime.now():%Y%m%d-%H%M%S}")
+    return run_directory.unused(os.path.join("runs", "_".join(parts)))
 
 
 def _settings(config):
-    def text(flags):
-        return dict(flag.removeprefix("--").split("=", 1) for flag in flags)
+    """The options that apply, for the run's flags.cfg."""
+    settings = []
+    for flag in config_lib.to_flags(config, without=("run_dir",)):
+        name, _, value = flag.removeprefix("--").partition("=")
+        option = config_lib.OPTIONS[name]
+        default = option.text(option.default)
+        settings.append(Setting(name, value, default, option.affects_results))
+    return settings
 
-    values = text(config_lib.to_flags(config, without=("run_dir",)))
-    defaults = text(config_lib.to_flags(config_lib.TrainConfig()))
-    return [
-        Setting(name, value, defaults[name], name not in config_lib.WITHOUT_EFFECT)
-        for name, value in values.items()
-    ]
+
+def _test_split(config, dataset):
+    if dataset.test is None:
+        raise ValueError(
+            "dataset must have a test split to train on: x_test and y_test. Received: "
+            f"dataset={config.dataset}."
+        )
+    return dataset.test
 
 
-def _watches(config, model, task, dataset, jit_compile):
-    options = {
-        name: {option: getattr(config, f"{name}_{option}") for option in names}
-        for name, names in _DIAGNOSTICS.items()
-    }
-    options["landscape"]["num"] = options["landscape"].pop("points")
-    convolutions = options["replication"].pop("convolutions")
-    options["replication"]["layers"] = [f"conv{i}" for i in convolutions]
+def _batches(dataset, split, sampler):
+    return data.ArrayBatches(
+        split.inputs, split.targets, sampler, transform=dataset.standardize
+    )
+
+
+def _watches(config, model, loss, dataset, jit_compile):
     return watching.watches(
-        {name: getattr(config, f"{name}_every") for name in _DIAGNOSTICS},
+        watching_options.every(config),
         model,
-        task.loss,
-        options=options,
+        loss,
+        options=watching_options.chosen(config),
         spacing=config.diagnostics_spacing,
-        jit_compile=trainer_lib.uses_xla(jit_compile),
-        # Another one of the same kind: its weights are drawn after those of the run.
+        jit_compile=jit_compile,
+        # Its weights are drawn after those of the run.
         second_model=lambda: builders.build_model(config, dataset),
     )
 
@@ -150,12 +156,10 @@ def _evaluations(config, model, task, dataset):
         ) from error
     evaluation = TrainingModeEvaluation(
         model,
-        task.keras_loss(),
-        data.ArrayBatches(
-            test.inputs, test.targets, sampler, transform=dataset.standardize
-        ),
+        task.loss,
+        _batches(dataset, test, sampler),
         min(_MOST_BATCHES, max(1, len(test) // size)),
-        metrics=task.keras_metrics(),
+        metrics=task.metrics,
     )
     return {"eval_training_mode": evaluation}
 

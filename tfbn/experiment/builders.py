@@ -4,6 +4,7 @@ import keras
 
 from tfbn import data
 from tfbn.data.samplers import SAMPLERS
+from tfbn.diagnostics.layer_calls import all_layers
 from tfbn.experiment import model_files
 from tfbn.experiment.config import TrainConfig
 from tfbn.experiment.model_options import defaults_of
@@ -56,12 +57,14 @@ def _built(config, dataset):
     )
 
 
-def build_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
-    """The run's optimizer, with loss scaling under mixed_float16."""
+def build_optimizer(
+    config: TrainConfig, model: keras.Model
+) -> keras.optimizers.Optimizer:
+    """The run's optimizer, with loss scaling if the model computes in float16."""
     entry = OPTIMIZERS[config.optimizer]
     learning_rate = build_learning_rate(config)
     optimizer = entry.build(learning_rate, **config.taken(entry.options))
-    if config.dtype_policy == "mixed_float16":
+    if any(layer.compute_dtype == "float16" for layer in all_layers(model)):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
 

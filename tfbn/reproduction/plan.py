@@ -118,7 +118,7 @@ def remove(planned: Iterable[Run]) -> None:
 
 def _config(options: Mapping, seed, out, data_dir):
     settings = {"checkpoint_every": 500, "checkpoints_kept": 1, "progress": False}
-    # Networks set options of several norms; those that this one does not take are inert.
+    # Networks set options for any norm; this one may not take all of them.
     inert = config_lib.not_taken(options)
     options = {name: value for name, value in options.items() if name not in inert}
     config = TrainConfig(**settings, data_dir=data_dir, seed=seed, **options)

@@ -49,7 +49,7 @@ class Resumption:
         self._saved_at = clock()
         self._state = PlainState()
         weights = {id(w) for w in model.weights}
-        memories = {w.instrument.name: w.instrument.memory for w in watches}
+        memories = {w.name: w.meter.memory for w in watches}
         self._checkpoints = Checkpoints(
             os.path.join(run_dir, run_directory.CHECKPOINTS),
             kept=kept,

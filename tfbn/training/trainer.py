@@ -11,9 +11,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfbn import diagnostics as diagnostics_lib
 from tfbn import validation
 from tfbn.diagnostics import nonfinite as nonfinite_diagnostics
-from tfbn.diagnostics.instruments import Moment
+from tfbn.diagnostics.diagnostic import Need
+from tfbn.diagnostics.diagnostic import TrainingStep
 from tfbn.diagnostics.layer_calls import all_layers
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.layers import BatchRenorm
@@ -266,11 +268,11 @@ class Trainer:
                 diagnostics, self.model, self._objective.loss, jit_compile=jit_compile
             )
         for watch in diagnostics:
-            if "next_batch" in watch.instrument.needs and not self._source.knows_next:
+            if Need.NEXT_BATCH in _needs(watch) and not self._source.knows_next:
                 raise ValueError(
                     "batches must be in-memory arrays or a function of the step for a "
                     "diagnostic that needs the batch of the next step. Received: a "
-                    f"tf.data.Dataset, and diagnostics with {watch.instrument.name}."
+                    f"tf.data.Dataset, and diagnostics with {watch.name}."
                 )
         return list(diagnostics)
 
@@ -352,19 +354,19 @@ class Trainer:
         step, before = self.step, snapshot(self.model)
         learning_rate = float(self._optimizer.learning_rate)
         metrics = self._advance(1, results)
-        needs = {need for watch in watches for need in watch.instrument.needs}
+        needs_next = any(Need.NEXT_BATCH in _needs(watch) for watch in watches)
         with progress.aside():
-            moment = Moment(
+            measured = TrainingStep(
                 step=step,
                 before=before,
                 after=snapshot(self.model),
                 batch=self._source.at(step),
-                next_batch=self._source.at(step + 1) if "next_batch" in needs else None,
+                next_batch=self._source.at(step + 1) if needs_next else None,
                 probe=self._source.probe(),
                 learning_rate=learning_rate,
             )
             for watch in watches:
-                watch.measure(moment, results.measurement)
+                watch.measure(measured, results.measurement)
         return metrics
 
     def _steps_to_next_event(self):
@@ -440,8 +442,13 @@ def _built_optimizer(optimizer, model):
     return optimizer
 
 
+def _needs(watch):
+    diagnostic = diagnostics_lib.registry.get(watch.name)
+    return diagnostic.needs if diagnostic else frozenset()
+
+
 def _cadences(watches):
-    return {watch.instrument.name: watch.cadence.every for watch in watches}
+    return {watch.name: watch.cadence.every for watch in watches}
 
 
 def _renorm_bounds(model):
