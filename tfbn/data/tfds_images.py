@@ -103,7 +103,9 @@ def _check_features(tfds, builder, name):
     if not isinstance(image, kinds.Image) or not isinstance(label, kinds.ClassLabel):
         wrong = f"the features {', '.join(features) or None}"
     elif None in image.shape or image.dtype != np.uint8:
-        wrong = f"images of shape {image.shape} and dtype {np.dtype(image.dtype).name}"
+        wrong = (
+            f"images of shape {image.shape} and dtype {tf.as_dtype(image.dtype).name}"
+        )
     else:
         return
     raise DataError(

@@ -175,7 +175,6 @@ def replication_vgg(scale, **options):
         "dropout": 0.5,
         "norm_after": (4,),
         "learning_rate": 0.01,
-        "kernel_initializer": "glorot_uniform",
     }
     return narrow_vgg(scale, **always | at_scale[scale] | options)
 

@@ -73,7 +73,8 @@ _SHARED = (
 
 def flags(config: TrainConfig, *, without: Iterable[str] = _SHARED) -> list[str]:
     """The flags of a run that differ from their defaults."""
-    defaults = set(config_lib.to_flags(TrainConfig()))
+    defaults = {f"--{n}={o.text(o.default)}" for n, o in config_lib.OPTIONS.items()}
+    defaults |= set(config_lib.to_flags(TrainConfig()))
     given = config_lib.to_flags(config, without=without)
     return [flag for flag in given if flag not in defaults]
 
@@ -120,7 +121,7 @@ def _config(options: Mapping, seed, out, data_dir):
     settings = {"checkpoint_every": 500, "checkpoints_kept": 1, "progress": False}
     # Networks set options for any norm; this one may not take all of them.
     inert = config_lib.not_taken(options)
-    options = {name: value for name, value in options.items() if name not in inert}
+    options = {n: v for n, v in options.items() if inert.get(n) != "norm"}
     config = TrainConfig(**settings, data_dir=data_dir, seed=seed, **options)
     digest = hashlib.sha256(" ".join(flags(config)).encode()).hexdigest()[:8]
     kind = f"{config.model}_{config.norm}_{digest}"
