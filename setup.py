@@ -49,7 +49,7 @@ setuptools.setup(
         "keras>=3.14",
         # 3.10 draws long legends over the panels, short log axes without numbers.
         "matplotlib>=3.11",
-        # 2.19 holds protobuf below 6, with which tensorflow-datasets cannot be imported.
+        # 2.19 holds protobuf below 6, which tensorflow-datasets cannot import.
         "tensorflow>=2.20",
         # 4.9.9 cannot read features with protobuf 7.
         "tensorflow-datasets>=4.9.10",

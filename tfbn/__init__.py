@@ -2,6 +2,7 @@
 
 import importlib
 from typing import TYPE_CHECKING
+from typing import Any
 
 import keras
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tfbn import models
     from tfbn import plots
     from tfbn import training
+    from tfbn._diagnose import diagnose
 
 __all__ = [
     "ActivationNoise",
@@ -38,6 +40,7 @@ __all__ = [
     "__version__",
     "callbacks",
     "data",
+    "diagnose",
     "diagnostics",
     "experiment",
     "models",
@@ -47,12 +50,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
-    """Imports a package on first use: one layer needs no matplotlib, no training."""
+def __getattr__(name: str) -> Any:
+    """Imports what a single layer does not need on first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "diagnose":
+        return importlib.import_module("tfbn._diagnose").diagnose
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(globals().keys() | set(__all__))

@@ -1,6 +1,7 @@
 """Results of scripts/benchmark.py as Markdown, which reads well as plain text too."""
 
 from _benchmark import candidates
+
 from tfbn import environment as environment_lib
 from tfbn.commands.list_flags import shape_text
 from tfbn.tables import MISSING

@@ -19,13 +19,14 @@ from tfbn.commands import cli  # noqa: E402
 from tfbn.commands import flagfiles  # noqa: E402
 from tfbn.recording import watching  # noqa: E402
 from tfbn.training import checkpoints  # noqa: E402
+from tfbn.training import evaluation  # noqa: E402
 from tfbn.training import resumption  # noqa: E402
 from tfbn.training import run_directory  # noqa: E402
 from tfbn.training import step as step_lib  # noqa: E402
 
 _PHASES = (
     (watching.Watch, "measure", "measurement"),
-    (step_lib.Steps, "evaluate", "evaluation"),
+    (evaluation.Evaluation, "__call__", "evaluation"),
     (run_directory.RunDirectory, "evaluation", "evaluation"),
     (checkpoints.Checkpoints, "save", "checkpoint"),
     (run_directory.RunDirectory, "save_model", "model"),
@@ -51,9 +52,9 @@ def publish(beacon):
     run = _in_phase(step_lib.Steps.run, "steps", beacon)
     restore = resumption.Resumption.restore
 
-    def counted(self, indices):
-        results = run(self, indices)
-        beacon.advance(len(indices))
+    def counted(self, step, num_steps):
+        results = run(self, step, num_steps)
+        beacon.advance(num_steps)
         return results
 
     def told(self, results):

@@ -14,8 +14,8 @@ import tensorflow as tf
 from _benchmark import memory
 
 from tfbn.experiment import TrainConfig
+from tfbn.experiment import build_trainer
 from tfbn.recording import records
-from tfbn.training import Trainer
 from tfbn.training.step import Steps
 
 SAMPLE_EVERY = 100
@@ -86,10 +86,10 @@ def observe(options):
     samples, warm = [], []
     run, made = Steps.run, 0
 
-    def watched(self, indices):
+    def watched(self, step, num_steps):
         nonlocal made
-        results = run(self, indices)
-        made += len(indices)
+        results = run(self, step, num_steps)
+        made += num_steps
         if made // SAMPLE_EVERY > len(samples) - 1:
             samples.append(_sample(made))
         if made >= warm_up and not warm:
@@ -101,7 +101,8 @@ def observe(options):
         tempfile.TemporaryDirectory() as folder,
         mock.patch.object(Steps, "run", watched),
     ):
-        trainer = Trainer(TrainConfig(run_dir=os.path.join(folder, "run"), **options))
+        run_dir = os.path.join(folder, "run")
+        trainer = build_trainer(TrainConfig(run_dir=run_dir, **options))
         trainer.train()
         kinds = collections.Counter(
             record["kind"] for record in records.read_records(trainer.run_dir)

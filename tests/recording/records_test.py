@@ -127,7 +127,7 @@ class RecordsTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertLogs("absl", "WARNING") as logs:
             read = records.read_records(self.run_dir)
         self.assertEqual([record["step"] for record in read], [1])
-        self.assertRegex(logs.output[0], r"records\.jsonl: line 2 is not complete")
+        self.assertRegex(logs.output[0], r"records\.jsonl: line 2 is incomplete")
 
     @parameterized.named_parameters(
         ("no_json", "{oops"),

@@ -182,7 +182,6 @@ def replication_vgg(scale: str, **options: Any) -> dict[str, Any]:
         "dropout": 0.5,
         "norm_after": (4,),
         "learning_rate": 0.01,
-        "kernel_initializer": "glorot_uniform",
     }
     return narrow_vgg(scale, **always | at_scale[scale] | options)
 

@@ -1,6 +1,5 @@
 """The runs that experiments need, and their folders."""
 
-import dataclasses
 import hashlib
 import os
 import shutil
@@ -65,16 +64,17 @@ class Study(NamedTuple):
         return sum(run.finished for run in self.runs)
 
 
-# What does not distinguish runs: the places of data and results, and what has no effect
-# on results.
-_PLACES = ("data_dir", "run_dir", "seed", "progress")
-_UNWATCHED = ("checkpoint_every", "checkpoint_minutes", "checkpoints_kept")
+# What does not distinguish the runs of a study.
+_SHARED = (
+    "seed",
+    *(name for name, o in config_lib.OPTIONS.items() if not o.affects_results),
+)
 
 
-def flags(config: TrainConfig, *, without: Iterable[str] = _PLACES) -> list[str]:
+def flags(config: TrainConfig, *, without: Iterable[str] = _SHARED) -> list[str]:
     """Returns the flags of a run that differ from their defaults."""
-    defaults = set(config_lib.to_flags(TrainConfig()))
-    without = (*without, *_UNWATCHED)
+    defaults = {f"--{n}={o.text(o.default)}" for n, o in config_lib.OPTIONS.items()}
+    defaults |= set(config_lib.to_flags(TrainConfig()))
     given = config_lib.to_flags(config, without=without)
     return [flag for flag in given if flag not in defaults]
 
@@ -123,8 +123,12 @@ def _config(options: Mapping, seed, out, data_dir) -> TrainConfig:
         "checkpoints_kept": 1,
         "progress": False,
     }
-    config = TrainConfig(**settings, data_dir=data_dir, seed=seed, **options)
+    # Networks set options for any norm; this one may not take all of them.
+    inert = config_lib.not_taken(options)
+    options = {n: v for n, v in options.items() if inert.get(n) != "norm"}
+    settings |= {"data_dir": data_dir, "seed": seed, **options}
+    config = TrainConfig(**settings)
     digest = hashlib.sha256(" ".join(flags(config)).encode()).hexdigest()[:8]
     kind = f"{config.model}_{config.norm}_{digest}"
     run_dir = os.path.join(out, "runs", kind, f"seed{seed}")
-    return dataclasses.replace(config, run_dir=run_dir)
+    return TrainConfig(**settings, run_dir=run_dir)

@@ -22,8 +22,8 @@ import keras
 
 from tfbn import data
 from tfbn import environment
+from tfbn.experiment import build_trainer
 from tfbn.reproduction.plan import Run
-from tfbn.training import Trainer
 
 _SECONDS_BETWEEN_CHECKS = 0.5
 
@@ -147,7 +147,7 @@ def _trained(run):
     with _output_to(os.path.join(run.config.run_dir, "log.txt")):
         keras.backend.clear_session()  # names count from 0, as in a new process
         try:
-            Trainer(run.config, dataset=_dataset(run.config)).train()
+            build_trainer(run.config, _dataset(run.config)).train()
         except Exception as caught:
             error = caught.with_traceback(None)
     gc.collect()
