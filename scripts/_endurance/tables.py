@@ -63,12 +63,12 @@ def _kills(rows):
         "of the schedules, optimizer slots, seeds, state of the diagnostics); "
         "`records.jsonl` and `flags.cfg`, line by line; every summary in the event "
         "files, in order; the names of all files; the evaluation printed. Positions in "
-        "the record files and the number of earlier checkpoints are not compared. "
-        "The exit status must be 143 after SIGTERM and 130 after SIGINT, and the "
-        "newest checkpoint must be of the step at which the run stopped. The process "
-        "publishes its phase in a small mapped file, which is read after a SIGKILL, but "
-        "before any other signal: `start` is everything before the first step, `steps` "
-        "everything that is no other phase."
+        "the record files and the number of earlier checkpoints are not compared. The "
+        "exit status must be 143 after SIGTERM and 130 after SIGINT, and the newest "
+        "checkpoint must be of the step at which the run stopped. The process "
+        "publishes its phase in a small mapped file, which is read after a SIGKILL, "
+        "but before any other signal: `start` is everything before the first step, "
+        "`steps` everything that is no other phase."
     )
     parts = [f"## A run that is killed\n\n{note}", _summary(rows)]
     parts += [_of_configuration(row) for row in rows]
