@@ -4,11 +4,25 @@ import pathlib
 import re
 
 import setuptools
+from setuptools.command.build_py import build_py
 
 _ROOT = pathlib.Path(__file__).parent
 _VERSION = re.search(
     r'__version__ = "(.+)"', (_ROOT / "tfbn" / "version.py").read_text(encoding="utf-8")
 ).group(1)
+
+# The scripts that are also commands, such as tfbn-train; the others stay in a clone.
+_COMMANDS = ("train", "diagnose", "plot", "reproduce")
+
+
+class _BuildWithoutTools(build_py):
+    def find_package_modules(self, package, package_dir):
+        modules = super().find_package_modules(package, package_dir)
+        if package != "tfbn_scripts":
+            return modules
+        kept = ("__init__", "_quiet_tensorflow", *_COMMANDS)
+        return [module for module in modules if module[1] in kept]
+
 
 setuptools.setup(
     name="tfbn",
@@ -18,35 +32,48 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
-    packages=setuptools.find_packages(include=["tfbn", "tfbn.*"]),
+    packages=[*setuptools.find_packages(include=["tfbn", "tfbn.*"]), "tfbn_scripts"],
+    package_dir={"tfbn_scripts": "scripts"},
+    package_data={"tfbn": ["py.typed"], "tfbn_scripts": ["configs/*.cfg"]},
+    cmdclass={"build_py": _BuildWithoutTools},
+    entry_points={
+        "console_scripts": [f"tfbn-{name} = tfbn_scripts:{name}" for name in _COMMANDS]
+    },
     python_requires=">=3.11",
+    # .ci/run tests these lower bounds themselves.
     install_requires=[
-        "absl-py>=2.1",
-        # Imported by tensorflow-datasets when it downloads, and not among its own.
+        # 2.1 hides warnings from handlers of the root logger.
+        "absl-py>=2.2",
+        # tensorflow-datasets imports it to download, but does not require it.
         "importlib_resources",
         "keras>=3.14",
-        "matplotlib>=3.8",
-        "tensorflow>=2.18",
-        "tensorflow-datasets>=4.9.7",
+        # 3.10 draws long legends over the panels, short log axes without numbers.
+        "matplotlib>=3.11",
+        # 2.19 holds protobuf below 6, which tensorflow-datasets cannot import.
+        "tensorflow>=2.20",
+        # 4.9.9 cannot read features with protobuf 7.
+        "tensorflow-datasets>=4.9.10",
     ],
     extras_require={
         # hypothesis: draws the examples of the property tests.
         # tf_keras: the original renorm, which BatchRenorm is compared with.
-        # ruff is held to one minor version: another one formats otherwise.
+        # mypy, ruff: held to one minor version, as others find or format otherwise.
         "test": [
             "build",
             "hypothesis>=6.100",
+            "mypy>=2.4,<2.5",
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.17,<0.18",
-            "tf_keras>=2.18",
+            "tf_keras>=2.20",
         ],
         # To look at the event files; runs write them without it.
-        "tensorboard": ["tensorboard>=2.18"],
+        "tensorboard": ["tensorboard>=2.20"],
     },
     classifiers=[
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
 )

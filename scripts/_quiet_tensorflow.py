@@ -1,11 +1,11 @@
-"""Imports TensorFlow without its start-up notes. Scripts import this module first.
+"""Imports TensorFlow without its start-up messages. Scripts import this module first.
 
-TF_CPP_MIN_LOG_LEVEL does not reach the notes that TensorFlow's libraries write before
-their log is set up (tensorflow/tensorflow#100442). They are taken off stderr here by
-name; whatever else is written there during the import comes out after it.
+TF_CPP_MIN_LOG_LEVEL has no effect on messages that TensorFlow's libraries write before
+logging is initialised (tensorflow/tensorflow#100442). They are removed from stderr here
+by their text; anything else that is written during the import follows after it.
 
-From a clone without `pip install -e .` only scripts/ is on the path: this module adds
-the folder above it.
+In a clone without `pip install -e .` only scripts/ is on the path; this module adds its
+parent folder.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import re
 import sys
 import tempfile
 
-_NOTES = re.compile(
+_MESSAGES = re.compile(
     rb"All log messages before absl::InitializeLog"
     rb"|oneDNN custom operations are on"
     rb"|Could not find cuda drivers"
@@ -26,8 +26,8 @@ _NOTES = re.compile(
 
 
 @contextlib.contextmanager
-def without_notes():
-    """Holds back file descriptor 2, and lets it go without the lines of `_NOTES`."""
+def without_messages():
+    """Buffers file descriptor 2, then writes it out without lines in `_MESSAGES`."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -40,14 +40,14 @@ def without_notes():
             os.close(stderr)
             held.seek(0)
             for line in held:
-                if not _NOTES.search(line):
+                if not _MESSAGES.search(line):
                     os.write(2, line)
 
 
 if importlib.util.find_spec("tfbn") is None:
     sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-with without_notes():
+with without_messages():
     import tensorflow
 
-    tensorflow.config.list_physical_devices()  # looks for accelerators
+    tensorflow.config.list_physical_devices()  # searches for accelerators, and logs

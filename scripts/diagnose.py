@@ -1,62 +1,53 @@
-"""Measures a trained network on a batch, prints a table and draws figures.
+"""Measures a trained network on a batch, prints tables and draws figures.
 
 Usage: python scripts/diagnose.py --model=PATH [flags]
 
-PATH is a run directory of scripts/train.py, whose data and batches are taken, or a
-model that Keras saved (.keras), for which --dataset names the data; inputs are
-standardised as train.py does. Neither is changed, and no code out of a file is run: one
-with Lambda layers, or layers that neither Keras nor tfbn knows, is refused. These are
-measured, by default all but the surfaces:
+PATH is a run directory of scripts/train.py, whose data and batches are used, or a model
+that Keras saved (.keras), for which --dataset names the data; inputs are standardised
+as in training. Neither is changed, and no code in a file is run: a file with Lambda
+layers, or layers that neither Keras nor tfbn knows, is refused. --measure chooses
+among:
 
-  ics          internal covariate shift of a step of SGD, layer by layer
-  landscape    loss, gradient predictiveness, effective beta along the gradient
-  activations  moments and percentiles of each layer's activations
-  curvature    the largest eigenvalue and the spectrum of the Hessian
-  theory       theorem 4.1 and the gradient identities, in batch normalisation layers
-               (where there are any)
-  surface      the loss along a random filter-normalised direction
-  surface_2d   the same along two
+{diagnostics}
 
 Example: python scripts/diagnose.py --model=runs/vgg_bn --measure=ics,landscape
 """
 
 import dataclasses
-import functools
-import math
 import os
-import time
 
 import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
-import keras
-import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from tfbn import diagnostics
+import tfbn
+from tfbn import _diagnose
 from tfbn import plots
 from tfbn.commands import cli
-from tfbn.commands import diagnosis_tables
 from tfbn.commands import flagfiles
 from tfbn.commands import list_flags
-from tfbn.diagnostics import instruments
+from tfbn.diagnostics import registry
 from tfbn.experiment import TrainConfig
 from tfbn.experiment import builders
+from tfbn.experiment import config as config_lib
+from tfbn.experiment import load_model
+from tfbn.experiment import model_files
 from tfbn.experiment import task as task_lib
 from tfbn.recording import records
-from tfbn.recording import watching
 from tfbn.training import run_directory
 
-_MEASUREMENTS = (
-    "ics",
-    "landscape",
-    "activations",
-    "curvature",
-    "theory",
-    "surface",
-    "surface_2d",
+__doc__ = __doc__.format(
+    diagnostics="\n".join(f"  {n:11} {registry[n].title}" for n in _diagnose.NAMES)
 )
 
-# Options of a run that say which batch is taken and how it is measured.
+# The options of the diagnostics, by their flags.
+_MEASURING = {
+    flag: option
+    for name in _diagnose.NAMES
+    for flag, option in registry[name].flags.items()
+}
+
+# Options of a run: those that choose the batch, and how runs measure.
 _OPTIONS = (
     "dataset",
     "data_dir",
@@ -67,54 +58,52 @@ _OPTIONS = (
     "batch_size",
     "learning_rate",
     "seed",
-    "landscape_low",
-    "landscape_high",
-    "landscape_points",
-    "landscape_directions",
-    "activations_unit",
-    "curvature_iterations",
-    "curvature_per_layer",
+    *(n for n in config_lib.OPTIONS if n in _MEASURING),
 )
-
-# Data that TrainConfig allows with one network only; which one it is does not matter.
-_NETWORK_FOR = {"gaussian": "deep_linear", "mnist": "mlp"}
 
 
 def define():
     """Defines the flags."""
     flags.DEFINE_string("model", None, "Run directory, or .keras file.", required=True)
     list_flags.define_names(
-        "measure", list(_MEASUREMENTS[:5]), _MEASUREMENTS, "What to measure."
+        "measure", list(_diagnose.DEFAULT_NAMES), _diagnose.NAMES, "What to measure."
     )
     flags.DEFINE_string(
         "out", None, "Folder for the results. Default: a new one beside the model."
     )
     flags.DEFINE_integer(
-        "batch", 0, "Which of the training batches is taken.", lower_bound=0
+        "batch", 0, "Which of the training batches is measured.", lower_bound=0
     )
     flags.DEFINE_enum("format", "png", plots.FILE_FORMATS, "Format of the figures.")
-    flags.DEFINE_float(
-        "surface_radius",
-        1.0,
-        "Surfaces: how far they go, in units of a filter's length.",
-    )
-    flags.register_validator(
-        "surface_radius", lambda r: 0.0 < r < math.inf, "must be a number above 0"
-    )
-    flags.DEFINE_integer(
-        "surface_points", 21, "Surfaces: places along a direction.", lower_bound=2
-    )
     flagfiles.define(_OPTIONS)
+    for name, option in _MEASURING.items():
+        if name not in _OPTIONS:
+            define_flag = {float: flags.DEFINE_float, int: flags.DEFINE_integer}
+            define_flag[option.type](name, option.default, option.help)
+            flags.register_validator(name, _checker(name, option))
+
+
+def _checker(name, option):
+    """Returns the validator of an option's flag."""
+
+    def check(value):
+        try:
+            dataclasses.replace(option, name=name).checked(value)
+        except ValueError as error:
+            raise flags.ValidationError(str(error)) from error
+        return True
+
+    return check
 
 
 def main(argv):
     """Measures, prints, and writes records and figures."""
     cli.refuse_arguments(argv)
     config, step, model = _load(flags.FLAGS.model)
+    options = _measuring_options(config)
     dataset = builders.build_dataset(config)
-    _check_fits(model, dataset, config)
-    loss = task_lib.task_of(dataset, probabilities=_gives_probabilities(model)).loss
-    moment = _moment(config, model, loss, dataset, step)
+    model_files.check_fits(model, dataset)
+    x, y = _batch(config, dataset)
     name, out = _name(flags.FLAGS.model), _out(flags.FLAGS.model)
     after = f", after {step:,} steps" if os.path.isdir(flags.FLAGS.model) else ""
     print(
@@ -123,21 +112,57 @@ def main(argv):
         f"Results: {os.path.abspath(out)}",
         flush=True,
     )
-    measured = _measure(config, model, loss, moment, out)
-    tables = [diagnosis_tables.of_layers(measured), diagnosis_tables.totals(measured)]
-    print("", *(f"{table}\n" for table in tables if table), sep="\n")
-    figures = plots.figures({name: records.read_records(out)} if measured else {})
+    found = tfbn.diagnose(
+        model,
+        x,
+        y,
+        loss=_loss(model, dataset),
+        diagnostics=flags.FLAGS.measure,
+        learning_rate=config.learning_rate,
+        options=options,
+        step=step,
+        run_dir=out,
+        verbose=True,
+    )
+    print(f"\n{found}\n")
+    figures = plots.figures({name: found.records})
     for path in plots.save(figures, out, flags.FLAGS.format):
         print(path)
 
 
+def _loss(model, dataset):
+    probabilities = model_files.gives_probabilities(model)
+    return task_lib.task_of(dataset, probabilities=probabilities).loss
+
+
+def _measuring_options(config):
+    """Returns the options of the diagnostics: from the run, or from the flags."""
+    values = {
+        flag: getattr(config if flag in _OPTIONS else flags.FLAGS, flag)
+        for flag in _MEASURING
+    }
+    return {
+        name: {o.name: values[flag] for flag, o in registry[name].flags.items()}
+        for name in _diagnose.NAMES
+    }
+
+
+def _batch(config, dataset):
+    indices = builders.build_batches(config, dataset).indices(flags.FLAGS.batch)
+    x = dataset.standardize(dataset.train.inputs[indices])
+    return x, tf.constant(dataset.train.targets[indices])
+
+
 def _load(path):
-    """`(config, step, model)`: options, steps that the model was trained for."""
+    """Returns `(config, step, model)`; `step`: steps that the model was trained for."""
     given = flagfiles.given(_OPTIONS)
     if not os.path.isdir(path):
-        dataset = given.get("dataset", TrainConfig().dataset)
-        network = _NETWORK_FOR.get(dataset, TrainConfig().model)
-        return TrainConfig(**given, model=network), 0, _load_model(path)
+        if not model_files.is_path(path):
+            raise ValueError(
+                "--model must be a run directory or a .keras file. Received: "
+                f"--model={path}."
+            )
+        return TrainConfig(**given, model=path), 0, load_model(path)
     path_of = {
         name: os.path.join(path, name)
         for name in (run_directory.FLAGS_FILE, run_directory.MODEL_FILE)
@@ -152,123 +177,16 @@ def _load(path):
     config = flagfiles.from_file(path_of[run_directory.FLAGS_FILE])
     config = dataclasses.replace(config, **given)
     steps = [r["step"] for r in records.read_records(path)]
-    return config, max(steps, default=0), _load_model(path_of[run_directory.MODEL_FILE])
-
-
-def _load_model(path):
-    if not os.path.isfile(path):
-        raise ValueError(
-            "--model must be a run directory or a .keras file. Received: "
-            f"--model={path}, which does not exist."
-        )
-    try:
-        return keras.models.load_model(path, compile=False)
-    except Exception as error:  # a file can be wrong in as many ways as there are
-        raise ValueError(
-            "--model must be a file that Keras saved. Received: "
-            f"{path}. {_reason(error)}"
-        ) from error
-
-
-def _reason(error):
-    """The innermost of the reasons that Keras gives, without the configs beside it."""
-    reason = str(error).rpartition("Exception encountered: ")[2].strip()
-    return reason.partition("\n")[0].partition(" Full object config: ")[0]
-
-
-def _gives_probabilities(layer):
-    """Whether a model, or the last layer of one, ends in a softmax."""
-    if isinstance(layer, keras.Model):
-        return bool(layer.layers) and _gives_probabilities(layer.layers[-1])
-    softmax = keras.activations.softmax
-    return (
-        isinstance(layer, keras.layers.Softmax)
-        or getattr(layer, "activation", None) is softmax
-    )
-
-
-def _check_fits(model, dataset, config):
-    """Raises a ValueError unless the model makes of the inputs what the data ask for.
-
-    Losses would broadcast what does not fit, or fail with messages of their own.
-    """
-    inputs, targets = dataset.train.inputs, dataset.train.targets
-    shapes = inputs.shape[1:], (dataset.num_classes or targets.shape[-1],)
-    try:
-        outputs = model(dataset.standardize(inputs[:1]))
-        found = f"makes outputs of {tuple(outputs.shape[1:])}"
-    except Exception:  # whatever a model may raise
-        found = f"takes inputs of shape {getattr(model, 'input_shape', 'unknown')}"
-    if found != f"makes outputs of {shapes[1]}":
-        raise ValueError(
-            f"--model must make outputs of shape {shapes[1]} of inputs of shape "
-            f"{shapes[0]}, as --dataset={config.dataset} asks for. Received: a model "
-            f"that {found}."
-        )
-
-
-def _moment(config, model, loss, dataset, step):
-    """The model's state, and that after a step of SGD on the batch."""
-    indices = builders.build_batches(config, dataset).indices(flags.FLAGS.batch)
-    x = dataset.standardize(dataset.train.inputs[indices])
-    y = tf.constant(dataset.train.targets[indices])
-    state = diagnostics.snapshot(model)
-    gradients = diagnostics.LossFunction(model, loss).gradients(*state, x, y)
-    updated = [
-        p - config.learning_rate * g
-        for p, g in zip(state.parameters, gradients, strict=True)
-    ]
-    return instruments.Moment(
-        step=step,
-        before=state,
-        after=diagnostics.State(updated, state.buffers),
-        batch=(x, y),
-        next_batch=None,
-        probe=(x, y),
-        learning_rate=config.learning_rate,
-    )
-
-
-def _measure(config, model, loss, moment, out):
-    """A dict from kind to values; each is written as soon as it is there."""
-    measured = {}
-    makers = _makers(config, model, loss)
-    with records.RecordWriter(out) as writer:
-        for name in flags.FLAGS.measure:
-            begin = time.perf_counter()
-            found = makers[name]().measure(moment)
-            if name == "theory" and not found["theory"]["layers"]:
-                print("theory: no layer normalises by the batch alone; left out")
-                continue
-            for kind, values in found.items():
-                writer.write(kind, moment.step, **values)
-            measured |= found
-            print(f"{name}: {time.perf_counter() - begin:.1f} s", flush=True)
-    return measured
-
-
-def _makers(config, model, loss):
-    of_runs = watching.makers(config, model, loss)
-    radius, points = flags.FLAGS.surface_radius, flags.FLAGS.surface_points
-    surface = functools.partial(
-        instruments.surface, model, loss, radii=np.linspace(-radius, radius, points)
-    )
-    return of_runs | {
-        # The moment's update is a step of SGD, whatever the run's optimizer is.
-        "ics": functools.partial(of_runs["ics"], update="optimizer"),
-        "activations": functools.partial(of_runs["activations"], drift=False),
-        "surface": surface,
-        "surface_2d": functools.partial(surface, dimensions=2),
-    }
+    return config, max(steps, default=0), load_model(path_of[run_directory.MODEL_FILE])
 
 
 def _name(path):
-    """What the network is called: as its folder, or as its file."""
+    """Returns the name of the network: that of its folder or file."""
     return os.path.splitext(os.path.basename(os.path.abspath(path)))[0]
 
 
 def _out(path):
-    """Makes the folder: `--out`, or a new one in a run directory or beside a file."""
+    """Makes and returns the folder: `--out`, or a new one beside the model."""
     out = flags.FLAGS.out
     if not out:
         base = os.path.join(path, "diagnosis") if os.path.isdir(path) else None

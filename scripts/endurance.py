@@ -1,15 +1,15 @@
-"""Checks over many minutes that a training run survives what happens to it.
+"""Long checks of training runs: killed and resumed, and over many steps.
 
 Usage: python scripts/endurance.py [flags]
 
-Prints what came out in Markdown, and writes all of it as JSON with --out. Its checks:
+Prints the results in Markdown; with --out, writes them as JSON too. The checks:
 
-  kills   a run that is killed at random moments, and interrupted by SIGTERM and SIGINT,
-          and started again each time, ends as one that was left alone: bit for bit
-  memory  a run of many steps with all diagnostics neither grows nor traces anew
+  kills   a run that is killed at random moments, interrupted by SIGTERM and SIGINT and
+          started again each time ends bit for bit like an uninterrupted one
+  memory  a run of many steps with all diagnostics neither leaks memory nor retraces
 
 They take about half an hour on two cores. The exit status is 1 if one of them fails.
-Linux only. Leave the source alone meanwhile: each process of a run reads it anew.
+Linux only. Do not edit the source meanwhile: every process of a run imports it.
 
 Example: python scripts/endurance.py --out=endurance.json
          python scripts/endurance.py --from=endurance.json > endurance.md
@@ -41,43 +41,48 @@ _CONFIGURATIONS = list_flags.define_names(
     "configurations",
     list(kills.CONFIGURATIONS),
     tuple(kills.CONFIGURATIONS),
-    "Runs that are killed.",
+    "Runs to kill.",
 )
 _KILLS = flags.DEFINE_integer(
-    "kills", 20, "Times that each of them gets SIGKILL, at least.", lower_bound=0
+    "kills", 20, "Minimum number of SIGKILLs per run.", lower_bound=0
 )
 _INTERRUPTIONS = flags.DEFINE_integer(
-    "interruptions", 3, "Times that it gets SIGTERM, and SIGINT.", lower_bound=0
+    "interruptions", 3, "Number of SIGTERMs, and of SIGINTs, per run.", lower_bound=0
 )
 _KILL_STEPS = flags.DEFINE_integer(
     "kill_steps",
     300,
-    "Its steps; ten for each signal are enough.",
+    "Steps of these runs; ten per signal are enough.",
     lower_bound=1,
 )
 _MEMORY_STEPS = flags.DEFINE_integer(
-    "memory_steps", 10_000, "Steps of the runs of memory.", lower_bound=3000
+    "memory_steps", 10_000, "Steps of the runs of the memory check.", lower_bound=3000
 )
 _MEASURE_EVERY = flags.DEFINE_integer(
-    "measure_every", 40, "Steps between all their measurements.", lower_bound=1
+    "measure_every", 40, "Steps between their measurements.", lower_bound=1
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of runs and moments.", lower_bound=0)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Seed of the runs and of the moments of the signals.", lower_bound=0
+)
 _WORK_DIR = flags.DEFINE_string(
     "work_dir",
     None,
-    "New folder that keeps the runs of kills; by default they are removed.",
+    "New folder in which to keep the runs of the kills check. Default: a temporary "
+    "one.",
 )
 _REMARK = flags.DEFINE_string(
-    "remark", "", "Sentence for the record, such as what else the machine did."
+    "remark", "", "Remark for the record, such as the other load on the machine."
 )
 _OUT = flags.DEFINE_string("out", None, "JSON file for the results.")
 _FROM = flags.DEFINE_string(
-    "from", None, "JSON file of an earlier run: prints its tables, checks nothing."
+    "from",
+    None,
+    "JSON file of earlier results, to print instead of running the checks.",
 )
 
 
 def main(argv):
-    """Checks, prints and writes; or prints what came out before."""
+    """Runs the checks, or prints earlier results."""
     cli.refuse_arguments(argv)
     if _FROM.value:
         print(_earlier(_FROM.value))
@@ -98,7 +103,7 @@ def main(argv):
 
 
 def _about():
-    """The results before anything is checked."""
+    """Returns the results without those of the checks."""
     return {
         "date": _now(),
         "machine": environment.machine(),
@@ -119,7 +124,7 @@ def _about():
 
 
 def _checked(check, folder):
-    """The results of one check, with when it began and how long it took."""
+    """Runs a check; returns its rows, the date and its duration."""
     date, begin = _now(), time.monotonic()
     rows = _MEASURES[check](folder)
     return {"date": date, "seconds": time.monotonic() - begin, "rows": rows}
@@ -142,22 +147,24 @@ def _work_folder():
     if os.path.exists(_WORK_DIR.value):
         raise ValueError(
             "--work_dir must be a new folder. Received: "
-            f"--work_dir={_WORK_DIR.value}, which is there. Choose another one."
+            f"--work_dir={_WORK_DIR.value}, which exists. Choose another one."
         )
     os.makedirs(_WORK_DIR.value)
     yield _WORK_DIR.value
 
 
 def _earlier(path):
-    """The tables of the results in a file."""
+    """Renders the results in a file."""
     if _OUT.value:
-        raise ValueError("--from checks nothing to write. Leave out --out.")
+        raise ValueError(
+            "--from runs no checks, so there is nothing to write. Remove --out."
+        )
     with open(path, encoding="utf-8") as file:
         try:
             return tables.render(json.load(file))
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
-                f"--from must name a file that --out has written. Received: {path}."
+                f"--from must name a file written by --out. Received: {path}."
             ) from error
 
 

@@ -2,23 +2,10 @@
 
 Usage: python scripts/plot.py RUN [RUN ...] [flags]
 
-RUN is a run directory of scripts/train.py. Draws those of these figures for which the
-runs hold records, and prints the path of each file written:
+RUN is a run directory of scripts/train.py. Draws those of these figures that the runs
+hold records for, and prints the path of each file:
 
-  learning_curves         loss and accuracy, training and test
-  covariate_shift         Santurkar et al. 2018, Fig. 3: paired gradients, by layer
-  landscape               the same, Fig. 4: loss range, gradient predictiveness,
-                          effective beta; and local linearity
-  landscape_random        the same along a random direction
-  activation_ridges       histograms of activations as training goes on
-  activation_moments      Santurkar, Fig. 8: moments, their changes and drift
-  activation_percentiles  Ioffe and Szegedy 2015, Fig. 1: 15th, 50th, 85th of a unit
-  curvature               largest eigenvalue of the Hessian, beside 2 / learning rate
-  hessian_spectrum        density of all its eigenvalues, of the last measurement
-  surface                 loss along one direction, or a map over two
-  theory                  Santurkar, Theorem 4.1: how far it holds, by layer
-  replication             a public replication's estimators beside the right ones
-  renorm_bounds           rmax and dmax of Batch Renormalization
+{figures}
 
 Example: python scripts/plot.py runs/vgg runs/vgg_bn --out=docs/figures --log_steps
 """
@@ -32,6 +19,10 @@ from tfbn import plots
 from tfbn import validation
 from tfbn.commands import cli
 from tfbn.recording import records
+
+__doc__ = __doc__.format(
+    figures="\n".join(f"  {name:23} {text}" for name, text in plots.FIGURES.items())
+)
 
 _OUT = flags.DEFINE_string(
     "out",
@@ -51,15 +42,14 @@ _FIGURES = flags.DEFINE_list(
 _LAYERS = flags.DEFINE_list(
     "layers",
     None,
-    "Layers to draw where a figure has panels of layers, separated by commas; those of "
-    "landscape have some only then. Default: in most the second, the middle and the "
-    "last one.",
+    "Layers to draw where a figure has panels of layers, separated by commas. Default: "
+    "in most the second, the middle and the last; in landscape none.",
 )
 _LOG_STEPS = flags.DEFINE_bool(
     "log_steps",
     False,
-    "Logarithmic step axes; they have no place for step 0. activation_ridges chooses "
-    "its steps accordingly.",
+    "Logarithmic step axes, which cannot show step 0; activation_ridges chooses its "
+    "steps accordingly.",
 )
 
 

@@ -1,19 +1,19 @@
 """Reproduces the papers on batch normalisation: runs, figures, a table of claims.
 
-Usage: python scripts/reproduce.py NAME... [flags]
+Usage: python scripts/reproduce.py NAME... [flags]   (installed: tfbn-reproduce)
 
-NAME is a paper (santurkar, ioffe_2017, ioffe_2015, replication), an experiment of one
-(see --list), or all. Each experiment trains its networks with some seeds, draws figures
-and judges the paper's claims: holds, does not hold, or not decided at this scale.
+NAME is a paper (santurkar, ioffe_2017, ioffe_2015, replication), one of its experiments
+(see --list), or all. Each experiment trains its networks with several seeds, draws
+figures and judges the paper's claims: holds, does not hold, or not decided at this
+scale.
 
-  --scale=smoke  the built-in data set, a few steps, one seed: whether it works; minutes
-  --scale=cpu    CIFAR-10, small networks, three seeds; a good 3 hours on two cores
-  --scale=paper  as published, three seeds: for an accelerator
+  --scale=smoke  a few steps on built-in data, one seed, to check the setup; minutes
+  --scale=cpu    CIFAR-10, small networks, three seeds; over 3 hours on two cores
+  --scale=paper  as published, three seeds; needs an accelerator
 
-Stopped in whatever way, it goes on where it was when it is started again: finished runs
-are not trained again (unless --rerun asks for it), others go on from their checkpoints.
-Exit status: 0; 1 if a run failed; 2 for wrong input; 130 after Ctrl-C, 143 after
-SIGTERM.
+Started again, however it was stopped, it resumes: finished runs are kept (unless
+--rerun is given), others continue from their last checkpoints. Exit status: 0; 1 if a
+run failed; 2 for wrong input; 130 after Ctrl-C, 143 after SIGTERM.
 
 Example: python scripts/reproduce.py santurkar --scale=cpu --data_dir=DIR
 """
@@ -48,27 +48,31 @@ _OUT = flags.DEFINE_string(
 _REPORT = flags.DEFINE_string(
     "report",
     None,
-    "Folder for the page, the figures and the records they are made from. Default: "
-    "report in --out.",
+    "Folder for the page, the figures and the records behind them. Default: "
+    "report/ in --out.",
 )
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", "", "Folder of TFDS's prepared data sets; empty: TFDS's own."
+    "data_dir",
+    "",
+    "Folder of prepared TFDS data sets; empty: the default folder of TFDS.",
 )
 _JOBS = flags.DEFINE_integer(
     "jobs",
     None,
-    "Runs at a time. Default: one a core, up to 8; one with an accelerator.",
+    "Parallel runs. Default: one per core, at most 8; one with an accelerator.",
     lower_bound=1,
 )
-_LIST = flags.DEFINE_bool("list", False, "List the experiments and how far they are.")
-_RERUN = flags.DEFINE_bool("rerun", False, "Remove what there is, and run it again.")
+_LIST = flags.DEFINE_bool("list", False, "List the experiments and their progress.")
+_RERUN = flags.DEFINE_bool("rerun", False, "Remove existing runs and train them again.")
 _TRAIN = flags.DEFINE_bool(
-    "train", True, "Train. --notrain draws and judges again, from the report's records."
+    "train",
+    True,
+    "Train. --notrain only draws and judges, from the records of the report.",
 )
 
 
 def main(argv):
-    """Trains what is missing, then draws and judges, experiment by experiment."""
+    """Trains the missing runs; draws and judges each experiment once it is complete."""
     studies = _studies()
     chosen = _chosen(argv[1:], studies)
     if _LIST.value:
@@ -86,21 +90,21 @@ def main(argv):
 
 
 def _studies():
-    """All experiments at the scale."""
+    """Plans all experiments at the scale."""
     where = {"out": _out(), "data_dir": _DATA_DIR.value}
     everything = experiments_lib.load()
     return [plan.study(*item, _SCALE.value, **where) for item in everything.items()]
 
 
 def _chosen(names, studies):
-    """The studies that the arguments name; all with --list."""
+    """Returns the studies that the arguments name; all of them with --list."""
     known = ["all", *PAPERS, *(study.name for study in studies)]
     if not names and not _LIST.value:
-        raise ValueError(f"Say what to reproduce: some of {', '.join(known)}.")
+        raise ValueError(f"Name what to reproduce, among {', '.join(known)}.")
     for name in names:
         if name not in known:
             raise ValueError(
-                f"What to reproduce must be some of {', '.join(known)}. Received: "
+                f"What to reproduce must be among {', '.join(known)}. Received: "
                 f"{name!r}.{validation.suggestion(name, known)}"
             )
     names = set(names or ["all"])
@@ -117,7 +121,7 @@ def _jobs():
 
 
 def _listed(studies):
-    """A table of studies."""
+    """Returns a table of studies."""
     header = ["experiment", "source", "question", f"runs ({_SCALE.value})"]
     rows = [
         [
@@ -132,19 +136,19 @@ def _listed(studies):
 
 
 def _draw_again(chosen, studies, report):
-    """Writes those that there are records of."""
+    """Draws and judges the studies that the report has records of."""
     there = [study for study in chosen if report.has(study)]
     if not there:
         raise ValueError(
-            f"--notrain needs records of {chosen[0].name}, or of others, in "
-            f"{report.path}. There are none. Train first, or choose another --report."
+            f"--notrain needs records of {chosen[0].name}, or of another one, in "
+            f"{report.path}; found none. Train first, or choose another --report."
         )
     for study in there:
         _write(study, studies, report)
 
 
 def _train(chosen, studies, report):
-    """Trains what is missing and writes what is complete; what failed, as lines."""
+    """Trains the missing runs, writes complete studies, returns failures as lines."""
     runs = plan.distinct(run for study in chosen for run in study.runs)
     if _RERUN.value:
         plan.remove(runs)
@@ -159,16 +163,16 @@ def _train(chosen, studies, report):
     with contextlib.closing(workers.train(missing, jobs=_jobs())) as outcomes:
         for count, outcome in enumerate(outcomes, start=1):
             if isinstance(outcome.error, (ValueError, OSError)):
-                raise outcome.error  # what is wrong for one is wrong for the others
+                raise outcome.error  # wrong input affects the other runs as well
             minutes = (time.monotonic() - begin) / 60
             place = f"[{count}/{len(missing)}, {minutes:.0f} min]"
-            failures += _told(outcome, place)
+            failures += _print_outcome(outcome, place)
             waiting = _write_complete(waiting, studies, report)
     return failures
 
 
-def _told(outcome, place):
-    """Prints how a run ended; returns the failure in a list, if it is one."""
+def _print_outcome(outcome, place):
+    """Prints how a run ended; returns a list with its failure, or an empty one."""
     run, error = outcome.run, outcome.error
     what = f"{run.label}, seed {run.config.seed}"
     if error is None:
@@ -180,7 +184,7 @@ def _told(outcome, place):
 
 
 def _write_complete(chosen, studies, report):
-    """Writes the studies that are complete; returns the others."""
+    """Writes the complete studies and returns the others."""
     waiting = []
     for study in chosen:
         if study.num_finished < len(study.runs):
@@ -192,12 +196,14 @@ def _write_complete(chosen, studies, report):
 
 
 def _write(study, studies, report):
-    """Draws a study, judges it, writes the page; says so."""
+    """Draws and judges a study, writes the page and prints what was written."""
     paths = report.draw(study)
     page = report.write_page(studies)
     counts = sections.verdicts(report.judge(study))
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    print(f"{study.name}: {told}", *paths, page, sep="\n  ", flush=True)
+    summary = ", ".join(
+        f"{count} {verdict}" for verdict, count in counts.items() if count
+    )
+    print(f"{study.name}: {summary}", *paths, page, sep="\n  ", flush=True)
 
 
 if __name__ == "__main__":

@@ -21,14 +21,14 @@ import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
 from tfbn import plots
 from tfbn.commands import cli
 from tfbn.commands import flagfiles
+from tfbn.experiment import build_trainer
 from tfbn.recording import records
-from tfbn.training import Trainer
 
 
 def main(argv):
     """Trains, draws, and prints where the results are."""
     cli.refuse_arguments(argv)
-    trainer = Trainer(flagfiles.from_flags())
+    trainer = build_trainer(flagfiles.from_flags())
     print(f"Run directory: {os.path.abspath(trainer.run_dir)}", flush=True)
     evaluation = trainer.train()
     results = ", ".join(f"{name} {value:.4g}" for name, value in evaluation.items())

@@ -22,17 +22,17 @@ from tfbn import data
 from tfbn import diagnostics
 from tfbn import models
 from tfbn.experiment import TrainConfig
+from tfbn.experiment import build_trainer
 from tfbn.experiment import builders
 from tfbn.recording import records
-from tfbn.training import Trainer
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(_ROOT, "scripts"))
 
 import diagnose  # noqa: E402
 
+from tfbn import _diagnose  # noqa: E402
 from tfbn.commands import cli  # noqa: E402
-from tfbn.commands import diagnosis_tables  # noqa: E402
 from tfbn.commands import flagfiles  # noqa: E402
 
 # The same float32 numbers, by another trace or in NumPy.
@@ -58,7 +58,7 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
         with cls.small_data(), mock.patch.object(models, "mlp", mlp):
             for norm in ("batch_norm", "none"):
                 cls.config = _config(norm, run_dir=os.path.join(cls.made, norm))
-                Trainer(cls.config).train()
+                build_trainer(cls.config).train()
 
     @classmethod
     def small_data(cls):
@@ -112,7 +112,7 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
         before = testing_utils.folder_contents(run)
         status, out, err = self.run_script(
             f"--model={run}",
-            f"--measure={','.join(diagnose._MEASUREMENTS)}",
+            f"--measure={','.join(_diagnose.NAMES)}",
             "--surface_points=3",
             "--landscape_points=2",
             "--curvature_iterations=2",
@@ -124,7 +124,7 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(lines[1], f"Results: {folder}")
         self.assertEqual({p: before.get(p) for p in before}, before)
         found = {r["kind"]: r for r in records.read_records(folder)}
-        self.assertEqual(list(found), list(diagnose._MEASUREMENTS))
+        self.assertEqual(list(found), list(_diagnose.NAMES))
         self.assertEqual({r["step"] for r in found.values()}, {2})
         after = testing_utils.folder_contents(run)
         new = {path for path in after if path.startswith("diagnosis")}
@@ -139,9 +139,11 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
             cells = _cells(lines, layer["name"])
             names = ("norm", "distance", "cosine")
             self.assertEqual(cells[:3], [f"{layer[name]:.3g}" for name in names])
-        for heading, kind, name in diagnosis_tables._TOTALS:
-            if kind in found:
-                self.assertEqual(_cells(lines, heading), [f"{found[kind][name]:.3g}"])
+        for kind in (k for d in diagnostics.registry.values() for k in d.kinds):
+            for heading, value in kind.totals.items():
+                if kind.name in found and isinstance(value, str):
+                    expected = f"{found[kind.name][value]:.3g}"
+                    self.assertEqual(_cells(lines, heading), [expected])
 
     def _assert_recorded(self, found, run):
         """Against the plain functions, on the first batch of the run."""

@@ -285,7 +285,7 @@ class TablesTest(tf.test.TestCase):
             self._failures([killed], [row]),
             [
                 "kills: noise: records: 3 differs",
-                "memory: all: 0.51 MiB more every 1,000 steps",
+                "memory: all: grows by 0.51 MiB every 1,000 steps",
                 "memory: all: f was traced 2 times after the warm-up",
             ],
         )
@@ -308,9 +308,7 @@ class FromTheShellTest(tf.test.TestCase):
             cwd=_ROOT,
         )
         self.assertEqual((done.returncode, done.stdout), (2, ""))
-        message = (
-            f"--from must name a file that --out has written. Received: {__file__}."
-        )
+        message = f"--from must name a file written by --out. Received: {__file__}."
         self.assertEqual(done.stderr, f"endurance.py: error: {message}\n")
 
 

@@ -21,8 +21,8 @@ from absl.testing import parameterized
 
 from tests.fixtures import write_runs
 from tfbn import plots
+from tfbn.experiment import build_trainer
 from tfbn.recording import records
-from tfbn.training import Trainer
 from tfbn.training.step import Steps
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -59,7 +59,8 @@ class FixturesRunsTest(tf.test.TestCase, parameterized.TestCase):
         shutil.copytree(path, run_dir)
         flags = os.path.join(run_dir, "flags.cfg")
         self.skip_runs_of_a_newer_keras(flags)
-        return Trainer(dataclasses.replace(flagfiles.from_file(flags), run_dir=run_dir))
+        config = dataclasses.replace(flagfiles.from_file(flags), run_dir=run_dir)
+        return build_trainer(config)
 
     def skip_runs_of_a_newer_keras(self, flags):
         """Checkpoints hold Keras's optimizers, which later versions know."""
@@ -74,8 +75,8 @@ class FixturesRunsTest(tf.test.TestCase, parameterized.TestCase):
             Steps, "run", autospec=True, side_effect=Steps.run
         ) as run:
             evaluation = trainer.train()
-        made = sum(len(call.args[1]) for call in run.call_args_list)
-        self.assertEqual(made, trainer.config.train_steps - _step_of_checkpoint(path))
+        made = sum(call.args[2] for call in run.call_args_list)
+        self.assertEqual(made, trainer.step - _step_of_checkpoint(path))
         found = _lines(os.path.join(trainer.run_dir, "records.jsonl"))
         self.assert_same_records(found, _lines(f"{path}.jsonl"))
         self.assertEqual(

@@ -33,6 +33,18 @@ class ImportTest(tf.test.TestCase):
                 f"tfbn>{name}",
             )
 
+    def test_a_layer_takes_little_time_and_needs_neither_plots_nor_data_sets(self):
+        for _ in range(3):  # other processes may take the time
+            result = _python(_LAYER_WITHOUT_THEM)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            if float(result.stdout) < 0.2:
+                return
+        self.fail(f"import tfbn took {result.stdout.strip()} s more than import keras")
+
+    def test_unknown_attribute(self):
+        with self.assertRaisesRegex(AttributeError, "tfbn.* no attribute 'layer'"):
+            tfbn.layer  # noqa: B018
+
     def test_examples_in_docstrings(self):
         for name in sorted(sys.modules):
             if not name.startswith(("tfbn.layers", "tfbn.schedules", "tfbn.ops")):
@@ -42,18 +54,37 @@ class ImportTest(tf.test.TestCase):
             self.assertEqual(results.failed, 0, name)
 
     def test_another_backend_is_refused_in_one_sentence(self):
-        result = subprocess.run(
-            [sys.executable, "-c", _IMPORT_ON_ANOTHER_BACKEND],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        result = _python(_IMPORT_ON_ANOTHER_BACKEND)
         self.assertEqual(result.returncode, 1)
         last = result.stderr.strip().splitlines()[-1]
         self.assertRegex(last, "ImportError: .*TensorFlow backend.*backend='jax'")
         self.assertIn("KERAS_BACKEND=tensorflow", last)
 
+
+def _python(code):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+# Importing a module whose entry is None raises an ImportError.
+_LAYER_WITHOUT_THEM = """
+import sys, time
+sys.modules |= dict.fromkeys(["matplotlib", "tensorflow_datasets"])
+import keras
+begin = time.perf_counter()
+import tfbn
+print(time.perf_counter() - begin)
+tfbn.BatchNorm().build((None, 3))
+later = {"callbacks", "data", "diagnostics", "experiment", "training"}
+assert not {f"tfbn.{name}" for name in later} & sys.modules.keys(), sys.modules.keys()
+for name in later:
+    getattr(tfbn, name)
+"""
 
 # With a stand-in for Keras: the other backends need packages that may be missing.
 _IMPORT_ON_ANOTHER_BACKEND = """

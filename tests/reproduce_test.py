@@ -44,12 +44,12 @@ class WrongInputTest(tf.test.TestCase, parameterized.TestCase):
         (
             "nothing",
             (),
-            "Say what to reproduce: some of all, santurkar, ioffe_2017, .*",
+            "Name what to reproduce, among all, santurkar, ioffe_2017, .*",
         ),
         (
             "name",
             ("santurka",),
-            "What to reproduce must be some of all, .* Received: 'santurka'. "
+            "What to reproduce must be among all, .* Received: 'santurka'. "
             "Did you mean 'santurkar'.*",
         ),
         (

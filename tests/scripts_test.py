@@ -342,16 +342,14 @@ class FromTheShellTest(tf.test.TestCase):
         run_dir = os.path.join(self.get_temp_dir(), "interrupted")
         status, out, err = self._signalled(signal.SIGINT, run_dir)
         self.assertEqual(status, 130)
-        saved = (
-            r"Saved at step (\d+); the same flags with --run_dir=.* go on from there"
-        )
+        saved = r"Saved at step (\d+); start again with the same settings and run_dir="
         self.assertRegex(err, rf"^\nCtrl-C: stopping .*\n{saved}.\ntrain.py: interr")
         step = re.search(saved, err)[1]
         self.assertEqual(records.read_records(run_dir)[-1]["step"], int(step))
         status, out, err = self._signalled(signal.SIGTERM, run_dir)
         self.assertEqual(status, 143)
         self.assertRegex(err, rf"^\nSIGTERM: stopping .*\n{saved}.\n$")
-        self.assertIn(f"The run goes on from step {step} (of 10000000).", out)
+        self.assertIn(f"The run resumes at step {step} (of 10000000).", out)
         steps = [r["step"] for r in records.read_records(run_dir, "train")]
         self.assertEqual(steps, list(range(1, steps[-1] + 1)))
 

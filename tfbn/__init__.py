@@ -1,5 +1,9 @@
 """tfbn: batch normalisation for Keras 3 on TensorFlow, and why it works."""
 
+import importlib
+from typing import TYPE_CHECKING
+from typing import Any
+
 import keras
 
 if keras.backend.backend() != "tensorflow":
@@ -9,19 +13,23 @@ if keras.backend.backend() != "tensorflow":
         "KERAS_BACKEND=tensorflow."
     )
 
-from tfbn import callbacks
-from tfbn import data
-from tfbn import diagnostics
-from tfbn import experiment
-from tfbn import models
 from tfbn import schedules
-from tfbn import training
 from tfbn.layers import ActivationNoise
 from tfbn.layers import BatchNorm
 from tfbn.layers import BatchRenorm
 from tfbn.layers import LpBatchNorm
 from tfbn.layers import NoisyBatchNorm
 from tfbn.version import __version__
+
+if TYPE_CHECKING:
+    from tfbn import callbacks
+    from tfbn import data
+    from tfbn import diagnostics
+    from tfbn import experiment
+    from tfbn import models
+    from tfbn import plots
+    from tfbn import training
+    from tfbn._diagnose import diagnose
 
 __all__ = [
     "ActivationNoise",
@@ -32,9 +40,24 @@ __all__ = [
     "__version__",
     "callbacks",
     "data",
+    "diagnose",
     "diagnostics",
     "experiment",
     "models",
+    "plots",
     "schedules",
     "training",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what a single layer does not need on first use."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "diagnose":
+        return importlib.import_module("tfbn._diagnose").diagnose
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | set(__all__))

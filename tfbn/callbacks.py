@@ -1,6 +1,10 @@
-"""The diagnostics in `model.fit`, for debugging a model of one's own."""
+"""The diagnostics in `model.fit`, for models of one's own."""
 
 import os
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 from typing import NamedTuple
 
 import keras
@@ -8,9 +12,13 @@ import tensorflow as tf
 
 from tfbn import _compat
 from tfbn import validation
+from tfbn.diagnostics import Meter
+from tfbn.diagnostics import Need
+from tfbn.diagnostics import TrainingStep
 from tfbn.diagnostics import compiled_loss
-from tfbn.diagnostics import instruments as instruments_lib
 from tfbn.diagnostics import measurement
+from tfbn.diagnostics import registry
+from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import check_loss
@@ -19,22 +27,17 @@ from tfbn.recording.cadence import Cadence
 from tfbn.recording.records import RecordWriter
 from tfbn.recording.summaries import SummaryWriter
 from tfbn.recording.watching import Watch
+from tfbn.recording.watching import watches
 
-_MAKERS = {
-    "ics": instruments_lib.covariate_shift,
-    "landscape": instruments_lib.landscape,
-    "activations": instruments_lib.activations,
-    "curvature": instruments_lib.curvature,
-    "theory": instruments_lib.theory,
-}
-_WITHOUT_LOSS = ("activations",)
-_TRAINING_ONLY = ("theory",)  # of the batch's statistics
+NAMES = tuple(
+    name for name, d in registry.items() if d.during_training and d.on_one_batch
+)
 
-INSTRUMENTS = tuple(_MAKERS)
+_NOTHING: Mapping = {}
 
 
 class _Pending(NamedTuple):
-    """What is known of a step that is being made."""
+    """The state before a step that is in progress."""
 
     step: int
     before: State
@@ -42,25 +45,26 @@ class _Pending(NamedTuple):
 
 
 class Diagnostics(keras.callbacks.Callback):
-    """Measures a model while `fit` trains it. Watching changes nothing.
+    """Measures a model while `fit` trains it. Measuring changes nothing.
 
-    `fit` does not hand its batches to callbacks, so everything is measured on one probe
-    batch `(x, y)`, the same at all steps and best one of the training data. The updates
-    are those that the optimizer really makes, on its own batches: internal covariate
-    shift is that of the probe batch's gradients, by the update of the step, where the
-    paper (Santurkar et al. 2018, Definition 2.1) has gradient and update of the same
-    batch. Sample and class weights given to `fit` do not count.
+    `fit` does not pass its batches to callbacks, so everything is measured on one probe
+    batch `(x, y)`, the same at all steps, ideally one of the training data. The updates
+    are those that the optimizer makes, on its own batches: internal covariate shift
+    compares gradients of the probe batch before and after the update of the step,
+    whereas in the paper (Santurkar et al. 2018, Definition 2.1) gradients and update
+    share a batch. Sample and class weights given to `fit` are ignored.
 
     A step is an update of the weights, numbered by `optimizer.iterations` before it, so
-    that another `fit` of the model counts on. With `gradient_accumulation_steps`, or
-    where a loss scale skips updates, what is measured lies between the first batch of a
-    step and the update. Where the learning rate of a step is 0, as at the start of a
-    warm-up, "landscape" has no range of steps to look at and is left out.
+    that another `fit` of the model continues the numbers. With
+    `gradient_accumulation_steps`, or where a loss scale skips updates, a measurement
+    spans the first batch of a step to the update. At steps with a learning rate of 0,
+    as at the start of a warm-up, there is no record of "landscape", which would have no
+    step sizes.
 
-    Names measure in the mode that `fit` trains in: training mode, but inference mode
-    for a subclassed model whose `call` takes no argument `training`, which Keras tells
-    no mode (its batch norm trains with moving averages, its dropout is silent).
-    "theory", which is of the batch's statistics, is in training mode anyway.
+    Diagnostics given by name run in the mode that `fit` trains in: training mode, but
+    inference mode for a subclassed model whose `call` takes no `training` argument, to
+    which Keras passes no mode (its batch norm trains with moving averages, its dropout
+    is inactive). A diagnostic that needs training mode uses it in any case.
 
     Example:
         >>> keras.utils.set_random_seed(0)
@@ -80,53 +84,55 @@ class Diagnostics(keras.callbacks.Callback):
         all of it.
 
     Args:
-        instruments: list of names among "ics", "landscape", "activations", "curvature"
-            and "theory", each with its defaults; or a function from the model to a list
-            of `tfbn.diagnostics.instruments.Instrument`, for other options. It is
-            called when the first `fit` begins, and again where a later one finds the
+        diagnostics: list of names among `tfbn.callbacks.NAMES`; or a function from the
+            model to a list of `tfbn.diagnostics.Meter`, for meters of your own. It is
+            called when the first `fit` begins, and again when a later one finds the
             model compiled anew.
-        x: the probe batch: what the model takes. A model that is not built yet when
-            `fit` begins is built for its shapes, with a free batch size.
-        y: the targets of the probe batch: what the loss takes.
-        loss: function `loss(y_true, y_pred)` -> scalar, without the penalties of
-            regularizers, which are added to it. Default: the loss, with its weights,
-            that the model was compiled with. Only for names; a function of instruments
-            sees to its loss itself.
+        x: the probe batch, as the model takes it. A model that is not built when `fit`
+            begins is built for its shapes, with any batch size.
+        y: the targets of the probe batch, as the loss takes them.
+        options: name of a diagnostic -> values of its options, such as
+            `{"curvature": {"iterations": 50}}`. Only with names.
+        loss: function `loss(y_true, y_pred)` -> scalar, to which the penalties of
+            regularizers are added. Default: the loss, with its weights, that the model
+            was compiled with. Only with names.
         every: int >= 1, steps from one measurement to the next. Default 100.
         spacing: "linear", or "log" for steps further and further apart, as in
             `tfbn.recording.cadence.Cadence`.
-        log_dir: str or None, a folder for `records.jsonl` and TensorBoard events; a
-            `records.jsonl` in it is continued.
-        jit_compile: bool, whether XLA compiles the measurements. Only for names.
-            Default False, whatever the model was compiled with.
+        log_dir: str or None, a folder for `records.jsonl` and TensorBoard events; an
+            existing `records.jsonl` is continued.
+        jit_compile: bool, whether XLA compiles the measurements, however the model was
+            compiled. Default False. Only with names.
 
     Raises:
         ValueError: at once for an argument outside its range; when `fit` begins, if the
             probe batch does not fit, there is no loss, the model has nothing to train
             or belongs to a strategy of several replicas, or it was compiled with
-            `steps_per_execution` > 1, between whose steps no callback can look.
+            `steps_per_execution` > 1, which hides single steps from callbacks.
 
-    State: weights, optimizer, metrics and seeds of the model stay as they are. The
-    callback is of one model, and may be used for several `fit`s of it.
+    State: weights, optimizer, metrics and seeds of the model stay as they are. A
+    callback belongs to one model, and may be used for several `fit`s of it.
 
-    Cost: a copy of the model's variables during a measured step, and what
-    `instrument.cost` says for each instrument.
+    Cost: a copy of the model's variables during a measured step, and `meter.cost` for
+    each diagnostic.
     """
 
     def __init__(
         self,
-        instruments,
-        x,
-        y,
+        diagnostics: Sequence[str] | Callable[[keras.Model], Sequence[Meter]],
+        x: Any,
+        y: Any,
         *,
-        loss=None,
-        every=100,
-        spacing="linear",
-        log_dir=None,
-        jit_compile=False,
+        options: Mapping[str, Mapping[str, Any]] = _NOTHING,
+        loss: Loss | None = None,
+        every: int = 100,
+        spacing: str = "linear",
+        log_dir: str | os.PathLike | None = None,
+        jit_compile: bool = False,
     ):
         super().__init__()
-        self._instruments = _checked_instruments(instruments)
+        self._diagnostics = _checked_diagnostics(diagnostics)
+        self._options = _checked_options(options)
         self._probe = measurement.as_batch(x, y)
         if loss is not None:
             check_loss(loss)
@@ -142,47 +148,46 @@ class Diagnostics(keras.callbacks.Callback):
         self._records = {}
 
     @property
-    def records(self):
-        """All records, a list of dicts, in the order in which they were measured.
+    def records(self) -> list[dict[str, Any]]:
+        """All records, in the order in which they were measured.
 
-        Each holds `step`, `kind` and values, as `tfbn.diagnostics.records` has them. Of
-        a step that was measured again, after the model was compiled anew, only the
-        later one is here.
+        Each holds `step`, `kind` and values, as `tfbn.recording.records` describes
+        them. If a step was measured again, after the model was compiled anew, only the
+        later record is kept.
         """
         return list(self._records.values())
 
     @property
-    def history(self):
-        """Dict from kind to the list of its records."""
+    def history(self) -> dict[str, list[dict[str, Any]]]:
+        """A dict from kind to the list of its records."""
         history = {}
         for record in self._records.values():
             history.setdefault(record["kind"], []).append(record)
         return history
 
     def set_model(self, model):
-        """Keras calls it; see `keras.callbacks.Callback`."""
+        """Called by Keras; see `keras.callbacks.Callback`."""
         if self.model not in (None, model):
             raise ValueError(
-                f"a Diagnostics callback is of one model. Received: {model.name} after "
-                f"{self.model.name}. Make another callback for it."
+                f"a Diagnostics callback belongs to one model. Received: {model.name} "
+                f"after {self.model.name}. Make another callback for it."
             )
         super().set_model(model)
 
     def on_train_begin(self, logs=None):
-        """Makes the instruments and sees that the probe batch fits."""
+        """Makes the meters and checks that the probe batch fits."""
         del logs
         model = self.model
         _check_model(model)
         if not model.built:
             _build(model, self._probe[0])
-        # What instruments hold fast: which variables are trained, and the loss.
+        # What meters are tied to: the variables that are trained, and the loss.
         made_for = (
             _compat.compile_loss(model),
             *map(id, model.trainable_variables),
         )
         if made_for != self._made_for:
-            made = self._made_instruments()
-            self._watches = [Watch(i, self._cadence, []) for i in made]
+            self._watches = self._made_watches()
             self._made_for = made_for
         self._pending = None
         self._close()
@@ -190,7 +195,7 @@ class Diagnostics(keras.callbacks.Callback):
             self._writers = RecordWriter(self._log_dir), SummaryWriter(self._log_dir)
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Keeps the state before a step that is measured."""
+        """Copies the state before a step that is measured."""
         del batch, logs
         step = _step(self.model)
         is_new = self._pending is None or self._pending.step != step
@@ -200,13 +205,13 @@ class Diagnostics(keras.callbacks.Callback):
             self._pending = _Pending(step, snapshot(self.model), rate)
 
     def on_train_batch_end(self, batch, logs=None):
-        """Measures, where the step before was made."""
+        """Measures, once the pending step has updated the weights."""
         del batch, logs
         pending = self._pending
         if pending is None or _step(self.model) == pending.step:
             return
         self._pending = None
-        moment = instruments_lib.Moment(
+        step = TrainingStep(
             step=pending.step,
             before=pending.before,
             after=snapshot(self.model),
@@ -216,8 +221,7 @@ class Diagnostics(keras.callbacks.Callback):
             learning_rate=pending.learning_rate,
         )
         for watch in self._watches:
-            if watch.instrument.name != "landscape" or pending.learning_rate > 0.0:
-                watch.measure(moment, self._write)
+            watch.measure(step, self._write)
 
     def on_train_end(self, logs=None):
         """Closes the files."""
@@ -225,26 +229,27 @@ class Diagnostics(keras.callbacks.Callback):
         self._pending = None
         self._close()
 
-    def _made_instruments(self):
+    def _made_watches(self):
         model = self.model
-        if callable(self._instruments):
-            return _checked_made(self._instruments(model))
+        if callable(self._diagnostics):
+            meters = _checked_meters(self._diagnostics(model))
+            return [Watch(type(m).__name__, m, self._cadence, []) for m in meters]
         training = _compat.call_has_training_arg(model)
-        loss = None
-        if set(self._instruments) - set(_WITHOUT_LOSS):
-            loss = (
-                compiled_loss.compiled_loss(model) if self._loss is None else self._loss
-            )
-            # Eagerly, so that a batch that does not fit is told of before any step.
+        loss = self._loss
+        if any(Need.LOSS in registry[name].needs for name in self._diagnostics):
+            loss = compiled_loss.compiled_loss(model) if loss is None else loss
+            # Eagerly, so that a batch that does not fit is reported before any step.
             check = LossFunction(model, loss, training=training)
             check(*snapshot(model), *self._probe)
-        made = []
-        for name in self._instruments:
-            arguments = [model] if name in _WITHOUT_LOSS else [model, loss]
-            options = {} if name in _TRAINING_ONLY else {"training": training}
-            options["jit_compile"] = self._jit_compile
-            made.append(_MAKERS[name](*arguments, **options))
-        return made
+        return watches(
+            dict.fromkeys(self._diagnostics, self._cadence.every),
+            model,
+            loss,
+            options=self._options,
+            spacing=self._cadence.spacing,
+            training=training,
+            jit_compile=self._jit_compile,
+        )
 
     def _write(self, kind, step, values):
         self._records.pop((kind, step), None)
@@ -269,34 +274,46 @@ def _checked_folder(log_dir):
     return None if log_dir is None else os.fspath(log_dir)
 
 
-def _checked_instruments(instruments):
-    """The function, or a list of names without repetitions."""
-    if callable(instruments):
-        return instruments
-    is_list = isinstance(instruments, (list, tuple))
-    if not is_list or not instruments:
+def _checked_diagnostics(diagnostics):
+    """Returns the function, or a list of names without repetitions."""
+    if callable(diagnostics):
+        return diagnostics
+    if not isinstance(diagnostics, (list, tuple)) or not diagnostics:
         raise ValueError(
-            "instruments must be a list of names, one or more, or a function from a "
-            "model to a list of Instrument. Received: instruments="
-            f"{validation.shown(instruments)}. "
-            'Such as instruments=["ics", "landscape"].'
+            "diagnostics must be a list of names, one or more, or a function from a "
+            "model to a list of Meter. Received: diagnostics="
+            f"{validation.shown(diagnostics)}. "
+            'Such as diagnostics=["ics", "landscape"].'
         )
     return [
-        validation.choice("instruments", name, INSTRUMENTS)
-        for name in dict.fromkeys(instruments)
+        validation.choice("diagnostics", name, NAMES)
+        for name in dict.fromkeys(diagnostics)
     ]
 
 
-def _checked_made(made):
-    """What a function of instruments returned, as a list."""
-    kind = instruments_lib.Instrument
-    is_list = isinstance(made, (list, tuple)) and not isinstance(made, kind)
-    if not is_list or not all(isinstance(m, kind) for m in made):
+def _checked_options(options):
+    valid = isinstance(options, Mapping) and all(
+        isinstance(values, Mapping) for values in options.values()
+    )
+    if not valid:
         raise ValueError(
-            "instruments(model) must return a list of Instrument. Received: "
-            f"{made!r}. Make them with tfbn.diagnostics.instruments."
+            "options must be a mapping from names of diagnostics to mappings. Received:"
+            f" options={validation.shown(options)}. "
+            'Such as options={"curvature": {"iterations": 50}}.'
         )
-    return list(made)
+    return {validation.choice("options", name, NAMES): v for name, v in options.items()}
+
+
+def _checked_meters(meters):
+    """Returns what a function of meters returned, as a list."""
+    is_list = isinstance(meters, (list, tuple))
+    if not is_list or not all(isinstance(meter, Meter) for meter in meters):
+        raise ValueError(
+            "diagnostics(model) must return a list of tfbn.diagnostics.Meter. "
+            f"Received: {meters!r}. Use meters such as CovariateShiftMeter, or a "
+            "subclass of Meter."
+        )
+    return list(meters)
 
 
 def _check_model(model):
@@ -304,23 +321,23 @@ def _check_model(model):
         raise ValueError(
             "steps_per_execution must be 1, or single steps cannot be measured. "
             f"Received: steps_per_execution={model.steps_per_execution}. Compile the "
-            "model without it while it is watched."
+            "model without it while it is measured."
         )
     replicas = model.distribute_strategy.num_replicas_in_sync
     if replicas > 1:
         raise ValueError(
             f"the model must be on one replica. Received: {model.name} on {replicas}. "
-            "Watch it without a distribution strategy."
+            "Measure it without a distribution strategy."
         )
 
 
 def _build(model, x):
-    """Makes the variables of a model, as the first batch of `fit` would."""
+    """Creates the variables of a model, as the first batch of `fit` would."""
 
     def free(tensor):
         return keras.KerasTensor((None, *tensor.shape[1:]), tensor.dtype.name)
 
-    # Symbolically: no layer draws from its seeds.
+    # Symbolically, so that no layer advances its seeds.
     model(tf.nest.map_structure(free, x), training=False)
 
 

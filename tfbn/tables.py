@@ -1,13 +1,14 @@
-"""Tables in Markdown, which reads well as plain text too."""
+"""Markdown tables, aligned so that they read well as plain text."""
 
 import math
 import re
+from collections.abc import Sequence
 
 MISSING = "–"
 
 
-def table(header, rows):
-    """An aligned table of strings; numbers stand to the right of their column."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns an aligned table; columns of numbers are aligned to the right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     right = [
         bool(rows) and all(_is_number(row[i]) for row in rows)
@@ -21,8 +22,8 @@ def table(header, rows):
     return "\n".join(lines + [_line(row, widths, right) for row in rows])
 
 
-def number(value, digits=3):
-    """`value` to some significant digits, without an exponent."""
+def number(value: float, digits: int = 3) -> str:
+    """Formats `value` to significant digits, without an exponent."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
@@ -41,5 +42,5 @@ def _is_number(cell):
     return cell == MISSING or bool(_NUMBER.fullmatch(cell))
 
 
-# With an exponent, or with quartiles.
+# Possibly with an exponent, or with quartiles in brackets.
 _NUMBER = re.compile(r"-?([\d.]+(e[+-]\d+)?|inf|nan)( \(.*\))?")

@@ -14,8 +14,8 @@ _TEBIBYTE = 2**40
 _LONGEST = 100  # characters of a value in a message
 
 
-def integer(name, value, *, minimum):
-    """`value` as an int from `minimum` to the largest int64. A bool is no integer."""
+def integer(name, value, *, minimum, maximum=_INT64_MAX):
+    """`value` as an int from `minimum` to `maximum`. A bool is no integer."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise ValueError(
             f"{name} must be an integer of at least {minimum}. "
@@ -25,18 +25,20 @@ def integer(name, value, *, minimum):
         raise ValueError(
             f"{name} must be at least {minimum}. Received: {name}={shown(int(value))}."
         )
-    if value > _INT64_MAX:
+    if value > maximum:
+        largest = ", the largest 64-bit integer" if maximum == _INT64_MAX else ""
         raise ValueError(
-            f"{name} must be at most {_INT64_MAX}, the largest 64-bit integer. "
+            f"{name} must be at most {maximum}{largest}. "
             f"Received: {name}={shown(int(value))}."
         )
     return int(value)
 
 
-def integers(name, values, *, minimum):
+def integers(name, values, *, minimum, maximum=_INT64_MAX):
     """A tuple of ints, each as in `integer`."""
+    bounds = {"minimum": minimum, "maximum": maximum}
     try:
-        return tuple(integer(name, value, minimum=minimum) for value in values)
+        return tuple(integer(name, value, **bounds) for value in values)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{name} must be a list of integers of at least {minimum}. "
@@ -120,6 +122,13 @@ def boolean(name, value):
             f"{name} must be True or False. Received: {name}={shown(value)}."
         )
     return bool(value)
+
+
+def string(name, value):
+    """`value`, if it is a str."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a string. Received: {name}={shown(value)}.")
+    return value
 
 
 def memory(num_bytes, **arguments):

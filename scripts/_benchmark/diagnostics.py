@@ -9,12 +9,11 @@ import time
 
 import keras
 import tensorflow as tf
-
-import tfbn
 from _benchmark import memory
 from _benchmark import timing
+
+import tfbn
 from tfbn import diagnostics
-from tfbn.diagnostics import instruments
 from tfbn.diagnostics import measurement
 from tfbn.experiment import task as task_lib
 
@@ -76,7 +75,7 @@ def instrument_passes(name, *, rounds, batch_size, seed):
     model, loss, batch = NETWORKS[name](batch_size, seed)
     state = diagnostics.snapshot(model)
     gradients = measurement.compiled(diagnostics.LossFunction(model, loss).gradients)
-    moment = instruments.Moment(
+    step = diagnostics.TrainingStep(
         step=0,
         before=state,
         after=state,
@@ -85,24 +84,23 @@ def instrument_passes(name, *, rounds, batch_size, seed):
         probe=batch,
         learning_rate=0.1,
     )
-    made = [
-        instruments.landscape(model, loss),
-        instruments.activations(model),
-        instruments.curvature(model, loss, iterations=LANCZOS_ITERATIONS, tolerance=0),
-        instruments.theory(model, loss),
-        instruments.replication(
-            model, loss, model.trainable_variables, layers=["conv5"]
-        ),
-    ]
+    options = {"curvature": {"iterations": LANCZOS_ITERATIONS, "tolerance": 0.0}}
+    meters = {
+        name: diagnostic.meter(
+            model, loss, second_model=lambda: model, **options.get(name, {})
+        )
+        for name, diagnostic in diagnostics.registry.items()
+        if diagnostic.during_training and name != "ics"  # which `times` has
+    }
     calls = {"pass": timing.blocking(gradients, *state, *batch)}
-    calls |= {i.name: functools.partial(i.measure, moment) for i in made}
+    calls |= {n: functools.partial(meters[n].measure, step) for n in meters}
     seconds = timing.interleaved(calls, rounds=rounds, warmups=1, seed=seed)
     return {
-        i.name: {
-            "passes": timing.ratio(seconds[i.name], seconds["pass"]),
-            "expected": i.cost.passes,
+        name: {
+            "passes": timing.ratio(seconds[name], seconds["pass"]),
+            "expected": meter.cost.passes,
         }
-        for i in made
+        for name, meter in meters.items()
     }
 
 

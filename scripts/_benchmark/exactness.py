@@ -2,8 +2,8 @@
 
 import numpy as np
 import tensorflow as tf
-
 from _benchmark import candidates
+
 from tfbn.commands.list_flags import shape_text
 
 MODES = ("eager", "graph", "xla")

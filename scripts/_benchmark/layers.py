@@ -2,9 +2,9 @@
 
 import keras
 import tensorflow as tf
-
 from _benchmark import candidates
 from _benchmark import timing
+
 from tfbn.commands.list_flags import shape_text
 
 MODES = ("graph", "xla")

@@ -1,14 +1,17 @@
 """Time of one training step of VGG-A with each normalisation."""
 
 import keras
-import numpy as np
-
-import tfbn
 from _benchmark import candidates
 from _benchmark import timing
+
+import tfbn
+from tfbn.data import ArrayBatches
+from tfbn.data import IIDBatches
 from tfbn.experiment import TrainConfig
 from tfbn.experiment import builders
 from tfbn.experiment.task import task_of
+from tfbn.training.batch_sources import source_of
+from tfbn.training.objective import Objective
 from tfbn.training.step import Steps
 
 NONE = "none"
@@ -67,9 +70,16 @@ def training_step(norm, dtype, *, batch_size, width, seed):
     keras.utils.set_random_seed(seed)
     dataset = tfbn.data.shapes(num_train=batch_size, num_test=1, seed=seed)
     model = _vgg(config, norm, dataset)
-    steps = Steps(model, builders.build_optimizer(config), task_of(dataset), dataset)
-    batch = np.arange(batch_size)[np.newaxis]
-    return lambda: steps.run(batch)
+    batches = ArrayBatches(
+        dataset.train.inputs,
+        dataset.train.targets,
+        IIDBatches(batch_size, batch_size, seed),
+        transform=dataset.standardize,
+    )
+    task, source = task_of(dataset), source_of(batches)
+    objective = Objective(model, task.loss, task.metrics, *source.spec)
+    steps = Steps(model, builders.build_optimizer(config, model), objective, source)
+    return lambda: steps.run(0, 1)
 
 
 def _vgg(config, norm, dataset):

@@ -6,8 +6,8 @@ import re
 import keras
 import numpy as np
 import tensorflow as tf
-
 from _benchmark import candidates
+
 from tfbn.commands import list_flags
 from tfbn.files import atomic
 

@@ -3,6 +3,7 @@
 import collections
 
 from _benchmark import candidates
+
 from tfbn import environment as environment_lib
 from tfbn.commands.list_flags import shape_text
 from tfbn.tables import MISSING

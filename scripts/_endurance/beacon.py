@@ -1,10 +1,10 @@
-"""What a process is doing, told to the one that watches it through a small file."""
+"""The current phase of a process, published to its observer in a mapped file."""
 
 import contextlib
 import mmap
 import struct
 
-# "start" is all before the first step, "steps" all that is none of the others.
+# "start" is everything before the first step, "steps" everything not listed here.
 PHASES = (
     "start",
     "steps",
@@ -15,26 +15,26 @@ PHASES = (
     "figures",
 )
 
-# Phase, steps made, first step of this process or -1, and how often it came to each.
+# Phase, steps done, step at which the process resumed or -1, entries into each phase.
 _LAYOUT = struct.Struct(f"<3q{len(PHASES)}q")
 
 
 def create(path):
-    """Makes the file, for a process that starts."""
+    """Creates the file, for a process that is about to start."""
     with open(path, "wb") as file:
         file.write(_LAYOUT.pack(0, -1, -1, *[0] * len(PHASES)))
 
 
 class Beacon:
-    """One side of the file; what was written stays when the process is killed.
+    """One side of the file. Its contents survive the death of the process.
 
     Args:
-        path: str, of a file that `create` has made.
+        path: str, a file made by `create`.
 
     Attributes:
         phase: str, one of `PHASES`.
-        step: int, steps made, or -1 while that is not known.
-        first: int, the step that the process has gone on from, or -1.
+        step: int, steps done, or -1 while unknown.
+        first: int, the step at which the process resumed, or -1.
     """
 
     def __init__(self, path):
@@ -54,20 +54,20 @@ class Beacon:
         return self._values()[2]
 
     def entries(self, phase):
-        """How often the process has come to a phase."""
+        """Returns how often the process has entered a phase."""
         return self._values()[3 + PHASES.index(phase)]
 
     def begin(self, step):
-        """Tells the step that the process goes on from."""
+        """Publishes the step at which the process resumes."""
         self._write(step=step, first=step)
 
     def advance(self, num_steps):
-        """Tells of steps made."""
+        """Adds steps."""
         self._write(step=self.step + num_steps)
 
     @contextlib.contextmanager
     def during(self, phase):
-        """Tells of a phase, with "steps" after it."""
+        """Publishes a phase, and "steps" after it."""
         self._write(phase=phase)
         yield
         self._write(phase="steps")

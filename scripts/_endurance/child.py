@@ -1,4 +1,4 @@
-"""scripts/train.py, which meanwhile tells what it is doing.
+"""Runs scripts/train.py and publishes what it is doing.
 
 Usage: python scripts/_endurance/child.py BEACON [flags of train.py]
 """
@@ -12,20 +12,21 @@ _SCRIPTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[0] = _SCRIPTS  # in place of this folder
 
 import train  # noqa: E402
-
 from _endurance import beacon as beacon_lib  # noqa: E402
+
 from tfbn import plots  # noqa: E402
 from tfbn.commands import cli  # noqa: E402
 from tfbn.commands import flagfiles  # noqa: E402
 from tfbn.recording import watching  # noqa: E402
 from tfbn.training import checkpoints  # noqa: E402
+from tfbn.training import evaluation  # noqa: E402
 from tfbn.training import resumption  # noqa: E402
 from tfbn.training import run_directory  # noqa: E402
 from tfbn.training import step as step_lib  # noqa: E402
 
 _PHASES = (
     (watching.Watch, "measure", "measurement"),
-    (step_lib.Steps, "evaluate", "evaluation"),
+    (evaluation.Evaluation, "__call__", "evaluation"),
     (run_directory.RunDirectory, "evaluation", "evaluation"),
     (checkpoints.Checkpoints, "save", "checkpoint"),
     (run_directory.RunDirectory, "save_model", "model"),
@@ -35,25 +36,25 @@ _PHASES = (
 
 def main():
     """Trains."""
-    # A shell without job control starts what is in its background with SIGINT ignored.
+    # A shell without job control starts background processes with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     beacon = beacon_lib.Beacon(sys.argv[1])
-    tell(beacon)
+    publish(beacon)
     argv = [train.__file__, *sys.argv[2:]]
     flagfiles.define()
     cli.run(train.main, argv, prepare=flagfiles.expand_flagfiles)
 
 
-def tell(beacon):
-    """Makes this process's runs tell a beacon what they are doing."""
+def publish(beacon):
+    """Patches this process so that runs publish their phase on a beacon."""
     for owner, name, phase in _PHASES:
         setattr(owner, name, _in_phase(getattr(owner, name), phase, beacon))
     run = _in_phase(step_lib.Steps.run, "steps", beacon)
     restore = resumption.Resumption.restore
 
-    def counted(self, indices):
-        results = run(self, indices)
-        beacon.advance(len(indices))
+    def counted(self, step, num_steps):
+        results = run(self, step, num_steps)
+        beacon.advance(num_steps)
         return results
 
     def told(self, results):

@@ -1,4 +1,4 @@
-"""Whether two runs have come to the same end, bit for bit."""
+"""Bit-for-bit comparison of two finished runs."""
 
 import glob
 import io
@@ -13,27 +13,27 @@ import tensorflow as tf
 from tfbn.recording import records
 from tfbn.training import run_directory
 
-# Of a checkpoint, what differs by design: the number of checkpoints written so far, of
-# which an interruption makes one more.
+# Differs by design: the number of checkpoints written so far, to which an interruption
+# adds one.
 _NOT_COMPARED = ("save_counter/.ATTRIBUTES/VARIABLE_VALUE",)
 _STATE = "state/.ATTRIBUTES/py_state"
 
 
 def compare(folder, other):
-    """What differs between two ended runs of the same flags.
+    """Compares two finished runs with the same flags.
 
-    Compared are the variables and the configuration in model.keras; all tensors of the
-    last checkpoint (but for how far the records' files are written, and how many
-    checkpoints there were), with the text of what is no variable; records.jsonl,
-    byte for byte; flags.cfg; the summaries, in the order of the event files; and the
-    names of all other files.
+    The comparison covers the variables and the configuration in model.keras; all
+    tensors of the last checkpoint, and the text of its plain state (except the
+    positions in the record files and the number of checkpoints); records.jsonl, byte
+    for byte; flags.cfg; the summaries, in the order of the event files; and the names
+    of all other files.
 
     Args:
         folder, other: str, run directories.
 
     Returns:
         `(differences, counts)`: a list of texts, empty if nothing differs, and a dict
-        from what was compared to how many of it there were.
+        from the name of each part to the number of items compared in it.
     """
     differences, counts = [], {}
     for what, read in _PARTS.items():
@@ -51,13 +51,13 @@ def compare(folder, other):
 
 
 def newest_checkpoint(folder):
-    """The step of the newest checkpoint of a run, from the names of its files."""
+    """Returns the step of the newest checkpoint, from the names of its files."""
     pattern = os.path.join(glob.escape(folder), run_directory.CHECKPOINTS, "*.index")
     return max(_step(path) for path in glob.glob(pattern))
 
 
 def _model_variables(folder):
-    """Of model.keras, by their paths in it; with the configuration."""
+    """Returns the variables in model.keras by their paths, and its configuration."""
     with zipfile.ZipFile(os.path.join(folder, run_directory.MODEL_FILE)) as archive:
         config = json.loads(archive.read("config.json"), object_hook=_without_addresses)
         found = {"config.json": config}
@@ -73,7 +73,7 @@ def _model_variables(folder):
 
 
 def _without_addresses(config):
-    """A part of a Keras configuration without the process's addresses in it."""
+    """Removes memory addresses from a part of a Keras configuration."""
     return {k: v for k, v in config.items() if k != "shared_object_id"}
 
 
@@ -98,13 +98,13 @@ def _flags(folder):
 
 
 def _lines(path):
-    """The lines of a file with their ends, by their numbers from 1 on."""
+    """Returns the lines of a file, with their ends, by line number."""
     with open(path, "rb") as file:
         return dict(enumerate(file, 1))
 
 
 def _summaries(folder):
-    """By their place in the run's event files, these in the order of their making."""
+    """Returns the summaries by position, event files in the order of creation."""
     paths = glob.glob(os.path.join(glob.escape(folder), "events.out.tfevents.*"))
     paths.sort(key=lambda path: [int(n) for n in path.split(".") if n.isdigit()])
     values = [
@@ -117,7 +117,7 @@ def _summaries(folder):
 
 
 def _file_names(folder):
-    """But for those that differ by design: event files, older checkpoints."""
+    """Returns the names except event files and checkpoints, which differ by design."""
     names = set()
     for place, _, files in os.walk(folder):
         inside = os.path.relpath(place, folder)
@@ -138,7 +138,7 @@ _PARTS = {
 
 def _same(one, two):
     if isinstance(one, np.ndarray) and isinstance(two, np.ndarray):
-        # By the bytes: -0.0 is not 0.0 here, and a NaN is one of the same bits.
+        # Byte for byte: -0.0 differs from 0.0, and equal NaNs are equal.
         kinds = (one.dtype, one.shape) == (two.dtype, two.shape)
         return kinds and one.tobytes() == two.tobytes()
     return type(one) is type(two) and bool(one == two)

@@ -1,4 +1,4 @@
-"""A run that is ended again and again, beside one that is left alone."""
+"""A run that is killed and resumed many times, and an uninterrupted one."""
 
 import collections
 import os
@@ -36,8 +36,8 @@ CONFIGURATIONS = {
     ),
 }
 
-# Phases that kills aim at, over and over. A checkpoint is short beside the steps, and
-# where most can go wrong.
+# The phases that kills aim at, in turn. A checkpoint is short compared to the steps,
+# and most can go wrong there.
 _PHASES = (
     "checkpoint",
     "evaluation",
@@ -53,31 +53,32 @@ _PHASES = (
 _LAST_PHASES = ("model", "figures")
 _INTERRUPTED_PHASES = ("steps", "evaluation", "checkpoint")
 _MOST_ENTRIES = {"steps": 4, "checkpoint": 2}
-_TRIES = 3  # at a phase that a kill was meant for and missed
+_TRIES = 3  # to hit the phase that a kill is aimed at
 _STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 
 
 def measure(
     configurations, folder, *, kills, interruptions, steps, seed, progress=print
 ):
-    """A list of rows, one a configuration.
+    """Runs the check.
 
     Args:
         configurations: names from `CONFIGURATIONS`.
-        folder: str, where the runs go.
-        kills: int, how often SIGKILL comes, at least.
-        interruptions: int, how often SIGTERM comes, and how often SIGINT.
-        steps: int, of a run.
-        seed: int, of the runs and of the moments.
-        progress: function that is told what is being done, as text.
+        folder: str, the folder for the runs.
+        kills: int, the minimum number of SIGKILLs.
+        interruptions: int, the number of SIGTERMs, and of SIGINTs.
+        steps: int, the steps of a run.
+        seed: int, the seed of the runs and of the moments of the signals.
+        progress: function that reports progress, given as text.
 
     Returns:
-        Dicts: `configuration`, `flags`; `uninterrupted_seconds`, `ended_seconds`;
-        `phase_seconds`, how long a phase typically lasts; `endings`, a dict each:
-        signal, phase aimed at, phase it came in, step it began at and step it ended
-        at (-1: before it knew), exit status, step of the newest checkpoint (after
-        SIGTERM and SIGINT), steps that had to be repeated; `compared`, how much was;
-        and `differences`, texts, empty if all is as it has to be.
+        One dict for each configuration: `configuration`, `flags`;
+        `uninterrupted_seconds`, `ended_seconds`; `phase_seconds`, the typical duration
+        of each phase; `endings`, a dict for each signal: the signal, the phase aimed
+        at and the phase hit, the steps at which the process resumed and ended (-1 if
+        unknown to it), the exit status, the step of the newest checkpoint (for SIGTERM
+        and SIGINT), and the number of steps to repeat; `compared`, the numbers of items
+        compared; and `differences`, texts, empty if the check passes.
     """
     rows = []
     for name in configurations:
@@ -89,17 +90,17 @@ def measure(
 
 
 def aims(kills, interruptions, phases, rng):
-    """At what the signals of a run aim.
+    """Plans the signals for a run.
 
     Args:
-        kills: int, how many are SIGKILL.
-        interruptions: int, how many are SIGTERM, and how many are SIGINT.
-        phases: names of those that the run has.
-        rng: `random.Random`, for their order.
+        kills: int, the number of SIGKILLs.
+        interruptions: int, the number of SIGTERMs, and of SIGINTs.
+        phases: names of the phases of the run.
+        rng: `random.Random`, for the order.
 
     Returns:
-        A list of pairs of a `signal.Signals` and a phase. The phases that only the
-        last process of a run comes to are the last ones.
+        A list of pairs of a `signal.Signals` and a phase. Phases that only the last
+        process of a run enters come last.
     """
     cycle = [phase for phase in _PHASES if phase in phases]
     last = _LAST_PHASES[: max(0, kills - len(cycle) // 2)]
@@ -112,7 +113,7 @@ def aims(kills, interruptions, phases, rng):
 
 
 def wrong_interruptions(endings):
-    """What went wrong with SIGTERM and SIGINT, as texts: each must save its step."""
+    """Returns the faults of SIGTERMs and SIGINTs as texts: each must save its step."""
     wrong = []
     for ending in endings:
         status = _STATUS.get(signal.Signals[ending["signal"]])
@@ -129,20 +130,20 @@ def wrong_interruptions(endings):
 
 
 def account(endings, first):
-    """Notes how many steps have to be made again after the last ending of a run.
+    """Records how many steps must be repeated after the last ending of a run.
 
     Args:
-        endings: list of dicts, as in a row of `measure`.
-        first: int, the step from which the next process has gone on.
+        endings: list of dicts, as returned by `measure`.
+        first: int, the step at which the next process resumed.
     """
     for ending in reversed(endings):
-        if ending["step"] >= 0:  # others had not made any
+        if ending["step"] >= 0:  # the process had reached its first step
             ending["repeated"] = ending["step"] - first
             return
 
 
 class _Experiment:
-    """A configuration's two runs."""
+    """The two runs of a configuration."""
 
     def __init__(self, name, flags, folder, rng, progress):
         self._name = name
@@ -153,7 +154,7 @@ class _Experiment:
         self._typical = {}
 
     def row(self, kills, interruptions):
-        """Makes both runs and compares them."""
+        """Executes both runs and compares them."""
         self._progress(f"kills: {self._name}, uninterrupted")
         begin = time.monotonic()
         whole = self._process("whole", 0)
@@ -187,9 +188,9 @@ class _Experiment:
         }
 
     def _ended_again_and_again(self, kills, interruptions):
-        """Makes processes of a run until one ends by itself.
+        """Starts processes of a run until one finishes by itself.
 
-        Kills that miss their phase are aimed anew, so there may be more than `kills`.
+        A kill that misses its phase is repeated, so there may be more than `kills`.
 
         Returns:
             A dict for each ending, and the last process.
@@ -203,7 +204,7 @@ class _Experiment:
             first = process.beacon.first
             if first >= 0:
                 account(endings, first)
-            if found is None or status == 0:  # it was at its end before
+            if found is None or status == 0:  # it finished before the signal
                 _check_ended(process)
                 return endings, process
             endings.append(self._ending(waiting[0], found, status, process))
@@ -259,5 +260,5 @@ def _check_ended(process):
 
 
 def _evaluation(process):
-    """The line on the test split that a run has printed."""
+    """Returns the line on the test split that a run has printed."""
     return re.findall(r"^Test split after .*$", process.printed(), re.MULTILINE)

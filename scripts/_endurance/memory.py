@@ -1,7 +1,4 @@
-"""Whether a long run's memory grows, and whether anything is traced anew.
-
-It reads /proc, so it needs Linux.
-"""
+"""The memory and the retracing of a long run. Reads /proc, which needs Linux."""
 
 import collections
 import functools
@@ -17,17 +14,17 @@ import tensorflow as tf
 from _benchmark import memory
 
 from tfbn.experiment import TrainConfig
+from tfbn.experiment import build_trainer
 from tfbn.recording import records
-from tfbn.training import Trainer
 from tfbn.training.step import Steps
 
 SAMPLE_EVERY = 100
 CHECKPOINT_EVERY = 500
 
-# Of the steps, those in which TensorFlow's and the allocator's own caches fill.
+# The fraction of the steps in which caches of TensorFlow and the allocator fill.
 _WARM_UP = 0.3
 
-# A network that is as small as one can be that all diagnostics can measure.
+# About the smallest network that all diagnostics can measure.
 _OPTIONS = {
     "model": "vgg",
     "width": 0.03,
@@ -52,13 +49,13 @@ _DIAGNOSTIC_OPTIONS = {
 
 
 def measure(steps, *, every, seed, progress):
-    """A list of two rows, of a run with all diagnostics and of one with none.
+    """Runs the check; returns two rows, with all diagnostics and with none.
 
     Args:
-        steps: int, of each run.
+        steps: int, the steps of each run.
         every: int, steps between the measurements of each diagnostic.
-        seed: int, of the runs.
-        progress: function that is told what is being done, as text.
+        seed: int, the seed of the runs.
+        progress: function that reports progress, given as text.
     """
     common = {**_OPTIONS, "train_steps": steps, "seed": seed}
     cadences = {f"{name}_every": every for name in _DIAGNOSTICS}
@@ -73,10 +70,10 @@ def measure(steps, *, every, seed, progress):
 
 
 def observe(options):
-    """Makes a run in this process and watches it.
+    """Executes a run in this process and observes it.
 
     Args:
-        options: dict, those of `TrainConfig`, less run_dir.
+        options: dict, the options of `TrainConfig` except run_dir.
 
     Returns:
         A dict: `seconds`; `measurements`, how many records of each diagnostic;
@@ -89,10 +86,10 @@ def observe(options):
     samples, warm = [], []
     run, made = Steps.run, 0
 
-    def watched(self, indices):
+    def watched(self, step, num_steps):
         nonlocal made
-        results = run(self, indices)
-        made += len(indices)
+        results = run(self, step, num_steps)
+        made += num_steps
         if made // SAMPLE_EVERY > len(samples) - 1:
             samples.append(_sample(made))
         if made >= warm_up and not warm:
@@ -104,7 +101,8 @@ def observe(options):
         tempfile.TemporaryDirectory() as folder,
         mock.patch.object(Steps, "run", watched),
     ):
-        trainer = Trainer(TrainConfig(run_dir=os.path.join(folder, "run"), **options))
+        run_dir = os.path.join(folder, "run")
+        trainer = build_trainer(TrainConfig(run_dir=run_dir, **options))
         trainer.train()
         kinds = collections.Counter(
             record["kind"] for record in records.read_records(trainer.run_dir)
@@ -120,15 +118,15 @@ def observe(options):
 
 
 def growth(samples, warm_up):
-    """By how many MiB the resident memory grows in 1,000 steps.
+    """Returns the growth of the resident memory in MiB per 1,000 steps.
 
-    It is the mean of the changes from each thousand steps to the next, of the least
-    sample in them. Changes of less than 0, where the allocator or the kernel took
-    memory back, are left out: they would hide what grows besides.
+    This is the mean change from each thousand steps to the next of the smallest sample
+    in them. Decreases, where the allocator or the kernel reclaimed memory, are left
+    out: they would hide growth elsewhere.
 
     Args:
-        samples: as in `observe`; 2,000 steps or more of them count.
-        warm_up: int, the step from which on they do.
+        samples: as returned by `observe`, at least 2,000 steps after the warm-up.
+        warm_up: int, the first step that counts.
     """
     thousands = collections.defaultdict(list)
     for sample in samples:
@@ -142,7 +140,7 @@ def growth(samples, warm_up):
 
 
 def traces():
-    """How often each tf.function that there is was traced; by name, added up."""
+    """Returns the number of traces of all live tf.functions, summed by name."""
     kind = type(tf.function(lambda: None))
     counts = collections.Counter()
     for candidate in gc.get_objects():
@@ -152,13 +150,13 @@ def traces():
 
 
 def paired(before, after):
-    """Two of what `traces` returns as one: lists of two, by name."""
+    """Merges two results of `traces` into lists of two, by name."""
     names = sorted(before.keys() | after.keys())
     return {name: [before[name], after[name]] for name in names}
 
 
 def _sample(step):
-    gc.collect()  # what only a cycle holds is no growth
+    gc.collect()  # garbage in reference cycles is not growth
     with open("/proc/self/statm", encoding="ascii") as file:
         pages = int(file.read().split()[1])
     mib = pages * os.sysconf("SC_PAGE_SIZE") / 2**20

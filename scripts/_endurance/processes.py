@@ -1,4 +1,4 @@
-"""Runs of scripts/train.py in processes of their own, ended from outside."""
+"""Runs of scripts/train.py in separate processes, ended from outside."""
 
 import os
 import signal
@@ -10,18 +10,18 @@ from typing import NamedTuple
 from _endurance import beacon as beacon_lib
 
 _CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "child.py")
-_SECONDS_BETWEEN_LOOKS = 0.0005
+_POLL_SECONDS = 0.0005
 _SECONDS_AT_MOST = 1800.0
 
 
 class Aim(NamedTuple):
-    """A moment of a process at which it gets a signal.
+    """The moment of a process at which to send it a signal.
 
     Attributes:
         signal: `signal.Signals`.
         phase: str, one of `beacon.PHASES`.
-        entry: int > 0, which one of the process's times in that phase.
-        delay: float, seconds after the beginning of the phase.
+        entry: int > 0, the number of the process's entry into that phase.
+        delay: float, seconds after that entry.
     """
 
     signal: signal.Signals
@@ -34,9 +34,8 @@ class Process:
     """One process of a run, from its start to its end.
 
     Args:
-        flags: list of str, of scripts/train.py.
-        path: str, where it writes: the beacon at `path`, what it prints at PATH.out and
-            PATH.err.
+        flags: list of str, flags of scripts/train.py.
+        path: str, the file of the beacon; output goes to PATH.out and PATH.err.
     """
 
     def __init__(self, flags, path):
@@ -50,22 +49,22 @@ class Process:
             )
 
     def wait(self):
-        """Waits for its end; returns the status, -N after signal N."""
+        """Waits for the end; returns the exit status, -N after signal N."""
         return self._process.wait(_SECONDS_AT_MOST)
 
     def hit(self, aim):
-        """Sends the signal of an aim, unless the process ends before.
+        """Sends the signal of an aim, unless the process ends first.
 
         Returns:
-            The phase and the step in which the process was then, or None where it had
-            ended before; the step is -1 where it knew none yet.
+            The phase and the step of the process at that time, or None if it had ended
+            already; the step is -1 if it was not known yet.
         """
         if not self._reaches(aim.phase, aim.entry):
             return None
         time.sleep(aim.delay)
         if self._process.poll() is not None:
             return None
-        # What SIGKILL leaves is read after it; what another signal finds, before.
+        # Read after a SIGKILL, but before any other signal, which the process handles.
         found = self.beacon.phase, self.beacon.step
         self._process.send_signal(aim.signal)
         if aim.signal == signal.SIGKILL:
@@ -74,11 +73,7 @@ class Process:
         return found
 
     def durations(self):
-        """Waits for the end; how long it was in each phase, each time.
-
-        Returns:
-            A dict from phase to a list of seconds.
-        """
+        """Waits for the end; returns a dict from phase to the seconds of each entry."""
         seconds = {phase: [] for phase in beacon_lib.PHASES}
         begin, now_in = self._begin, self._where()
         while self._process.poll() is None:
@@ -87,12 +82,12 @@ class Process:
                 now = time.monotonic()
                 seconds[now_in[0]].append(now - begin)
                 begin, now_in = now, where
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            time.sleep(_POLL_SECONDS)
         seconds[now_in[0]].append(time.monotonic() - begin)
         return seconds
 
     def printed(self, stream="out"):
-        """What it has printed, "out" or "err", as text."""
+        """Returns the text printed on a stream, "out" or "err"."""
         with open(f"{self._path}.{stream}", encoding="utf-8") as file:
             return file.read()
 
@@ -106,5 +101,5 @@ class Process:
         while self.beacon.entries(phase) < entry:
             if self._process.poll() is not None:
                 return False
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            time.sleep(_POLL_SECONDS)
         return True

@@ -1,8 +1,9 @@
-"""Results of scripts/endurance.py as Markdown, and what of them is a failure."""
+"""The results of scripts/endurance.py as Markdown, and the failures in them."""
 
 import collections
 
 from _endurance import beacon
+
 from tfbn import environment
 from tfbn.tables import MISSING
 from tfbn.tables import table
@@ -11,31 +12,31 @@ MOST_MIB_PER_1000_STEPS = 0.5
 
 
 def render(results):
-    """All that was checked."""
+    """Renders the results of all checks."""
     checks = results["checks"].items()
     return "\n\n".join([heading(results), *(check(*item) for item in checks)])
 
 
 def heading(results):
-    """What this is, with date, machine, versions and the remark."""
+    """Renders the heading: date, machine, versions and the remark."""
     place = f"{environment.described(results)}. {results['remark']}"
     return (
-        "# Endurance\n\nWhat `python scripts/endurance.py` found; all numbers are in "
-        f"the JSON file that it writes.\n\n{place.rstrip()}"
+        "# Endurance\n\nResults of `python scripts/endurance.py`; the JSON file that "
+        f"it writes has all numbers.\n\n{place.rstrip()}"
     )
 
 
 def check(name, result):
-    """Heading, note and tables of one check."""
+    """Renders one check: heading, note and tables."""
     minutes = result["seconds"] / 60.0
     text = CHECKS[name](result["rows"])
     failed = failures({"checks": {name: result}})
     verdict = "\n".join(f"- FAILED: {f}" for f in failed) or "No failure."
-    return f"{text}\n\n{verdict}\n\nBegun {result['date']}; {minutes:.0f} minutes."
+    return f"{text}\n\n{verdict}\n\nStarted {result['date']}; {minutes:.0f} minutes."
 
 
 def failures(results):
-    """One line for each thing that is not as it has to be; a list."""
+    """Returns one line for each failure."""
     checks = results["checks"]
     found = []
     for row in checks.get("kills", {"rows": []})["rows"]:
@@ -47,7 +48,7 @@ def failures(results):
 
 def _growing(row):
     if row["mib_per_1000_steps"] > MOST_MIB_PER_1000_STEPS:
-        yield f"{row['mib_per_1000_steps']:.2f} MiB more every 1,000 steps"
+        yield f"grows by {row['mib_per_1000_steps']:.2f} MiB every 1,000 steps"
     for name, (before, after) in row["functions"].items():
         if after > before:
             yield f"{name} was traced {after - before} times after the warm-up"
@@ -55,19 +56,19 @@ def _growing(row):
 
 def _kills(rows):
     note = (
-        "A run that is left alone, and one of the same flags in another folder, that "
-        "is ended at random moments and started again each time, until it comes to its "
-        "end. Then both folders are compared: the variables and the configuration in "
-        "`model.keras`; every tensor of the last checkpoint (weights, averages, the "
-        "schedules' steps, the optimizer's slots, seeds, what the measurements "
-        "remember); `records.jsonl` and `flags.cfg`, line by line; every summary in "
-        "the event files, in their order; the names of all files; the evaluation "
-        "printed. Not compared are how far the record files of a checkpoint are "
-        "written, and how many checkpoints there were before it. After SIGTERM the "
-        "exit status must be 143, after SIGINT 130, and the newest checkpoint must be "
-        "of the step at which the run stopped. The process keeps what it is doing in a "
-        "small mapped file, which is read after a SIGKILL, and before another signal: "
-        "`start` is all before the first step, `steps` all that is nothing else."
+        "An uninterrupted run, and a run with the same flags in another folder that is "
+        "ended at random moments and started again each time until it finishes. Then "
+        "both folders are compared: the variables and the configuration in "
+        "`model.keras`; every tensor of the last checkpoint (weights, averages, steps "
+        "of the schedules, optimizer slots, seeds, state of the diagnostics); "
+        "`records.jsonl` and `flags.cfg`, line by line; every summary in the event "
+        "files, in order; the names of all files; the evaluation printed. Positions in "
+        "the record files and the number of earlier checkpoints are not compared. The "
+        "exit status must be 143 after SIGTERM and 130 after SIGINT, and the newest "
+        "checkpoint must be of the step at which the run stopped. The process "
+        "publishes its phase in a small mapped file, which is read after a SIGKILL, "
+        "but before any other signal: `start` is everything before the first step, "
+        "`steps` everything that is no other phase."
     )
     parts = [f"## A run that is killed\n\n{note}", _summary(rows)]
     parts += [_of_configuration(row) for row in rows]
@@ -79,16 +80,16 @@ def _summary(rows):
     signals = ("SIGKILL", "SIGTERM", "SIGINT")
     lines = {name: [str(_count(row, signal=name)) for row in rows] for name in signals}
     lines["steps of the run"] = [str(_steps(row)) for row in rows]
-    lines["steps made again"] = [
+    lines["steps repeated"] = [
         str(sum(ending["repeated"] for ending in row["endings"])) for row in rows
     ]
     for what, label in _COMPARED.items():
         lines[f"{label} compared"] = [str(row["compared"][what]) for row in rows]
     lines["differences"] = [str(len(row["differences"])) for row in rows]
-    lines["seconds, left alone"] = [
+    lines["seconds, uninterrupted"] = [
         f"{row['uninterrupted_seconds']:.0f}" for row in rows
     ]
-    lines["seconds, ended"] = [f"{row['ended_seconds']:.0f}" for row in rows]
+    lines["seconds, interrupted"] = [f"{row['ended_seconds']:.0f}" for row in rows]
     return table(header, [[name, *cells] for name, cells in lines.items()])
 
 
@@ -101,7 +102,7 @@ _COMPARED = {
 
 
 def _of_configuration(row):
-    """In which phase each signal came, and at which steps."""
+    """Renders the phases and steps at which the signals came."""
     cells = []
     for phase in beacon.PHASES:
         endings = [ending for ending in row["endings"] if ending["phase"] == phase]
@@ -116,7 +117,7 @@ def _of_configuration(row):
                 str(sum(ending["repeated"] for ending in endings)),
             ]
         )
-    header = ["during", "SIGKILL", "SIGTERM", "SIGINT", "at steps", "made again"]
+    header = ["during", "SIGKILL", "SIGTERM", "SIGINT", "at steps", "repeated"]
     return f"### {row['configuration']}\n\n`{' '.join(row['flags'])}`\n\n" + table(
         header, cells
     )
@@ -132,33 +133,38 @@ def _steps(row):
 
 
 def _step(step):
-    return MISSING if step < 0 else str(step)  # before it knew its step
+    return MISSING if step < 0 else str(step)  # not known yet
 
 
 def _memory(rows):
     note = (
-        "Resident memory of runs of a tiny VGG-A with BatchNorm, sampled every 100 "
-        "steps after a garbage collection, checkpoints on. Its growth is the mean "
-        "change of the least sample from each 1,000 steps to the next after the "
-        "warm-up; where it falls, because the allocator or the kernel took memory "
-        "back, it is left out, for it would hide what grows besides. Traces are those "
-        "of every tf.function in the process, at the end of the warm-up and of the "
-        "run. A failure is a growth of more than "
-        f"{MOST_MIB_PER_1000_STEPS} MiB every 1,000 steps, or a trace after the "
-        "warm-up."
+        "Resident memory of runs of a tiny VGG-A with BatchNorm and checkpoints, "
+        "sampled every 100 steps after a garbage collection. Growth is the mean change "
+        "of the smallest sample from each 1,000 steps to the next after the warm-up; "
+        "decreases, where the allocator or the kernel reclaimed memory, are left out, "
+        "because they would hide growth elsewhere. Traces are those of all "
+        "tf.functions in the process, at the end of the warm-up and of the run. A "
+        f"growth of more than {MOST_MIB_PER_1000_STEPS} MiB every 1,000 steps, or a "
+        "trace after the warm-up, is a failure."
     )
     header = ["", *(row["run"] for row in rows)]
     lines = {
         "steps": [str(row["samples"][-1]["step"]) for row in rows],
         "measurements of each diagnostic": [_measurements(row) for row in rows],
         "warm-up, steps": [str(row["warm_up"]) for row in rows],
-        "MiB at its end": [f"{_after(row)[0]['mib']:.1f}" for row in rows],
-        "MiB at the end": [f"{row['samples'][-1]['mib']:.1f}" for row in rows],
-        "MiB every 1,000 steps": [f"{row['mib_per_1000_steps']:.3f}" for row in rows],
+        "MiB at the end of the warm-up": [
+            f"{_after(row)[0]['mib']:.1f}" for row in rows
+        ],
+        "MiB at the end of the run": [
+            f"{row['samples'][-1]['mib']:.1f}" for row in rows
+        ],
+        "growth, MiB every 1,000 steps": [
+            f"{row['mib_per_1000_steps']:.3f}" for row in rows
+        ],
         "open files": [_range(s["files"] for s in _after(row)) for row in rows],
         "tf.functions traced, by name": [str(len(row["functions"])) for row in rows],
-        "traces": [_traces(row, 0) for row in rows],
-        "traces at the end": [_traces(row, 1) for row in rows],
+        "traces at the end of the warm-up": [_traces(row, 0) for row in rows],
+        "traces at the end of the run": [_traces(row, 1) for row in rows],
         "seconds": [f"{row['seconds']:.0f}" for row in rows],
     }
     cells = [[name, *values] for name, values in lines.items()]
@@ -169,10 +175,10 @@ def _memory(rows):
 
 
 def _course(row):
-    """MiB at about each thousandth step."""
+    """Renders the memory at about every thousandth step."""
     points = {sample["step"] // 1000: sample for sample in reversed(row["samples"])}
-    told = ", ".join(f"{point['mib']:.1f}" for _, point in sorted(points.items()))
-    return f"MiB every 1,000 steps from the first on, {row['run']}: {told}."
+    course = ", ".join(f"{point['mib']:.1f}" for _, point in sorted(points.items()))
+    return f"MiB at every 1,000th step, {row['run']}: {course}."
 
 
 def _measurements(row):

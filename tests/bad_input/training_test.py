@@ -9,8 +9,8 @@ from absl.testing import parameterized
 
 from tests.bad_input import base
 from tfbn.experiment import TrainConfig
+from tfbn.experiment import build_trainer
 from tfbn.experiment import config as config_lib
-from tfbn.training import Trainer
 
 _SHAPES = functools.partial(TrainConfig, dataset="shapes")
 
@@ -121,7 +121,7 @@ class TrainConfigTest(base.BadInputTest):
         self.assertRegex(rule, "must|needs|goes with")
 
     @parameterized.parameters(
-        *base.rows(Trainer, "config", "must be a TrainConfig", None, "vgg", {})
+        *base.rows(build_trainer, "config", "must be a TrainConfig", None, "vgg", {})
     )
     def test_no_config(self, *row):
         self.assert_refused(base.Row(*row))

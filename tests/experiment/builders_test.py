@@ -1,6 +1,7 @@
-"""Tests of tfbn.experiment.builders."""
+"""Tests of tfbn.experiment.builders and of what the registries build."""
 
 import functools
+import os
 import re
 
 import keras
@@ -12,9 +13,16 @@ import tfbn
 from tfbn import data
 from tfbn.experiment import TrainConfig
 from tfbn.experiment import builders
+from tfbn.experiment._group_norm import GroupNorm
+from tfbn.models.registry import NETWORKS
 
-# The names of convolutions and dense layers.
-_HAS_KERNEL = re.compile(r"(conv|dense|linear)\d+$|logits$")
+_HAS_KERNEL = re.compile(r"conv\d+|dense\d+|linear\d+|logits$")
+_SMALL = {
+    "vgg": {"width": 0.05, "hidden_units": (30,)},
+    "mlp": {"kernel_initializer": "orthogonal"},
+    "deep_linear": {"dataset": "gaussian", "linear_depth": 3},
+    "resnet": {"resnet_depth": 8, "width": 0.25},
+}
 
 
 class BuildNormTest(tf.test.TestCase, parameterized.TestCase):
@@ -36,15 +44,13 @@ class BuildNormTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(layer.virtual_batch_size, 4)
         for name, value in attributes.items():
             self.assertEqual(getattr(layer, name), value)
+        layer = builders.build_norm(TrainConfig(norm=norm))()
+        self.assertIsNone(layer.virtual_batch_size)
 
     def test_none_and_noise_only(self):
         self.assertIsNone(builders.build_norm(TrainConfig(norm="none")))
         layer = builders.build_norm(TrainConfig(norm="noise_only"))()
         self.assertIs(type(layer), tfbn.ActivationNoise)
-
-    def test_statistics_are_of_the_batch_by_default(self):
-        layer = builders.build_norm(TrainConfig(norm="batch_norm"))()
-        self.assertIsNone(layer.virtual_batch_size)
 
     # rmax at its begin, half-way and at its end; the paper's steps are 5k, 40k and 25k.
     @parameterized.parameters(
@@ -73,6 +79,30 @@ class BuildNormTest(tf.test.TestCase, parameterized.TestCase):
         config = TrainConfig(renorm_schedule="constant", rmax=2.0, dmax=0.5)
         self.assertAllClose(builders.build_norm(config)().bounds(0), (2.0, 0.5))
 
+    # `(groups asked for, channels, groups)`.
+    @parameterized.parameters(
+        (32, 64, 32), (32, 16, 8), (32, 100, 25), (4, 6, 3), (32, 7, 1), (32, 1, 1)
+    )
+    def test_group_norm(self, asked, channels, groups):
+        config = TrainConfig(norm="group_norm", norm_groups=asked, norm_epsilon=0.01)
+        layer = builders.build_norm(config)()
+        x = np.random.default_rng(0).normal(3.0, 2.0, (2, 5, channels))
+        found = layer(x.astype("float32"))
+        self.assertEqual(layer.groups, groups)
+        parts = x.reshape(2, 5, groups, -1)
+        mean = parts.mean(axis=(1, 3), keepdims=True)
+        variance = parts.var(axis=(1, 3), keepdims=True)
+        expected = (parts - mean) / np.sqrt(variance + 0.01)
+        self.assertAllClose(found, expected.reshape(x.shape), rtol=1e-5, atol=1e-5)
+
+    def test_group_norm_is_saved(self):
+        inputs = keras.Input((4, 6))
+        model = keras.Model(inputs, GroupNorm(4)(inputs))
+        path = os.path.join(self.get_temp_dir(), "model.keras")
+        model.save(path)
+        x = np.random.default_rng(0).normal(size=(2, 4, 6)).astype("float32")
+        self.assertAllEqual(keras.models.load_model(path)(x), model(x))
+
 
 class BuildOptimizerTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
@@ -83,7 +113,7 @@ class BuildOptimizerTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_optimizer_of_a_name(self, name, optimizer_class):
         config = TrainConfig(optimizer=name, learning_rate=0.25)
-        optimizer = builders.build_optimizer(config)
+        optimizer = builders.build_optimizer(config, _model())
         self.assertIs(type(optimizer), optimizer_class)
         self.assertAllClose(optimizer.learning_rate, 0.25)
         if name in ("sgd", "momentum"):
@@ -105,14 +135,13 @@ class BuildOptimizerTest(tf.test.TestCase, parameterized.TestCase):
         rate = builders.build_learning_rate(config)
         self.assertAllClose([rate(s) for s in (5, 15, 25)], [1.0, 0.1, 0.01])
 
-    def test_float16_is_loss_scaled(self):
-        config = TrainConfig(dtype_policy="mixed_float16")
-        optimizer = builders.build_optimizer(config)
+    def test_float16_is_loss_scaled_in_a_loaded_model_too(self):
+        optimizer = builders.build_optimizer(TrainConfig(), _model("mixed_float16"))
         self.assertIsInstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 class BuildModelTest(tf.test.TestCase, parameterized.TestCase):
-    def test_options_reach_the_network(self):
+    def test_options_reach_vgg(self):
         config = TrainConfig(
             dataset="shapes",
             vgg_depth="B",
@@ -136,6 +165,26 @@ class BuildModelTest(tf.test.TestCase, parameterized.TestCase):
         # 3x3 places of 51 channels.
         self.assertAllEqual(dense.kernel, np.zeros((459, 2)))
 
+    def test_options_reach_resnet(self):
+        config = TrainConfig(
+            model="resnet",
+            dataset="shapes",
+            resnet_depth=8,
+            resnet_shortcut="projection",
+            width=0.5,
+            norm="group_norm",
+        )
+        model = builders.build_model(config, _small_shapes())
+        convolutions = _of(model, keras.layers.Conv2D)
+        self.assertEqual(
+            [c.filters for c in convolutions if c.name.startswith("conv")],
+            [8, 8, 8, 16, 16, 32, 32],
+        )
+        self.assertLen(convolutions, 9)
+        self.assertLen(_of(model, GroupNorm), 9)
+        initializer = convolutions[0].kernel_initializer
+        self.assertIsInstance(initializer, keras.initializers.HeNormal)
+
     @parameterized.parameters(
         ("default", keras.activations.sigmoid), ("relu", keras.activations.relu)
     )
@@ -145,13 +194,10 @@ class BuildModelTest(tf.test.TestCase, parameterized.TestCase):
         found = {layer.activation for layer in _of(model, keras.layers.Activation)}
         self.assertEqual(found, {function})
 
-    @parameterized.parameters(
-        {"model": "vgg", "width": 0.05, "hidden_units": (30,), "dataset": "shapes"},
-        {"model": "mlp", "dataset": "shapes", "kernel_initializer": "orthogonal"},
-        {"model": "deep_linear", "dataset": "gaussian", "linear_depth": 3},
-    )
-    def test_kernel_scale_multiplies_all_kernels(self, **options):
-        dataset = data.gaussian() if "linear_depth" in options else _small_shapes()
+    @parameterized.parameters(*NETWORKS)
+    def test_kernel_scale_multiplies_all_kernels(self, name):
+        options = {"model": name, "dataset": "shapes", **_SMALL[name]}
+        dataset = data.gaussian() if name == "deep_linear" else _small_shapes()
         built = []
         for scale in (1.0, 2.5):
             keras.utils.set_random_seed(0)
@@ -167,41 +213,60 @@ class BuildModelTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertGreater(np.std(plain), 0.0)
                 scaled.add(plain.path.split("/")[0])
         self.assertEqual(scaled, {n for n in names if _HAS_KERNEL.match(n)})
+        self.assertEqual(built[0].input_shape[1:], dataset.input_shape)
+        self.assertEqual(built[0].output_shape, (None, 10))
 
-    def test_mlp_and_deep_linear(self):
-        shapes = _small_shapes()
-        mlp = builders.build_model(TrainConfig(model="mlp", dataset="shapes"), shapes)
-        self.assertEqual(
-            (mlp.input_shape, mlp.output_shape), ((None, 32, 32, 3), (None, 10))
-        )
-        config = TrainConfig(model="deep_linear", dataset="gaussian", linear_depth=3)
-        linear = builders.build_model(config, data.gaussian())
-        self.assertLen(_of(linear, keras.layers.Dense), 3)
-        self.assertEqual(linear.output_shape, (None, 10))
+    @parameterized.named_parameters(
+        ("images too small", "vgg", (28, 28, 1), 10, "32x32 .*28, 28, 1"),
+        ("vectors", "resnet", (28,), 10, r"images .*\(28,\)"),
+        ("another number of targets", "deep_linear", (4,), None, "vectors .*2 outputs"),
+        ("regression", "mlp", (4,), None, "labels.*a regression"),
+    )
+    def test_network_that_does_not_fit_the_data(
+        self, model, shape, num_classes, message
+    ):
+        inputs = np.zeros((3, *shape), np.float32)
+        targets = np.zeros(3, np.int64) if num_classes else np.zeros((3, 2), np.float32)
+        split = data.Split(inputs, targets)
+        moment = np.ones(shape[-1], np.float32)
+        dataset = data.Dataset("own", split, split, num_classes, moment, moment)
+        config = TrainConfig(model=model, dataset="own.npz")
+        with self.assertRaisesRegex(
+            ValueError, f"^model={model} needs .*{message}"
+        ) as caught:
+            builders.build_model(config, dataset)
+        self.assertIn("dataset=own.npz", str(caught.exception))
 
 
 class BuildBatchesTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
-        ("iid", data.IIDBatches),
-        ("class_biased", data.ClassBiasedBatches),
-        ("domain_biased", data.DomainBiasedBatches),
+        ("iid", data.IIDBatches, {}),
+        ("class_biased", data.ClassBiasedBatches, {"images_per_label": 4}),
+        ("domain_biased", data.DomainBiasedBatches, {"steps_per_domain": 3}),
     )
-    def test_sampling(self, sampling, sampler_class):
+    def test_sampling(self, sampling, sampler_class, options):
         config = TrainConfig(
-            dataset="shapes", sampling=sampling, batch_size=8, steps_per_domain=3
+            dataset="shapes", sampling=sampling, batch_size=8, **options
         )
         shapes = _small_shapes()
         batches = builders.build_batches(config, shapes)
         self.assertIs(type(batches), sampler_class)
         self.assertEqual(batches.indices(0).shape, (8,))
-        domains = [set(shapes.train.domains[batches.indices(s)]) for s in range(6)]
         if sampling == "domain_biased":
+            domains = [set(shapes.train.domains[batches.indices(s)]) for s in range(6)]
             self.assertEqual(domains, [{0}] * 3 + [{1}] * 3)
+        if sampling == "class_biased":
+            self.assertEqual(batches.images_per_label, 4)
 
 
 @functools.cache
 def _small_shapes():
     return data.shapes(num_train=200, num_test=20)
+
+
+@functools.cache
+def _model(dtype="float32"):
+    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, dtype=dtype)])
 
 
 def _of(model, kind):

@@ -1,5 +1,6 @@
 """Tests of tfbn.recording.records."""
 
+import gzip
 import json
 import math
 import os
@@ -109,12 +110,24 @@ class RecordsTest(tf.test.TestCase, parameterized.TestCase):
             writer.write("eval", 1, loss=1.0)
             self.assertLen(records.read_records(self.run_dir), 2)
 
+    def test_a_compressed_file_is_read_in_place_of_one_that_is_not_there(self):
+        lines = '{"step": 1, "kind": "eval"}\n' * 2 + '{"step":'
+        os.makedirs(self.run_dir)
+        with gzip.open(f"{self.path}.gz", "wt", encoding="utf-8") as file:
+            file.write(lines)
+        expected = [{"step": 1, "kind": "eval"}]
+        self.assertEqual(records.read_records(self.run_dir), expected)
+        self.assertEqual(records.read_records(f"{self.path}.gz"), expected)
+        self.assertEqual(records.read_runs([self.run_dir]), {"vgg": expected})
+        self._write_text("")
+        self.assertEqual(records.read_records(self.run_dir), [])
+
     def test_truncated_last_line_is_left_out_with_a_warning(self):
         self._write_text('{"step": 1, "kind": "eval", "loss": 2.0}\n{"step": 2, "ki')
         with self.assertLogs("absl", "WARNING") as logs:
             read = records.read_records(self.run_dir)
         self.assertEqual([record["step"] for record in read], [1])
-        self.assertRegex(logs.output[0], r"records\.jsonl: line 2 is not complete")
+        self.assertRegex(logs.output[0], r"records\.jsonl: line 2 is incomplete")
 
     @parameterized.named_parameters(
         ("no_json", "{oops"),

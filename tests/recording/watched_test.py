@@ -13,9 +13,9 @@ from tfbn import data
 from tfbn import layers
 from tfbn import schedules
 from tfbn.experiment import TrainConfig
+from tfbn.experiment import build_trainer
 from tfbn.experiment import builders
 from tfbn.recording import records
-from tfbn.training import Trainer
 
 _OPTIONS = {
     "model": "vgg",
@@ -100,7 +100,8 @@ class WatchedTest(tf.test.TestCase):
     @classmethod
     def _trained(cls, name, **options):
         run_dir = os.path.join(cls.folder, name)
-        trainer = Trainer(TrainConfig(run_dir=run_dir, **_OPTIONS, **options))
+        config = TrainConfig(run_dir=run_dir, **_OPTIONS, **options)
+        trainer = build_trainer(config)
         trainer.train()
         return trainer
 

@@ -5,11 +5,12 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
+from tfbn.diagnostics.instruments import Instrument
 
 from tfbn import data
-from tfbn.diagnostics.instruments import Instrument
 from tfbn.diagnostics.measurement import Cost
 from tfbn.experiment import TrainConfig
+from tfbn.experiment import _trainer
 from tfbn.experiment import builders
 from tfbn.experiment import task
 from tfbn.recording import watching
@@ -152,7 +153,14 @@ def _watch(records, cost=None, cadence=None):
 
 
 def _watches(jit_compile=False, **options):
-    return watching.watches(*_network(**options), jit_compile=jit_compile)
+    config, model, loss, dataset = _network(**options)
+    return _trainer._watches(
+        config,
+        model,
+        mock.Mock(loss=loss),
+        dataset,
+        "auto" if not jit_compile else True,
+    )
 
 
 def _network(**options):

@@ -127,7 +127,7 @@ class ArchiveTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(before[4:8], bytes(4))  # no time in the head (RFC 1952)
 
     def test_no_file(self):
-        with self.assertRaisesRegex(ValueError, f"no records .* {self.path} does not"):
+        with self.assertRaisesRegex(ValueError, f"No records .* {self.path} does not"):
             archive.read(self.path, "cpu")
 
     @parameterized.named_parameters(

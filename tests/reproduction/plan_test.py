@@ -68,7 +68,7 @@ class PlanTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         {"norm": "batch_norm"},
         {"learning_rate": 0.2},
-        {"hidden_units": (7, 8)},
+        {"kernel_scale": 2.0},
         {"ics_every": 10},
         {"log_every": 20},
         {"eval_in_training_mode": True},
@@ -124,11 +124,12 @@ class CommandTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertEqual(dataclasses.replace(parsed, **kept), run.config)
 
     def test_says_nothing_but_what_differs(self):
-        (run,) = _runs(scale="smoke", a={"hidden_units": (4, 5), "learning_rate": 0.1})
+        step = {"learning_rate_schedule": "step", "learning_rate_boundaries": (4, 5)}
+        (run,) = _runs(scale="smoke", a={**step, "learning_rate": 0.1})
         self.assertEqual(
             run.command(),
-            "python scripts/train.py --model=mlp --hidden_units=4,5 --norm=none "
-            "--dataset=shapes",
+            "python scripts/train.py --model=mlp --norm=none --dataset=shapes "
+            "--learning_rate_schedule=step --learning_rate_boundaries=4,5",
         )
 
 

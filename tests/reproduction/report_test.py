@@ -174,7 +174,7 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
         _, page = self._write()
         (row,) = (line for line in page.splitlines() if line.startswith("| [Is it"))
         self.assertEqual(_cells(row)[2:], ["1", "1", "1"])
-        self.assertIn("1 case of 20", " ".join(page.split()))  # see claims_test
+        self.assertIn("probability 1/20", " ".join(page.split()))  # see claims_test
         self.assertIn("Every run has 3 seed(s).", page)
 
     def test_all_tables_have_the_cells_of_their_heads(self):
@@ -250,7 +250,7 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
                 call()
 
     def test_no_records(self):
-        with self.assertRaisesRegex(ValueError, "There are no records to draw"):
+        with self.assertRaisesRegex(ValueError, "No records to draw"):
             self.report.draw(self.study)
 
 

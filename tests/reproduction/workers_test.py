@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from tfbn import environment
 from tfbn.experiment import TrainConfig
+from tfbn.experiment import build_trainer
 from tfbn.recording import records as records_lib
 from tfbn.reproduction import workers
 from tfbn.reproduction.plan import Run
-from tfbn.training import Trainer
 from tfbn.training import run_directory
 
 # The same operations in the same order, but shared out among other numbers of threads.
@@ -55,7 +55,7 @@ class WorkersTest(tf.test.TestCase):
         with self.subTest("records"):
             here = self._run("here", **_NOISY)
             keras.backend.clear_session()
-            Trainer(here.config).train()
+            build_trainer(here.config).train()
             expected = records_lib.read_records(here.config.run_dir)
             for name in ("first", "again"):
                 self._assert_same(runs[names.index(name)], expected)
@@ -93,7 +93,7 @@ class WorkersTest(tf.test.TestCase):
             with _once_past(runs[0], step, _kill_children):
                 with self.assertRaises(MemoryError) as caught:
                     list(workers.train(runs[:1], jobs=1))
-            self.assertRegex(str(caught.exception), "^a process .* has died.*--jobs")
+            self.assertRegex(str(caught.exception), "^a worker .* has died.*--jobs")
         with self.subTest("the same call goes on from the checkpoint"):
             self.assertEqual(_saved(runs[0]), step)
             steps = _steps(runs[0])

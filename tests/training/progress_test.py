@@ -42,7 +42,9 @@ class ProgressTest(tf.test.TestCase):
         # 60 s of tracing, then 100 steps in 20 s.
         lines = self._shown([(60, 10), (20, 110)]).splitlines()
         self.assertEqual(lines[0], "step 10/1000: loss 0.5")
-        self.assertEqual(lines[1], "step 110/1000: loss 0.5, 160 images/s, 2m58s left")
+        self.assertEqual(
+            lines[1], "step 110/1000: loss 0.5, 160 examples/s, 2m58s left"
+        )
 
     def test_lines_are_ten_seconds_apart_and_the_last_always_comes(self):
         lines = self._shown([(1, i) for i in range(1, 24)] + [(1, 1000)]).splitlines()
@@ -58,12 +60,12 @@ class ProgressTest(tf.test.TestCase):
                 self.clock.now += 500
             self.clock.now += 20
             shown.update(110, {})
-        self.assertIn("160 images/s", out.getvalue())
+        self.assertIn("160 examples/s", out.getvalue())
 
     def test_a_terminal_gets_a_bar(self):
         text = self._shown([(1, 10), (1, 500), (1, 1000)], stdout=Terminal())
         self.assertIn("1000/1000", text)
-        self.assertIn("images/s", text)
+        self.assertIn("examples/s", text)
         self.assertIn("loss: 0.5", text)
 
     def test_disabled_it_is_silent(self):

@@ -1,4 +1,4 @@
-"""What all scripts share: one-line errors and exit statuses.
+"""What all scripts share: help, one-line errors and exit statuses.
 
 A script ends with
 
@@ -16,6 +16,8 @@ from absl import app
 from absl import flags
 from absl import logging
 
+from tfbn.commands.scripts_folder import SCRIPTS
+
 
 def run(
     main: Callable[[list[str]], int | None],
@@ -25,19 +27,18 @@ def run(
 ):
     """Parses the flags, calls `main` with the arguments left over, and exits.
 
-    Exit status: what `main` returns (None is 0); 0 after `--help`; 2 with one line
-    `<script>: error: <message>` on stderr after a wrong flag, an OSError, or a
-    ValueError that tfbn or a script raised itself: so they report wrong input; 1 with
-    such a line after a FloatingPointError of theirs or a MemoryError: what was asked
-    for did not work out; 130 after Ctrl-C. Any other exception is an error of the
-    program and keeps its traceback, a ValueError from inside a library too.
-    `--verbosity=1` shows the traceback behind a one-line error as well.
+    Exit status: what `main` returns (None is 0); 0 after `--help`; 2 and one line
+    `<script>: error: <message>` on stderr for wrong input, which is a wrong flag, an
+    OSError, or a ValueError raised by tfbn or the script itself; 1 and such a line if
+    the task failed, which is a FloatingPointError of theirs or a MemoryError; 130 after
+    Ctrl-C. Any other exception is a bug and keeps its traceback, as does a ValueError
+    from inside a library. `--verbosity=1` also shows the traceback of a one-line error.
 
     Args:
-        main: takes the script's name followed by the arguments that are no flags.
+        main: takes the script's name followed by the arguments that are not flags.
         argv: what to parse instead of `sys.argv`, with the script's name first.
-        prepare: a function from argv to what is parsed instead; a ValueError or
-            OSError that it raises is reported like one out of `main`.
+        prepare: function from argv to the arguments to parse; a ValueError or OSError
+            that it raises is reported like one from `main`.
     """
     parse = functools.partial(_parse, prepare)
     app.run(functools.partial(_call, main), argv=argv, flags_parser=parse)
@@ -51,15 +52,33 @@ def refuse_arguments(argv: Sequence[str]):
         )
 
 
+def add_help_section(title: str) -> None:
+    """Has `--help` list the flags whose module is called `title`, after the script's.
+
+    A title that was added before keeps its place.
+    """
+    _help_sections.setdefault(title)
+
+
 def _parse(prepare, argv):
+    if {"--help", "-help", "-h", "-?"} & set(argv[1:]):
+        print(_help())
+        raise SystemExit(0)
     try:
         return flags.FLAGS(argv if prepare is None else prepare(argv))
     except (flags.Error, ValueError, OSError) as error:
         _exit_with_line(error)
     except SystemExit as request:
-        # Only the help flags exit here. absl gives them status 1, but asking for help
-        # is no failure.
+        # absl's --helpfull and its like exit with status 1, but help is no failure.
         raise SystemExit(0) from request
+
+
+def _help():
+    parts = [sys.modules["__main__"].__doc__ or f"Usage: {_script()} [flags]"]
+    parts.append(flags.FLAGS.main_module_help())
+    parts += map(flags.FLAGS.module_help, _help_sections)
+    parts.append("--helpfull lists absl's own flags, too.")
+    return "\n\n".join(part.strip("\n") for part in parts if part)
 
 
 def _call(main, argv):
@@ -82,10 +101,12 @@ def _raised_by_us(error) -> bool:
     code = frame.tb_frame
     path = os.path.abspath(code.f_code.co_filename)
     package = code.f_globals.get("__name__", "").partition(".")[0]
-    return package in ("__main__", "tfbn") or path.startswith(_SCRIPTS + os.sep)
+    return package in ("__main__", "tfbn") or path.startswith(SCRIPTS + os.sep)
 
 
-# What Python says of a flag's value, and what it means.
+_help_sections: dict[str, None] = {}
+
+# Python's message about a flag's value, and what it means.
 _RULES = {
     "invalid literal for int() with base 10:": "must be an integer.",
     "could not convert string to float:": "must be a number.",
@@ -93,8 +114,6 @@ _RULES = {
 _WRONG_INPUT = (ValueError, OSError, app.UsageError)
 _NO_RESULT = (FloatingPointError, MemoryError)
 _OF_LIBRARIES_TOO = (ValueError, FloatingPointError)
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_SCRIPTS = os.path.join(_ROOT, "scripts")
 
 
 def _exit_with_line(error, status=2):

@@ -1,45 +1,54 @@
 """Flags made from `TrainConfig`, and flagfiles found in scripts/configs/."""
 
 import os
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
+from absl import logging
 
 from tfbn import validation
+from tfbn.commands import cli
+from tfbn.commands.scripts_folder import CONFIGS
 from tfbn.experiment import TrainConfig
 from tfbn.experiment import config as config_lib
-
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-CONFIGS = os.path.join(_ROOT, "scripts", "configs")
+from tfbn.training import run_directory
 
 
-def define(names=None, flag_values=flags.FLAGS):
-    """Defines one flag for each field of `TrainConfig`, as flags of the script.
+def define(
+    names: Iterable[str] | None = None, flag_values: flags.FlagValues = flags.FLAGS
+) -> None:
+    """Defines one flag for each option of `TrainConfig`.
+
+    `--help` lists them by the sections of `TrainConfig`.
 
     Args:
-        names: of the fields, or None for all of them.
+        names: of the options, or None for all of them.
         flag_values: where to define them.
     """
-    flags.disclaim_key_flags()  # --help lists them under the script that calls this
-    for field in config_lib.fields():
-        if names is None or field.name in names:
-            _DEFINE[field.type](field, flag_values)
+    for section in config_lib.SECTIONS:
+        cli.add_help_section(section.title)
+        for option in section.options:
+            if names is None or option.name in names:
+                _define(option, section.title, flag_values)
 
 
-def from_flags(flag_values=flags.FLAGS):
+def from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> TrainConfig:
     """The `TrainConfig` that the parsed flags describe."""
-    names = [field.name for field in config_lib.fields()]
-    return TrainConfig(**_values(names, flag_values))
+    return TrainConfig(**_values(config_lib.OPTIONS, flag_values))
 
 
-def from_file(path):
+def from_file(path: str) -> TrainConfig:
     """The `TrainConfig` that a flagfile describes, such as a run's flags.cfg.
 
     Raises:
-        ValueError: if there is no such file, or it holds a flag that there is not.
+        ValueError: if there is no such file, or it has an unknown flag or a wrong
+            value.
     """
     flag_values = flags.FlagValues()
     define(flag_values=flag_values)
-    arguments = _expand([f"--flagfile={path}"], including=())
+    arguments = expand_flagfiles([f"--flagfile={path}"])
     try:
         flag_values(["", *arguments])
         return from_flags(flag_values)
@@ -47,30 +56,64 @@ def from_file(path):
         raise ValueError(f"{path}: {error}") from error
 
 
-def given(names, flag_values=flags.FLAGS):
-    """A dict of those of the fields `names` whose flags were given."""
+def given(
+    names: Iterable[str], flag_values: flags.FlagValues = flags.FLAGS
+) -> dict[str, Any]:
+    """The values of those of the options `names` whose flags were given."""
     return _values([n for n in names if flag_values[n].present], flag_values)
 
 
 def _values(names, flag_values):
     values = {name: flag_values[name].value for name in names}
-    for field in config_lib.fields():
-        if field.name in values and field.type == tuple[int, ...]:
-            values[field.name] = _integers(field.name, values[field.name])
+    for name, value in values.items():
+        if config_lib.OPTIONS[name].type is tuple:
+            values[name] = _integers(name, value)
     return values
 
 
-def expand_flagfiles(argv):
+def expand_flagfiles(argv: Sequence[str]) -> list[str]:
     """`argv` with each `--flagfile=NAME` replaced by the flags in that file.
 
-    absl looks a flagfile up in the current folder alone, and so the flagfiles that it
-    includes. Here a name that is not there is looked up beside the file that includes
-    it, and in scripts/configs/.
+    absl looks up a flagfile, and those that it includes, in the current folder only.
+    Here one that is not there is looked up beside the file that includes it, and in
+    scripts/configs/.
+
+    Flags from the flags.cfg of a run that do not apply to what is chosen are left out:
+    tfbn 0.1.0 wrote all flags, and another --norm may be given behind such a file.
 
     Raises:
-        ValueError: if there is no such file, it is no text, or it includes itself.
+        ValueError: if there is no such file, it is not text, or it includes itself.
     """
-    return _expand(list(argv), including=())
+    expanded = _expand(argv, including=())
+    return _without_inert(expanded)
+
+
+class _Recorded(str):
+    """A flag out of the flags.cfg of a run."""
+
+
+def _without_inert(arguments):
+    if not any(isinstance(argument, _Recorded) for argument in arguments):
+        return arguments
+    values = flags.FlagValues()
+    define(flag_values=values)
+    try:
+        values(["", *arguments], known_only=True)
+        inert = config_lib.not_taken(values.flag_values_dict())
+    except (flags.Error, ValueError):
+        return arguments  # a wrong flag; parsing reports it
+    kept, left_out = [], []
+    for argument in arguments:
+        name, _, value = argument.removeprefix("--").partition("=")
+        if isinstance(argument, _Recorded) and name in inert:
+            option = config_lib.OPTIONS[name]
+            if value != option.text(option.default):
+                left_out.append(argument)
+        else:
+            kept.append(argument)
+    if left_out:
+        logging.info("Flags of the run that do not apply: %s", " ".join(left_out))
+    return kept
 
 
 def _expand(arguments, including):
@@ -81,7 +124,10 @@ def _expand(arguments, including):
             expanded.append(argument)
             continue
         path = _find(value if equals else next(arguments, ""), including)
-        expanded += _expand(_lines(path), (*including, path))
+        lines = _lines(path)
+        if os.path.basename(path) == run_directory.FLAGS_FILE:
+            lines = [_Recorded(line) for line in lines]
+        expanded += _expand(lines, (*including, path))
     return expanded
 
 
@@ -131,30 +177,23 @@ def _integers(name, values):
         ) from None
 
 
-def _help(field):
-    return config_lib.help_of(field.name)
-
-
-def _define_text(field, flag_values):
-    # Not DEFINE_enum: TrainConfig tells which of the choices a wrong one is near.
-    choices = field.metadata.get("choices")
-    help_text = f"<{'|'.join(choices)}>: {_help(field)}" if choices else _help(field)
-    flags.DEFINE_string(field.name, field.default, help_text, flag_values=flag_values)
-
-
-def _definer(define_flag):
-    def define_field(field, flag_values):
-        default = field.default
-        default = list(default) if isinstance(default, tuple) else default
-        define_flag(field.name, default, _help(field), flag_values=flag_values)
-
-    return define_field
+def _define(option, title, flag_values):
+    default, help_text = option.default, option.help
+    if option.choices:
+        # Not DEFINE_enum: TrainConfig suggests the choice nearest to a wrong one.
+        help_text = f"<{'|'.join(option.choices)}>: {help_text}"
+    if option.type is tuple:
+        default = list(default)
+    define_flag = _DEFINE[option.type]
+    define_flag(
+        option.name, default, help_text, flag_values=flag_values, module_name=title
+    )
 
 
 _DEFINE = {
-    str: _define_text,
-    bool: _definer(flags.DEFINE_bool),
-    int: _definer(flags.DEFINE_integer),
-    float: _definer(flags.DEFINE_float),
-    tuple[int, ...]: _definer(flags.DEFINE_list),
+    str: flags.DEFINE_string,
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    tuple: flags.DEFINE_list,
 }

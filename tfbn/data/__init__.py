@@ -2,20 +2,25 @@
 
 from tfbn.data._gaussian import gaussian
 from tfbn.data._shapes import shapes
-from tfbn.data.batches import KINDS
+from tfbn.data.array_batches import ArrayBatches
+from tfbn.data.array_batches import Arrays
 from tfbn.data.batches import ClassBiasedBatches
 from tfbn.data.batches import DomainBiasedBatches
 from tfbn.data.batches import IIDBatches
-from tfbn.data.batches import make_batches
+from tfbn.data.dataset import DataError
 from tfbn.data.dataset import Dataset
 from tfbn.data.dataset import Split
 from tfbn.data.loading import DATASETS
 from tfbn.data.loading import load
-from tfbn.data.tfds_images import DataError
+from tfbn.data.npz import load_npz
+from tfbn.data.samplers import KINDS
+from tfbn.data.samplers import make_batches
 
 __all__ = [
     "DATASETS",
     "KINDS",
+    "ArrayBatches",
+    "Arrays",
     "ClassBiasedBatches",
     "DataError",
     "Dataset",
@@ -24,6 +29,7 @@ __all__ = [
     "Split",
     "gaussian",
     "load",
+    "load_npz",
     "make_batches",
     "shapes",
 ]

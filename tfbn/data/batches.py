@@ -1,11 +1,11 @@
 """Which examples make a batch, as a pure function of (seed, step).
 
-No order lives in an iterator: `indices(step)` gives the same batch however often, in
-whatever order and in whichever process it is asked for. Resuming a run, replaying a
-step and comparing two runs on the same batches are exact.
+The order is not kept in an iterator: `indices(step)` returns the same batch however
+often, in whatever order and in whichever process it is called. Resuming a run,
+replaying a step and comparing two runs on the same batches are exact.
 
 Each sampler has `batch_size` (int) and `indices(step)`, which takes the number of
-training steps before this one and returns int64 `[batch_size]`, indices of examples.
+preceding training steps and returns the indices of examples, int64 `[batch_size]`.
 """
 
 import functools
@@ -13,18 +13,15 @@ import functools
 import numpy as np
 
 from tfbn import validation
-from tfbn.data.dataset import check_split
-
-KINDS = ("iid", "class_biased", "domain_biased")
 
 
 class IIDBatches:
     """Every example once an epoch, in a new order each epoch.
 
     Batches are cut from the epochs' permutations laid end to end, so every batch is
-    full: one that reaches the end of an epoch goes on in the next (and may then hold an
-    example twice). With `batch_size == num_examples` each batch is the whole data set:
-    full-batch gradient descent.
+    full: one that reaches the end of an epoch continues in the next (and may then hold
+    an example twice). With `batch_size == num_examples` each batch is the whole data
+    set: full-batch gradient descent.
 
     Args:
         num_examples: int > 0.
@@ -32,11 +29,10 @@ class IIDBatches:
         seed: int >= 0, default 0.
 
     Raises:
-        ValueError: if an argument breaks its rule, or `indices` is given a step that is
-            no non-negative int.
+        ValueError: if an argument, or the step given to `indices`, breaks its rule.
     """
 
-    def __init__(self, num_examples, batch_size, seed=0):
+    def __init__(self, num_examples: int, batch_size: int, seed: int = 0):
         self.num_examples = validation.integer("num_examples", num_examples, minimum=1)
         self.batch_size = validation.integer("batch_size", batch_size, minimum=1)
         self.seed = validation.integer("seed", seed, minimum=0)
@@ -46,7 +42,7 @@ class IIDBatches:
                 f"Received: batch_size={batch_size}. Take smaller batches."
             )
 
-    def indices(self, step):
+    def indices(self, step: int) -> np.ndarray:
         """The examples of batch `step` (int >= 0): int64 `[batch_size]`."""
         step = validation.integer("step", step, minimum=0)
         return _shuffled(self.num_examples, self.batch_size, step, (self.seed,))
@@ -69,11 +65,16 @@ class ClassBiasedBatches:
         seed: int >= 0, default 0.
 
     Raises:
-        ValueError: if an argument breaks its rule, or `indices` is given a step that is
-            no non-negative int.
+        ValueError: if an argument, or the step given to `indices`, breaks its rule.
     """
 
-    def __init__(self, labels, labels_per_batch=16, images_per_label=2, seed=0):
+    def __init__(
+        self,
+        labels: np.ndarray,
+        labels_per_batch: int = 16,
+        images_per_label: int = 2,
+        seed: int = 0,
+    ):
         self.labels_per_batch = validation.integer(
             "labels_per_batch", labels_per_batch, minimum=1
         )
@@ -86,7 +87,7 @@ class ClassBiasedBatches:
         self._members = _members("labels", labels)
         _check_sizes("images_per_label", self.images_per_label, "label", self._members)
 
-    def indices(self, step):
+    def indices(self, step: int) -> np.ndarray:
         """The examples of batch `step` (int >= 0): int64 `[batch_size]`."""
         step = validation.integer("step", step, minimum=0)
         rng = np.random.default_rng((self.seed, step))
@@ -116,11 +117,16 @@ class DomainBiasedBatches:
         seed: int >= 0, default 0.
 
     Raises:
-        ValueError: if an argument breaks its rule, or `indices` is given a step that is
-            no non-negative int.
+        ValueError: if an argument, or the step given to `indices`, breaks its rule.
     """
 
-    def __init__(self, domains, batch_size, steps_per_domain, seed=0):
+    def __init__(
+        self,
+        domains: np.ndarray,
+        batch_size: int,
+        steps_per_domain: int,
+        seed: int = 0,
+    ):
         self.batch_size = validation.integer("batch_size", batch_size, minimum=1)
         self.steps_per_domain = validation.integer(
             "steps_per_domain", steps_per_domain, minimum=1
@@ -134,7 +140,7 @@ class DomainBiasedBatches:
             )
         _check_sizes("batch_size", self.batch_size, "domain", self._members)
 
-    def indices(self, step):
+    def indices(self, step: int) -> np.ndarray:
         """The examples of batch `step` (int >= 0): int64 `[batch_size]`."""
         step = validation.integer("step", step, minimum=0)
         stretch, step_of_stretch = divmod(step, self.steps_per_domain)
@@ -144,42 +150,6 @@ class DomainBiasedBatches:
         members = list(self._members.values())[turn]
         key = (self.seed, turn)
         return members[_shuffled(len(members), self.batch_size, step_of_domain, key)]
-
-
-def make_batches(
-    kind, split, *, batch_size, seed=0, images_per_label=2, steps_per_domain=100
-):
-    """Builds the sampler of a split from plain options, such as flags.
-
-    Args:
-        kind: str, one of `KINDS`: "iid", "class_biased" or "domain_biased".
-        split: `Split`.
-        batch_size: int > 0. "class_biased": a multiple of `images_per_label`.
-        seed: int >= 0, default 0.
-        images_per_label: int > 0, default 2; only "class_biased" reads it.
-        steps_per_domain: int > 0, default 100; only "domain_biased" reads it.
-
-    Returns:
-        `IIDBatches`, `ClassBiasedBatches` or `DomainBiasedBatches`.
-
-    Raises:
-        ValueError: if an option breaks its rule, or the split has no labels or no
-            domains to sample by.
-    """
-    validation.choice("kind", kind, KINDS)
-    check_split("split", split)
-    if kind == "iid":
-        return IIDBatches(len(split), batch_size, seed)
-    if kind == "domain_biased":
-        return DomainBiasedBatches(split.domains, batch_size, steps_per_domain, seed)
-    batch_size = validation.integer("batch_size", batch_size, minimum=1)
-    images = validation.integer("images_per_label", images_per_label, minimum=1)
-    if batch_size % images:
-        raise ValueError(
-            f"batch_size must be a multiple of images_per_label, {images}. "
-            f"Received: batch_size={batch_size}. Change either."
-        )
-    return ClassBiasedBatches(split.targets, batch_size // images, images, seed)
 
 
 def _shuffled(size, batch_size, step, key):

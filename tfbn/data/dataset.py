@@ -8,6 +8,10 @@ import tensorflow as tf
 from tfbn import validation
 
 
+class DataError(ValueError):
+    """A data set is unknown, missing, damaged, or of another kind."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
     """The examples of one split, in memory.
@@ -17,12 +21,12 @@ class Split:
             `[n, height, width, channels]`. Regression: float32 `[n, units]`.
         targets: array, examples first. Labels: int64 `[n]`. Regression: float32
             `[n, units]`.
-        domains: int64 `[n]`, the group an example comes from (e.g. its palette), or
-            None (default) where the data have no such groups.
+        domains: int64 `[n]`, the group that an example comes from (e.g. its palette),
+            or None (default) if the data have no such groups.
 
     Raises:
-        ValueError: if the dtypes or shapes are others, the lengths differ, or there is
-            no example.
+        ValueError: if a dtype or shape is another, the lengths differ, or there is no
+            example.
     """
 
     inputs: np.ndarray
@@ -37,7 +41,7 @@ class Split:
             _check_array("domains", self.domains, (np.int64,), range(1, 2))
             _check_length("domains", self.domains, len(self.inputs))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.inputs)
 
 
@@ -48,28 +52,32 @@ class Dataset:
     Args:
         name: str, as `load` takes it.
         train: `Split`.
-        test: `Split` with inputs of the same shape.
+        test: `Split` with inputs of the same shape, or None.
         num_classes: int, the number of labels, or None for regression.
         mean: float32 `[channels]`, of the *training* inputs, in stored units (0 to 255
-            for images). 0 for regression.
-        stddev: float32 `[channels]`, likewise, greater than 0. 1 for regression.
+            for images); 0 where inputs are not standardised.
+        stddev: float32 `[channels]`, likewise, greater than 0; 1 where inputs are not
+            standardised.
 
     Raises:
-        ValueError: if the splits' inputs or the moments do not fit together, or a label
-            is none of `num_classes`.
+        ValueError: if shapes do not match, or a label is not in
+            `range(num_classes)`.
     """
 
     name: str
     train: Split
-    test: Split
+    test: Split | None
     num_classes: int | None
     mean: np.ndarray
     stddev: np.ndarray
 
     def __post_init__(self):
-        for name in ("train", "test"):
-            check_split(name, getattr(self, name))
-        if self.test.inputs.shape[1:] != self.input_shape:
+        check_split("train", self.train)
+        splits = [self.train]
+        if self.test is not None:
+            check_split("test", self.test)
+            splits.append(self.test)
+        if splits[-1].inputs.shape[1:] != self.input_shape:
             raise ValueError(
                 "test must have inputs of the training inputs' shape, "
                 f"{self.input_shape}. Received: {self.test.inputs.shape[1:]}."
@@ -78,8 +86,8 @@ class Dataset:
             _check_moment(name, getattr(self, name), self.input_shape[-1])
         if self.num_classes is not None:
             validation.integer("num_classes", self.num_classes, minimum=1)
-            _check_labels(self.train.targets, self.num_classes)
-            _check_labels(self.test.targets, self.num_classes)
+            for split in splits:
+                _check_labels(split.targets, self.num_classes)
         if not np.all(self.stddev > 0):
             raise ValueError(
                 "stddev must be greater than 0 in every channel. "
@@ -87,11 +95,16 @@ class Dataset:
             )
 
     @property
-    def input_shape(self):
-        """The shape of one input, a tuple of ints without the examples' axis."""
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input, without the examples' axis."""
         return self.train.inputs.shape[1:]
 
-    def standardize(self, inputs):
+    @property
+    def num_outputs(self) -> int:
+        """The number of classes, or of a regression's targets."""
+        return self.num_classes or self.train.targets.shape[-1]
+
+    def standardize(self, inputs: np.ndarray | tf.Tensor) -> tf.Tensor:
         """Inputs of mean 0 and standard deviation 1 over the training split.
 
         Args:
@@ -120,13 +133,13 @@ def channel_moments(inputs):
 
     Returns:
         Two float32 arrays `[channels]`, from exact sums. The standard deviation of a
-        constant channel is given as 1, to divide by.
+        constant channel is reported as 1, so that one can divide by it.
     """
     channels = inputs.shape[-1]
     count = inputs[..., 0].size
     total, total_of_squares = 0.0, 0.0
-    # Whole numbers below 2**53, which float64 adds exactly. By blocks that fit a cache
-    # and by pixel first: long rows add several times faster than rows of 3 channels.
+    # float64 adds integers below 2**53 exactly. Blocks fit into a cache, and pixels are
+    # summed first: long rows add several times faster than rows of 3 channels.
     for start in range(0, len(inputs), 100):
         block = inputs[start : start + 100].astype(np.float64)
         total = total + block.sum(axis=0)

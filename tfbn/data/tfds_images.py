@@ -9,22 +9,25 @@ import os
 import re
 import socket
 import urllib.request
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from tfbn import validation
+from tfbn.data.dataset import DataError
 from tfbn.data.dataset import Dataset
 from tfbn.data.dataset import Split
 from tfbn.data.dataset import channel_moments
 
-# Where TFDS fetches each data set from.
-_HOSTS = {"cifar10": "www.cs.toronto.edu", "mnist": "storage.googleapis.com"}
-NAMES = tuple(_HOSTS)
+# Where TFDS downloads a data set from; most come prepared from the last.
+_HOSTS = {"cifar10": "www.cs.toronto.edu", "cifar100": "www.cs.toronto.edu"}
+_OTHER_HOST = "storage.googleapis.com"
 
 _BATCH = 1000
 
-# What TensorFlow and TFDS write before and behind the reason of an error.
+# What TensorFlow and TFDS write around the reason of an error.
 _AROUND = re.compile(
     r"\{\{.*?\}\}|\[Op:\w+\]( name:)?"
     r"|Error in user-defined function passed to .*? with iterator: \S+: "
@@ -32,28 +35,32 @@ _AROUND = re.compile(
 )
 
 
-class DataError(ValueError):
-    """A data set cannot be had: not where it should be, no download, or damaged."""
-
-
-def load_images(name, data_dir=None):
-    """Loads `cifar10` or `mnist` into NumPy arrays.
+def load_images(
+    name: str,
+    data_dir: str | os.PathLike | None = None,
+    *,
+    others: Sequence[str] = (),
+) -> Dataset:
+    """Loads an image classification data set into NumPy arrays.
 
     Args:
-        name: str, one of `NAMES`.
+        name: str, a data set of TFDS that has a label and an image of fixed shape for
+            each example, and the splits train and test.
         data_dir: str or path, a folder that holds the data set as TFDS prepares it; it
             is read and never written. None (default): TFDS's own folder
             (`~/tensorflow_datasets`, or `TFDS_DATA_DIR`), downloading once.
+        others: names to suggest for an unknown one, beside TFDS's.
 
     Returns:
         A `Dataset`, in the order in which TFDS stores it.
 
     Raises:
-        DataError: if `data_dir` does not hold the data set, its files are damaged,
-            unreadable or hold fewer or more examples than they should, the download
-            fails, or TFDS does not import.
+        DataError: if the data set is unknown or of another kind, `data_dir` does not
+            hold it, its files are damaged, unreadable or hold fewer or more examples
+            than they should, the download fails, or TFDS cannot be imported.
     """
     tfds = _import_tfds(name)
+    _check_known(tfds, name, others)
     if data_dir is not None:
         # A shell leaves the tilde of `--data_dir=~/data` alone, and so does TFDS.
         data_dir = os.path.expanduser(data_dir)
@@ -72,6 +79,41 @@ def load_images(name, data_dir=None):
     return Dataset(name, train, test, num_classes, mean, stddev)
 
 
+def _check_known(tfds, name, others):
+    try:
+        tfds.builder_cls(name)
+    # TFDS raises errors of many types for names that it cannot parse.
+    except Exception as error:
+        known = [*others, *tfds.list_builders(with_community_datasets=False)]
+        raise DataError(
+            f"dataset must be one of {', '.join(others)}, another image classification "
+            "data set of TensorFlow Datasets, or a .npz file. Received: dataset="
+            f"{validation.shown(name)}.{validation.suggestion(name, known)}"
+        ) from error
+
+
+def _check_features(tfds, builder, name):
+    """Raises unless each example has an image of fixed shape and a label."""
+    features = builder.info.features
+    if not isinstance(features, tfds.features.FeaturesDict):
+        features = {}
+    names = ("image", "label")
+    image, label = (features[n] if n in features else None for n in names)
+    kinds = tfds.features
+    if not isinstance(image, kinds.Image) or not isinstance(label, kinds.ClassLabel):
+        wrong = f"the features {', '.join(features) or None}"
+    elif None in image.shape or image.dtype != np.uint8:
+        wrong = (
+            f"images of shape {image.shape} and dtype {tf.as_dtype(image.dtype).name}"
+        )
+    else:
+        return
+    raise DataError(
+        "dataset must have the features image, uint8 of a fixed shape, and label. "
+        f"Received: dataset={name} with {wrong}."
+    )
+
+
 def _import_tfds(name):
     """The `tensorflow_datasets` module."""
     try:
@@ -83,7 +125,7 @@ def _import_tfds(name):
 
 @contextlib.contextmanager
 def _quiet(tfds):
-    """Keeps TFDS's progress bars and its chatter of folders off the terminal."""
+    """Keeps TFDS's progress bars and log of folders off the terminal."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     tfds.display_progress_bar(enable=False)
@@ -98,12 +140,13 @@ def _prepared_builder(tfds, name, data_dir):
     """The TFDS builder of a data set that is on disk."""
     try:
         builder = tfds.builder(name, data_dir=data_dir)
-    # TFDS reads dataset_info.json here, and raises whatever comes of what it finds.
+    # TFDS reads dataset_info.json here; a damaged one raises errors of many types.
     except Exception as error:
         root = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
         folder = os.path.join(root, name, str(tfds.builder_cls(name).VERSION))
         path = os.path.join(folder, "dataset_info.json")
         raise _unreadable(path, error, _remedy(name, folder, data_dir)) from error
+    _check_features(tfds, builder, name)
     if builder.is_prepared():
         return builder
     if data_dir is not None:
@@ -113,23 +156,23 @@ def _prepared_builder(tfds, name, data_dir):
             f"Leave data_dir out to download it, or run: {_build(name, data_dir)}"
         )
     try:
-        _check_host(_HOSTS[name])
+        _check_host(_HOSTS.get(name, _OTHER_HOST))
         builder.download_and_prepare()
-    # Whatever a download, an unpacking or a full disk raises, the user's case is one.
+    # Downloads, archives and full disks raise errors of many types.
     except Exception as error:
         raise DataError(_no_download(name, error)) from error
     return builder
 
 
 def _check_host(host):
-    """Fails at once where there is no network; TFDS itself retries for minutes."""
-    # Behind a proxy names need not resolve here.
+    """Fails at once without a network; TFDS itself retries for minutes."""
+    # Behind a proxy, names need not resolve here.
     if not urllib.request.getproxies():
         socket.getaddrinfo(host, 443)
 
 
 def _no_download(name, error):
-    """One line on why a data set could not be had and what to do."""
+    """One line: why a data set could not be downloaded, and what to do."""
     if isinstance(error, ImportError):
         missing = error.name or "tensorflow-datasets"
         remedy = f"Install it (pip install {missing})"
@@ -147,21 +190,21 @@ def _build(name, data_dir):
 
 
 def _remedy(name, folder, data_dir):
-    """What to do about a damaged copy."""
+    """How to repair a damaged copy."""
     if data_dir is None:
         return f"Remove the folder {folder}, to have it downloaded again."
     return f"Remove the folder {folder} and run: {_build(name, data_dir)}"
 
 
 def _unreadable(path, error, remedy):
-    """The DataError of a file that is damaged, missing or not ours to read."""
+    """The DataError for a file that is damaged, missing or not readable."""
     if isinstance(error, (PermissionError, tf.errors.PermissionDeniedError)):
         remedy = "Give yourself the right to read it."
     return DataError(f"{path} cannot be read ({_cause(error, path)}). {remedy}")
 
 
 def _cause(error, path=""):
-    """Type and first line of an error, without a path that is told anyway."""
+    """Type and first line of an error, without a path that the message has."""
     message = _AROUND.sub("", str(error)).replace(f"{path}; ", "").strip()
     line = message.partition("\n")[0][:200].strip(" .")
     return f"{type(error).__name__}: {line}" if line else repr(error)
@@ -170,10 +213,10 @@ def _cause(error, path=""):
 def _read_split(builder, split, remedy):
     """One split in memory, in the order of its files.
 
-    The records are parsed and decoded here, a batch a task: the same pixels as from
-    `builder.as_dataset`, which works record by record, in less time.
+    Records are parsed and decoded here in batches: faster than `builder.as_dataset`,
+    which works record by record, with the same pixels.
     """
-    info = builder.info
+    info, name = builder.info, builder.info.name
     if info.file_format.value != "tfrecord":
         raise DataError(
             f"{info.name} must be stored as TFRecord. Received: "
@@ -182,8 +225,9 @@ def _read_split(builder, split, remedy):
         )
     if split not in info.splits or not info.splits[split].num_examples:
         raise DataError(
-            f"{builder.data_path}/dataset_info.json must tell of a {split} split with "
-            f"examples. Received: splits {list(info.splits)}. {remedy}"
+            f"{builder.data_path}/dataset_info.json must list a {split} split with "
+            f"examples. Received: splits {list(info.splits)}. If {name} has none, take "
+            f"another data set; else the copy is damaged: {remedy}"
         )
     stored, read = info.splits[split], []
     for path, expected in zip(stored.filepaths, stored.shard_lengths, strict=True):
@@ -192,7 +236,7 @@ def _read_split(builder, split, remedy):
         if found != expected:
             raise DataError(
                 f"{path} must hold the {expected} examples of the {split} split that "
-                f"dataset_info.json tells of. Received: {found} examples. {remedy}"
+                f"dataset_info.json lists. Received: {found} examples. {remedy}"
             )
         read += batches
     images, labels = zip(*read, strict=True)
@@ -209,7 +253,7 @@ def _read_file(path, features, remedy):
     )
     try:
         read = list(batches.as_numpy_iterator())
-    # TensorFlow quotes a record that is none, in UTF-8, which its bytes need not be.
+    # TensorFlow quotes a malformed record as UTF-8, which its bytes need not be.
     except (tf.errors.OpError, UnicodeDecodeError) as error:
         raise _unreadable(path, error, remedy) from error
     for _, labels in read:

@@ -1,5 +1,18 @@
-"""Instruments that show why normalisation helps. Watching changes nothing."""
+"""Diagnostics that show why normalisation helps. Measuring changes nothing.
 
+`registry` lists them all, by name.
+"""
+
+import types
+from collections.abc import Mapping
+
+from tfbn.diagnostics import _landscape
+from tfbn.diagnostics import activations
+from tfbn.diagnostics import covariate_shift
+from tfbn.diagnostics import curvature
+from tfbn.diagnostics import replication
+from tfbn.diagnostics import surface
+from tfbn.diagnostics import theory
 from tfbn.diagnostics._landscape import Landscape
 from tfbn.diagnostics._landscape import LandscapeMeter
 from tfbn.diagnostics._landscape import landscape
@@ -17,9 +30,15 @@ from tfbn.diagnostics.covariate_shift import total_shift
 from tfbn.diagnostics.curvature import Curvature
 from tfbn.diagnostics.curvature import CurvatureMeter
 from tfbn.diagnostics.curvature import hessian_top_eigenvalue
+from tfbn.diagnostics.diagnostic import Diagnostic
+from tfbn.diagnostics.diagnostic import Meter
+from tfbn.diagnostics.diagnostic import Need
+from tfbn.diagnostics.diagnostic import RecordKind
+from tfbn.diagnostics.diagnostic import TrainingStep
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
+from tfbn.diagnostics.measurement import Cost
 from tfbn.diagnostics.nonfinite import NonFinite
 from tfbn.diagnostics.nonfinite import first_nonfinite
 from tfbn.diagnostics.replication import ReplicationMeter
@@ -32,13 +51,31 @@ from tfbn.diagnostics.theory import GradientIdentities
 from tfbn.diagnostics.theory import GradientIdentityMeter
 from tfbn.diagnostics.theory import gradient_identities
 
+registry: Mapping[str, Diagnostic] = types.MappingProxyType(
+    {
+        diagnostic.name: diagnostic
+        for diagnostic in (
+            covariate_shift.DIAGNOSTIC,
+            _landscape.DIAGNOSTIC,
+            activations.DIAGNOSTIC,
+            curvature.DIAGNOSTIC,
+            theory.DIAGNOSTIC,
+            replication.DIAGNOSTIC,
+            surface.SURFACE,
+            surface.SURFACE_2D,
+        )
+    }
+)
+
 __all__ = [
     "ActivationMeter",
     "Activations",
     "CovariateShift",
     "CovariateShiftMeter",
+    "Cost",
     "Curvature",
     "CurvatureMeter",
+    "Diagnostic",
     "GradientIdentities",
     "GradientIdentityMeter",
     "Landscape",
@@ -47,11 +84,15 @@ __all__ = [
     "LayerGroup",
     "LossFunction",
     "LossSurface",
+    "Meter",
+    "Need",
     "NonFinite",
+    "RecordKind",
     "ReplicationMeter",
     "ReplicationShift",
     "State",
     "SurfaceMeter",
+    "TrainingStep",
     "activation_moments",
     "filter_normalized_directions",
     "first_nonfinite",
@@ -61,6 +102,7 @@ __all__ = [
     "landscape",
     "layer_groups",
     "loss_surface",
+    "registry",
     "relative_step_sizes",
     "snapshot",
     "total_shift",

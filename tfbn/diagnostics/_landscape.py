@@ -11,25 +11,38 @@ beta               max over eta of |grad L(x + eta d) - g| / (eta |d|)
 local linearity    max over eta of 2 |L(x + eta d) - L(x) - eta <g, d>| / (eta |d|)^2
 ```
 
-beta, the paper's "effective" smoothness, is the largest change of the gradient over the
-distance moved. That the distance is eta |d| and not eta, and that d = -g (a step of
-gradient descent), is inferred from the sizes in the paper's figures. Local linearity
-is not in the paper: it is the smallest a for which |L(x + u) - L(x) - <g, u>| is at
-most a |u|^2 / 2 at all points probed.
+beta, the paper's "effective" smoothness, is the largest ratio of the change of the
+gradient to the distance moved. That this distance is eta |d| rather than eta, and that
+d = -g (a step of gradient descent), is not stated in the paper; inferred from the sizes
+in its figures. Local linearity is not in the paper: it is the smallest a for which
+|L(x + u) - L(x) - <g, u>| is at most a |u|^2 / 2 at all points measured.
 """
 
+from collections.abc import Sequence
+from typing import Any
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfbn import validation
 from tfbn.diagnostics import measurement
+from tfbn.diagnostics._layer_groups import Groups
 from tfbn.diagnostics._layer_groups import layer_groups
+from tfbn.diagnostics.diagnostic import Diagnostic
+from tfbn.diagnostics.diagnostic import Meter
+from tfbn.diagnostics.diagnostic import MeterGroup
+from tfbn.diagnostics.diagnostic import Need
+from tfbn.diagnostics.diagnostic import RecordKind
+from tfbn.diagnostics.diagnostic import TrainingStep
+from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
+from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
+from tfbn.options import Option
 
-_DIRECTIONS = ("gradient", "random")
+_KINDS = {"gradient": "landscape", "random": "landscape_random"}
 
 
 class LayerDistances(NamedTuple):
@@ -45,7 +58,7 @@ class LayerDistances(NamedTuple):
 
 
 class Landscape(NamedTuple):
-    """The measurement along one line; arrays are float64 `[n]`, one entry a step size.
+    """The landscape along one line; arrays are float64 `[n]`, one entry per step size.
 
     Attributes:
         loss: float, L(x).
@@ -67,8 +80,8 @@ class Landscape(NamedTuple):
     local_linearity: float
     layers: list
 
-    def record(self):
-        """The values of a "landscape" or "landscape_random" record."""
+    def record(self) -> dict[str, Any]:
+        """Returns the values of a "landscape" or "landscape_random" record."""
         values = self._asdict()
         values["layers"] = [layer._asdict() for layer in self.layers]
         for part in (values, *values["layers"]):
@@ -77,29 +90,30 @@ class Landscape(NamedTuple):
         return values
 
 
-class LandscapeMeter:
-    """Measures the landscape of one model's loss around given parameters.
+class LandscapeMeter(Meter):
+    """Measures the landscape of one model's loss along a line.
 
-    Cost: a forward and backward pass at the point and at each step size, one after the
-    other; memory is that of a training step and two copies of the parameters, three
-    for a random direction. Neither other step sizes, another number of them nor another
-    seed trace anew; with `jit_compile` another number compiles anew.
+    Cost: a forward and backward pass at the point itself and at each step size, one
+    after the other; memory of a training step and two copies of the parameters, three
+    for a random direction. Other step sizes, another number of them and another seed
+    do not retrace; with `jit_compile` another number of step sizes compiles anew.
 
-    The model runs on the given batch with the same averages and the same noise at all
-    points. No state changes.
+    At all points the model runs on the given batch, with the same moving averages and
+    the same noise. No state changes.
 
     Rounding: with u the unit roundoff of the dtype that the model computes in (6e-8 in
     float32, 4e-3 in bfloat16), differences of losses are uncertain by about
     2 u (|L| + |g| |x|). Local linearity is therefore noise below about
-    4 u (|L| + |g| |x|) / (eta |d|)^2, eta being the smallest; and beta below about
-    2 u (1 / eta + b |x| / (eta |d|)), b being the beta without noise.
+    4 u (|L| + |g| |x|) / (eta |d|)^2, with eta the smallest step size, and beta below
+    about 2 u (1 / eta + b |x| / (eta |d|)), with b the beta without noise.
 
     Args:
         model: a built Keras model.
         loss: function `loss(y_true, y_pred)` -> scalar.
         direction: "gradient" for d = -g (default, the paper's), or "random": Gaussian,
             one scale over all parameters, scaled to |d| = |g|. The paper reports that
-            random directions behave similarly and does not say how they are drawn.
+            random directions behave similarly and does not state how they are drawn.
+        low, high, points: the step sizes of `measure`, as in `relative_step_sizes`.
         groups: as in `layer_groups`.
         training: bool, whether the model runs in training mode. Default True.
         jit_compile: bool, whether XLA compiles the measurement. Default False.
@@ -111,34 +125,59 @@ class LandscapeMeter:
 
     def __init__(
         self,
-        model,
-        loss,
+        model: keras.Model,
+        loss: Loss,
         *,
-        direction="gradient",
-        groups=None,
-        training=True,
-        jit_compile=False,
+        direction: str = "gradient",
+        low: float = 0.5,
+        high: float = 4.0,
+        points: int = 8,
+        groups: Groups = None,
+        training: bool = True,
+        jit_compile: bool = False,
     ):
-        self._direction = validation.choice("direction", direction, _DIRECTIONS)
+        self._direction = validation.choice("direction", direction, tuple(_KINDS))
+        self._range = (low, high, points)
+        relative_step_sizes(1.0, *self._range)  # raises if one of them is wrong
         self._loss = LossFunction(model, loss, training=training)
         self._groups = layer_groups(model, groups)
         self._probe = measurement.compiled(self._probe_all, jit_compile=jit_compile)
 
     @property
-    def cost(self):
-        """`measurement.Cost` of one point: n step sizes take n + 1 times its passes."""
+    def cost(self) -> measurement.Cost:
+        """The `Cost` of a measurement at `points` step sizes."""
         copies = 3 if self._direction == "random" else 2
-        return measurement.Cost(passes=1.0, copies=copies)
+        return measurement.Cost(passes=self._range[2] + 1.0, copies=copies)
 
-    def __call__(self, state, x, y, *, step_sizes, seed=0):
+    def measure(self, step: TrainingStep) -> dict[str, dict[str, Any]]:
+        """Returns the record of the step's batch, or none if its learning rate is 0.
+
+        Every step has another random direction.
+        """
+        rate = step.learning_rate
+        if rate == 0.0:
+            return {}
+        sizes = relative_step_sizes(rate, *self._range)
+        result = self(step.before, *step.batch, step_sizes=sizes, seed=step.step)
+        return {_KINDS[self._direction]: {"learning_rate": rate, **result.record()}}
+
+    def __call__(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        *,
+        step_sizes: Sequence[float],
+        seed: int = 0,
+    ) -> Landscape:
         """Measures at `state`.
 
         Args:
             state: `State`.
             x, y: the batch, tensors or structures of tensors.
             step_sizes: floats > 0, in any order; see `relative_step_sizes`.
-            seed: int >= 0, of a random direction, such as a run's step. The same seed
-                gives the same direction, with `jit_compile` perhaps another one.
+            seed: int >= 0, of a random direction, such as a run's step. A seed gives
+                one direction, which `jit_compile` may change.
 
         Returns:
             A `Landscape`.
@@ -149,7 +188,8 @@ class LandscapeMeter:
         """
         step_sizes = _checked_step_sizes(step_sizes)
         seed = tf.constant(validation.integer("seed", seed, minimum=0), tf.int64)
-        # Ragged, as its length is no part of what a trace is for.
+        # A ragged tensor, since the length of its rows does not belong to its type:
+        # another number of step sizes does not retrace.
         ragged = tf.RaggedTensor.from_row_lengths(step_sizes, [len(step_sizes)])
         point, losses, squares = self._probe(
             state.parameters, state.buffers, ragged, seed, x, y
@@ -157,9 +197,10 @@ class LandscapeMeter:
         return self._result(step_sizes, point.numpy(), losses.numpy(), squares.numpy())
 
     def _probe_all(self, parameters, buffers, step_sizes, seed, x, y):
-        """`[3]` and, a step size, `[n]` and `[n, parameters]`.
+        """Returns `(point [3], losses [n], squares [n, parameters])`.
 
-        The loss, |g|^2 and <g, d>; the losses; the squared gradient distances.
+        `point` holds the loss, |g|^2 and <g, d>; `squares` the squared distances of the
+        gradients, parameter by parameter.
         """
         loss, gradient = self._loss.value_and_gradients(parameters, buffers, x, y)
         square = measurement.squared_norm(gradient)
@@ -181,7 +222,7 @@ class LandscapeMeter:
             ]
             return tf.cast(moved, tf.float64), tf.stack(squares)
 
-        # One after the other, so that one point's activations are alive at a time.
+        # Sequentially: the activations of one point are alive at a time.
         losses, squares = tf.map_fn(
             probe,
             step_sizes.values,
@@ -218,23 +259,23 @@ class LandscapeMeter:
 
 
 def landscape(
-    model,
-    loss,
-    x,
-    y,
+    model: keras.Model,
+    loss: Loss,
+    x: Any,
+    y: Any,
     *,
-    step_sizes,
-    direction="gradient",
-    seed=0,
-    groups=None,
-    training=True,
-):
-    """The loss and its gradient along a line from a model's present parameters.
+    step_sizes: Sequence[float],
+    direction: str = "gradient",
+    seed: int = 0,
+    groups: Groups = None,
+    training: bool = True,
+) -> Landscape:
+    """Measures the loss and its gradient along a line from a model's present weights.
 
     Args:
         model: a built Keras model.
         loss: function `loss(y_true, y_pred)` -> scalar.
-        x, y: a batch, arrays, tensors or structures of them.
+        x, y: a batch: arrays, tensors, or structures of them.
         step_sizes: floats > 0; see `relative_step_sizes`.
         direction: "gradient" (default) or "random"; see `LandscapeMeter`.
         seed: int >= 0, of a random direction. Default 0.
@@ -242,8 +283,8 @@ def landscape(
         training: bool, whether the model runs in training mode. Default True.
 
     Returns:
-        A `Landscape`. Cost and rounding: those of `LandscapeMeter`; each call of this
-        function traces anew. No state changes.
+        A `Landscape`. Cost and rounding: those of `LandscapeMeter`, and a new trace
+        with every call. No state changes.
 
     Raises:
         ValueError: as `LandscapeMeter` does.
@@ -255,17 +296,20 @@ def landscape(
     return meter(snapshot(model), x, y, step_sizes=step_sizes, seed=seed)
 
 
-def relative_step_sizes(learning_rate, low=0.5, high=4.0, num=8):
-    """`num` step sizes from `low` to `high` learning rates, in geometric spacing.
+def relative_step_sizes(
+    learning_rate: float, low: float = 0.5, high: float = 4.0, points: int = 8
+) -> np.ndarray:
+    """Returns step sizes from `low` to `high` learning rates, in geometric spacing.
 
     Args:
         learning_rate: float > 0.
-        low, high: floats, 0 < low < high. Default 1/2 and 4, the paper's for VGG; for
-            the deep linear network it has 1/100 and 30.
-        num: int >= 2. The paper tells neither number nor spacing. Default 8.
+        low, high: floats, 0 < low < high. Default 1/2 and 4, the paper's values for
+            VGG; for the deep linear network it uses 1/100 and 30.
+        points: int >= 2, the number of step sizes. Default 8; neither number nor
+            spacing is stated in the paper.
 
     Returns:
-        A float64 array `[num]`, both ends included.
+        A float64 array `[points]`, both ends included.
 
     Raises:
         ValueError: for an argument outside its range.
@@ -273,9 +317,9 @@ def relative_step_sizes(learning_rate, low=0.5, high=4.0, num=8):
     learning_rate = validation.number("learning_rate", learning_rate, above=0.0)
     low = validation.number("low", low, above=0.0)
     high = validation.number("high", high, above=low)
-    num = validation.integer("num", num, minimum=2)
-    validation.memory(8 * num, num=num)
-    return learning_rate * np.geomspace(low, high, num)
+    points = validation.integer("points", points, minimum=2)
+    validation.memory(8 * points, points=points)
+    return learning_rate * np.geomspace(low, high, points)
 
 
 def _checked_step_sizes(step_sizes):
@@ -297,7 +341,7 @@ def _checked_step_sizes(step_sizes):
 
 
 def _random_direction(gradient, length, seed):
-    """Gaussian tensors like those of `gradient`, together of norm `length`."""
+    """Returns Gaussian tensors shaped as `gradient`, whose joint norm is `length`."""
     drawn = [
         tf.random.stateless_normal(tf.shape(g), [seed, i], alg="philox")
         for i, g in enumerate(gradient)
@@ -307,3 +351,86 @@ def _random_direction(gradient, length, seed):
         tf.cast(scale, g.dtype) * tf.cast(d, g.dtype)
         for d, g in zip(drawn, gradient, strict=True)
     ]
+
+
+def _make(model, loss, *, directions, **options):
+    chosen = tuple(_KINDS) if directions == "both" else (directions,)
+    return MeterGroup(
+        LandscapeMeter(model, loss, direction=d, **options) for d in chosen
+    )
+
+
+def _kind(name, figure, of="", divergence=None):
+    return RecordKind(
+        name,
+        values={
+            "learning_rate": "of the step",
+            "loss": "at the point itself",
+            "gradient_norm": "|g|_2 there",
+            "step_sizes": "eta, a list",
+            "losses": "a number for each step size",
+            "gradient_distances": "|g' - g|_2, a number for each step size",
+            "beta": "effective smoothness",
+            "local_linearity": "the smallest a with |dL - <g, u>| <= a |u|^2 / 2",
+        },
+        layer_values={"gradient_distances": "as above, over the layer's parameters"},
+        figures={name: figure},
+        totals={
+            **({} if of else {"loss": "loss", "gradient norm": "gradient_norm"}),
+            f"effective beta{of}": "beta",
+            f"local linearity{of}": "local_linearity",
+        },
+        divergence=divergence,
+        without_bands=("step_sizes",),
+    )
+
+
+DIAGNOSTIC = Diagnostic(
+    name="landscape",
+    title="the loss landscape along the gradient",
+    details="loss range, gradient predictiveness, effective beta, local linearity",
+    cost="--landscape_points + 1 steps",
+    make=_make,
+    kinds=(
+        _kind(
+            "landscape",
+            "the same, Fig. 4: loss range, gradient predictiveness, effective beta; "
+            "and local linearity",
+            divergence="loss",
+        ),
+        _kind(
+            "landscape_random",
+            "the same along a random direction",
+            of=", random direction",
+        ),
+    ),
+    options=(
+        Option(
+            "low",
+            0.5,
+            "Landscape: least step size, in learning rates.",
+            above=0.0,
+        ),
+        Option(
+            "high",
+            4.0,
+            "Landscape: largest step size, in learning rates.",
+            above=0.0,
+        ),
+        Option(
+            "points",
+            8,
+            "Landscape: number of step sizes, in geometric spacing.",
+            minimum=2,
+        ),
+        Option(
+            "directions",
+            "gradient",
+            "Landscape: down the gradient, along random directions of its length, or "
+            "both.",
+            choices=("gradient", "random", "both"),
+        ),
+    ),
+    arguments=("groups",),
+    needs=frozenset({Need.LOSS, Need.LEARNING_RATE}),
+)

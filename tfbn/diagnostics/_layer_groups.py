@@ -1,9 +1,14 @@
-"""Which parameters of a model make up a layer, for measurements layer by layer."""
+"""The groups of parameters that count as layers, for measurements layer by layer."""
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import keras
+
 from tfbn import validation
+
+Groups = Mapping[str, Iterable[str]] | None
 
 _NORMALIZATION = {"gamma", "beta"}
 
@@ -13,28 +18,29 @@ class LayerGroup(NamedTuple):
 
     Attributes:
         name: str.
-        indices: list of int, places in `model.trainable_variables`.
+        indices: list of int, positions in `model.trainable_variables`.
     """
 
     name: str
-    indices: list
+    indices: list[int]
 
 
-def layer_groups(model, groups=None):
-    """The layer groups of a built model, in the order of its trainable variables.
+def layer_groups(model: keras.Model, groups: Groups = None) -> list[LayerGroup]:
+    """Returns the layer groups of a built model, in the order of its variables.
 
     Args:
         model: a built Keras model.
-        groups: None, or a mapping of a group's name to the names of its layers, the
-            groups in forward order; "block" stands for all of "block/conv" and the
-            like. Layers of no group are left out. By default each layer is a group, and
-            a layer that has nothing but gamma and beta belongs to the one before it,
-            whose output it normalises. Santurkar et al. speak of "the parameters of
-            each of the k layers" and do not say where gamma and beta belong.
+        groups: None, or a mapping from the name of a group to the names of its layers,
+            the groups in forward order; "block" means all layers inside it, such as
+            "block/conv". Layers in no group are left out. By default every layer is a
+            group, and a layer that has nothing but gamma and beta belongs to the
+            preceding one, whose output it normalises. Where gamma and beta belong is
+            not stated in Santurkar et al. ("the parameters of each of the k layers");
+            inferred.
 
     Returns:
-        A list of `LayerGroup`, named by the paths of their first layers inside the
-        model. Of layers of one path the second is "PATH#2".
+        A list of `LayerGroup`, each named by the path of its first layer inside the
+        model. A second layer of the same path is named "PATH#2".
 
     Raises:
         ValueError: if the model has no trainable variables, a group names a layer

@@ -1,25 +1,39 @@
 """The distributions of a network's activations, and how they move as it trains.
 
-This is the first reading of "internal covariate shift": the drift of the mean and
+This is the original meaning of "internal covariate shift": the drift of the mean and
 variance of a layer's inputs over training (Ioffe & Szegedy 2015, arXiv 1502.03167,
 sec. 4.1: percentiles of one unit; Santurkar et al. 2018, arXiv 1805.11604, Fig. 2 and
-8: distributions, |mean_{t+1} - mean_t|, mean_t - mean_0 and the same of the variance).
-The other, what an update of the layers before changes in a layer's gradient, is
-`covariate_shift`.
+8: distributions, |mean_{t+1} - mean_t|, mean_t - mean_0 and the same for the variance).
+For the later meaning, the change of a layer's gradient by the update of the preceding
+layers, see `covariate_shift`.
 """
 
+import json
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfbn import validation
 from tfbn.diagnostics import measurement
+from tfbn.diagnostics.diagnostic import Diagnostic
+from tfbn.diagnostics.diagnostic import Meter
+from tfbn.diagnostics.diagnostic import Need
+from tfbn.diagnostics.diagnostic import RecordKind
+from tfbn.diagnostics.diagnostic import TrainingStep
 from tfbn.diagnostics.layer_calls import intercepted
-from tfbn.diagnostics.layer_outputs import OutputTap
-from tfbn.diagnostics.layer_outputs import tapped_layers
+from tfbn.diagnostics.layer_outputs import OutputCapture
+from tfbn.diagnostics.layer_outputs import captured_layers
 from tfbn.diagnostics.loss_function import LossFunction
+from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
+from tfbn.options import Option
+
+Layers = Iterable[str] | Mapping[str, str] | None
 
 PERCENTILES = (15, 50, 85)
 
@@ -30,14 +44,14 @@ class LayerActivations(NamedTuple):
     Attributes:
         name: str.
         mean: array `[units]`, over all axes but that of the units.
-        variance: array `[units]`, the biased one.
-        unit: int, the one that `percentiles` are of.
+        variance: array `[units]`, biased.
+        unit: int, the unit of `percentiles`.
         percentiles: array `[3]`: the 15th, 50th and 85th percentile of that unit,
             interpolated linearly; NaN if one of its activations is.
         edges: array `[num_bins + 1]` of equally wide bins from the least to the largest
             finite activation of all units; NaN if none is finite.
-        counts: int64 array `[num_bins]`, finite activations in each bin, the last one's
-            upper edge included.
+        counts: int64 array `[num_bins]`, finite activations in each bin; the last bin
+            includes its upper edge.
     """
 
     name: str
@@ -52,8 +66,12 @@ class LayerActivations(NamedTuple):
 class Activations(list):
     """A list of `LayerActivations` in forward order."""
 
-    def record(self, after=None, initial=None):
-        """The values of an "activations" record.
+    def record(
+        self,
+        after: "Activations | None" = None,
+        initial: "Activations | None" = None,
+    ) -> dict[str, Any]:
+        """Returns the values of an "activations" record.
 
         Args:
             after: `Activations` on the same batch after the update, for the changes
@@ -63,7 +81,8 @@ class Activations(list):
 
         Returns:
             A dict of `layers`, a list of dicts: averages over the layer's units, and
-            what is of one unit; without `after` or `initial` no changes or drifts.
+            values of one unit. Without `after` there are no changes, without `initial`
+            no drifts.
 
         Raises:
             ValueError: if `after` or `initial` is of other layers.
@@ -82,52 +101,56 @@ class Activations(list):
         return {"layers": layers}
 
 
-class ActivationMeter:
+class ActivationMeter(Meter):
     """Measures the activations of one model at given parameters.
 
-    A layer is looked at where its nonlinearity takes its input: at the last layer of a
-    layer group (see `layer_groups`), which is its normalisation if there is one, and
-    behind a normalisation without parameters or an `ActivationNoise` that directly
-    takes that layer's output. A layer with an activation of its own
-    (`Dense(8, "relu")`) shows its outputs after it. Units are those of the last axis,
-    of a normalisation's own axis, or of axis 1 of a layer with
-    `data_format="channels_first"`. Of a layer that is called several times the first
-    call counts.
+    A layer's activations are the inputs of its nonlinearity: the outputs of the last
+    layer of a layer group (see `layer_groups`), which is its normalisation if it has
+    one, or of a normalisation without parameters or an `ActivationNoise` directly after
+    it. A layer with an activation of its own (`Dense(8, "relu")`) counts with its
+    outputs after it. Units are those of the last axis, of a normalisation's axis, or of
+    axis 1 of a layer with `data_format="channels_first"`. Of a layer that is called
+    several times the first call counts.
 
-    Moments are those of float32 values (float64 in a float64 model), the variance from
-    the centred ones. Measure two states on the same batch to see what an update did;
-    each state's buffers (averages, seeds) are used, so that noise is drawn anew in
-    each step as in training.
+    Moments are computed in float32 (float64 in a float64 model), the variance from
+    centred values. Measure two states on the same batch to see what an update did; each
+    state's buffers (averages, seeds) are used, so that noise is drawn anew in each step
+    as in training.
 
-    Cost: a forward pass a state, and as much time for the statistics. No state changes.
+    Cost: a forward pass per state, and as much time for the statistics. No state
+    changes.
 
     Args:
         model: a built Keras model.
         layers: None for the above, an iterable of names of layers at any depth, or a
-            mapping of labels to such names. A name is that of the layer, or its path
+            mapping from labels to such names. A name is that of the layer, or its path
             ("block1/conv") where the name alone is not unique.
         unit: int >= 0, the unit whose percentiles are taken, in each layer. Default 0.
-        num_bins: int >= 1, of the histograms. Default 50.
+        num_bins: int >= 1, bins of the histograms. Default 50.
+        drift: bool, whether records of `measure` hold drifts from the first
+            measurement, which the meter remembers. Default True.
         training: bool, whether the model runs in training mode. Default True.
         jit_compile: bool, whether XLA compiles the measurement. Default False.
 
     Raises:
         ValueError: for an argument outside its range, a model that is not built or has
-            nothing to train, or a name that is no layer's.
+            nothing to train, or a name that no layer has.
     """
 
     def __init__(
         self,
-        model,
+        model: keras.Model,
         *,
-        layers=None,
-        unit=0,
-        num_bins=50,
-        training=True,
-        jit_compile=False,
+        layers: Layers = None,
+        unit: int = 0,
+        num_bins: int = 50,
+        drift: bool = True,
+        training: bool = True,
+        jit_compile: bool = False,
     ):
+        self.memory = FirstActivations() if drift else None
         self._forward = LossFunction(model, _no_loss, training=training)
-        self._layers = tapped_layers(model, layers)
+        self._layers = captured_layers(model, layers)
         self._follow = layers is None
         self._unit = validation.integer("unit", unit, minimum=0)
         self._num_bins = validation.integer("num_bins", num_bins, minimum=1)
@@ -135,11 +158,20 @@ class ActivationMeter:
         self._measure = measurement.compiled(self._statistics, jit_compile=jit_compile)
 
     @property
-    def cost(self):
-        """`measurement.Cost` of a state."""
-        return measurement.Cost(passes=2.0 / 3.0, copies=0)  # with the statistics
+    def cost(self) -> measurement.Cost:
+        """The `Cost` of a measurement: two states, with their statistics."""
+        return measurement.Cost(passes=4.0 / 3.0, copies=0)
 
-    def __call__(self, state, x):
+    def measure(self, step: TrainingStep) -> dict[str, dict[str, Any]]:
+        """Returns the record "activations" of the probe batch."""
+        inputs, _ = step.probe
+        before, after = self(step.before, inputs), self(step.after, inputs)
+        if self.memory is not None and self.memory.activations is None:
+            self.memory.activations = before
+        first = None if self.memory is None else self.memory.activations
+        return {"activations": before.record(after=after, initial=first)}
+
+    def __call__(self, state: State, x: Any) -> Activations:
         """Measures at `state`.
 
         Args:
@@ -150,9 +182,9 @@ class ActivationMeter:
             `Activations`.
 
         Raises:
-            ValueError: if the batch does not fit, a layer was not called or gave
-                something else than a tensor of floats of rank 2 or more, or has no unit
-                of the index `unit`.
+            ValueError: if the batch does not fit, or a layer was not called, returned
+                anything but a tensor of floats of rank 2 or more, or has no unit of
+                index `unit`.
         """
         rows = self._measure(state.parameters, state.buffers, x)
         return Activations(
@@ -161,16 +193,17 @@ class ActivationMeter:
         )
 
     def _statistics(self, parameters, buffers, x):
-        """For each layer: mean, variance, a unit's values, least, largest, counts."""
-        tap = OutputTap(self._layers.values(), follow=self._follow)
-        with intercepted(self._forward.model, tap):
+        """Returns, for each layer, what `_of_layer` does."""
+        capture = OutputCapture(self._layers.values(), follow=self._follow)
+        with intercepted(self._forward.model, capture):
             self._forward(parameters, buffers, x, ())
         return [
-            self._of_layer(name, tap.units_last(name, layer))
+            self._of_layer(name, capture.units_last(name, layer))
             for name, layer in self._layers.items()
         ]
 
     def _of_layer(self, name, values):
+        """Returns `(mean, variance, values of the unit, least, largest, counts)`."""
         if self._unit >= values.shape[-1]:
             raise ValueError(
                 "unit must be less than each layer's number of units. Received: "
@@ -200,18 +233,56 @@ class ActivationMeter:
         )
 
 
-def activation_moments(model, x, *, layers=None, unit=0, num_bins=50, training=True):
-    """The activations of a model's layers on a batch, at its present parameters.
+class FirstActivations(tf.train.experimental.PythonState):
+    """The first activations that a meter measured, which `tf.train.Checkpoint` saves.
+
+    Attributes:
+        activations: `Activations`, or None.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.activations = None
+
+    def serialize(self) -> str:
+        """Returns the activations as text, every float to its last bit."""
+        layers = [
+            {k: np.asarray(v).tolist() for k, v in layer._asdict().items()}
+            for layer in self.activations or ()
+        ]
+        return json.dumps(None if self.activations is None else layers)
+
+    def deserialize(self, string_value: str):
+        """Restores the activations from their text."""
+        layers = json.loads(string_value)
+        self.activations = None if layers is None else Activations(map(_layer, layers))
+
+
+def _layer(values):
+    arrays = {k: np.asarray(v) if isinstance(v, list) else v for k, v in values.items()}
+    return LayerActivations(**arrays)
+
+
+def activation_moments(
+    model: keras.Model,
+    x: Any,
+    *,
+    layers: Layers = None,
+    unit: int = 0,
+    num_bins: int = 50,
+    training: bool = True,
+) -> Activations:
+    """Measures the activations of a model's layers at its present parameters.
 
     Args:
         model: a built Keras model.
-        x: inputs, an array, a tensor or a structure of them.
+        x: inputs: an array, a tensor, or a structure of them.
         layers, unit, num_bins, training: as in `ActivationMeter`.
 
     Returns:
         `Activations`, a list of `LayerActivations` in forward order: each unit's mean
-        and variance, the percentiles of one unit, a histogram. Cost: that of
-        `ActivationMeter`; each call of this function traces anew. No state changes.
+        and variance, the percentiles of one unit, a histogram. Cost: half of that of
+        `ActivationMeter`, and a new trace with every call. No state changes.
 
     Raises:
         ValueError: as `ActivationMeter` does.
@@ -229,11 +300,11 @@ def _no_loss(y_true, y_pred):
 
 
 def _histogram(values, num_bins):
-    """`(least, largest, counts)` of the finite values, in equally wide bins."""
+    """Returns `(least, largest, counts)` of the finite values, in equal bins."""
     finite = tf.math.is_finite(values)
     low = tf.reduce_min(tf.where(finite, values, np.inf))
     high = tf.reduce_max(tf.where(finite, values, -np.inf))
-    # In halves, because the range of finite values can overflow.
+    # Halved, because the range of finite values can overflow.
     width = 0.5 * high - 0.5 * low
     place = tf.where(width > 0.0, (0.5 * values - 0.5 * low) / width, 0.5)
     place = tf.where(finite, place, 0.0)
@@ -246,13 +317,13 @@ def _histogram(values, num_bins):
 def _edges(low, high, num_bins):
     if low > high:  # nothing finite
         return np.full(num_bins + 1, np.nan)
-    if low == high:  # all in the middle of bins of some width, as NumPy has it
+    if low == high:  # all in the middle of bins of width 1 in total, as in NumPy
         low, high = low - 0.5, high + 0.5
     return np.linspace(low, high, num_bins + 1)
 
 
 def _summary(layer):
-    """What the record tells of a layer at one moment."""
+    """Returns the values of the record that need one state only."""
     return {
         "name": layer.name,
         "mean": float(np.mean(layer.mean)),
@@ -275,3 +346,53 @@ def _check_same_layers(one, other):
             "activations must be compared with those of the same layers. Received: "
             f"(name, units) {names} and {others}."
         )
+
+
+_CHANGE = "|value after the step's update - value|, averaged over the units"
+_DRIFT = "|value - value at the first measurement|, averaged over the units"
+
+DIAGNOSTIC = Diagnostic(
+    name="activations",
+    title="every layer's activations",
+    details="moments, their change, percentiles, histograms",
+    cost="about 1.4 steps",
+    make=ActivationMeter,
+    kinds=(
+        RecordKind(
+            "activations",
+            layer_values={
+                "mean": "over the batch, averaged over the units",
+                "variance": "over the batch, averaged over the units",
+                "mean_change": _CHANGE,
+                "variance_change": _CHANGE,
+                "mean_drift": _DRIFT,
+                "variance_drift": _DRIFT,
+                "unit": "index of the unit that the next three belong to",
+                "unit_mean": "its mean",
+                "unit_variance": "its variance",
+                "percentiles": "its 15th, 50th and 85th percentile",
+                "histogram": "of all units: `edges` [b + 1] and `counts` [b]",
+            },
+            optional=frozenset(
+                {"mean_change", "variance_change", "mean_drift", "variance_drift"}
+            ),
+            figures={
+                "activation_ridges": "histograms of activations as training goes on",
+                "activation_moments": "Santurkar, Fig. 8: moments, their changes and "
+                "drift",
+                "activation_percentiles": "Ioffe and Szegedy 2015, Fig. 1: 15th, 50th, "
+                "85th of a unit",
+            },
+            layer_columns={"mean": "mean", "variance": "variance"},
+            divergence="mean",
+        ),
+    ),
+    options=(
+        Option(
+            "unit", 0, "Activations: the unit whose percentiles are taken.", minimum=0
+        ),
+    ),
+    arguments=("layers", "num_bins", "drift"),
+    needs=frozenset({Need.PROBE_BATCH}),
+    single={"drift": False},
+)

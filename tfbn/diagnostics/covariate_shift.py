@@ -7,30 +7,42 @@ G_i  = dL/dW_i (W_1,  ..., W_{i-1},  W_i, ..., W_k; x, y)
 G'_i = dL/dW_i (W'_1, ..., W'_{i-1}, W_i, ..., W_k; x, y)
 ```
 
-The internal covariate shift of layer i is |G_i - G'_i|: how far the update of the
-layers before it changes the gradient that it steps along. G'_1 = G_1.
+The internal covariate shift of layer i is |G_i - G'_i|: how much the update of the
+preceding layers changes the gradient that layer i steps along. G'_1 = G_1.
 """
 
+from typing import Any
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfbn import validation
 from tfbn.diagnostics import measurement
+from tfbn.diagnostics._layer_groups import Groups
 from tfbn.diagnostics._layer_groups import layer_groups
+from tfbn.diagnostics.diagnostic import Diagnostic
+from tfbn.diagnostics.diagnostic import Meter
+from tfbn.diagnostics.diagnostic import RecordKind
+from tfbn.diagnostics.diagnostic import TrainingStep
 from tfbn.diagnostics.layer_calls import intercepted
+from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
+from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.diagnostics.shared_calls import SharedCalls
+from tfbn.options import Option
+
+_UPDATES = ("optimizer", "sgd")
 
 
 class CovariateShift(NamedTuple):
-    """The measurement of one layer group.
+    """The internal covariate shift of one layer group.
 
     Attributes:
         name: str, of the group.
-        distance: float, |G - G'|, the l2 norm over all of the group's parameters.
+        distance: float, |G - G'|, the l2 norm over all parameters of the group.
         cosine: float in [-1, 1], of the angle between G and G'; NaN if one is 0.
         norm: float, |G|.
         norm_after: float, |G'|.
@@ -43,30 +55,42 @@ class CovariateShift(NamedTuple):
     norm_after: float
 
 
-class CovariateShiftMeter:
+class CovariateShiftMeter(Meter):
     """Measures the internal covariate shift of updates of one model.
 
-    Cost of a measurement: with k groups, one forward and backward pass for G, one
-    forward pass of the updated layers, and for each group but the first a forward and
-    backward pass of the layers from it on; with G, 0.35 to 0.45 of a whole pass a
-    group. They run one after the other: their tensors take the memory of a training
-    step, the updated parameters and a copy of the gradient. The first call traces the
-    graph of all of them, which is kept: with the 54 groups of a ResNet50V2 that took
-    two minutes, and measuring 2 GiB more than training. Fewer, larger `groups` take
-    less of both.
+    Cost of a measurement with k groups: one forward and backward pass for G, one
+    forward pass through the updated layers, and for each group but the first a forward
+    and backward pass through the layers from that group on; in total 0.35 to 0.45 of a
+    full pass per group. The passes run one after the other: they take the memory of a
+    training step, plus the updated parameters and a copy of the gradient. The first
+    call traces one graph with all passes and keeps it: for the 54 groups of a
+    ResNet50V2 tracing took two minutes, and measuring 2 GiB more than training. Fewer,
+    larger `groups` reduce both.
 
-    The model runs on the given batch, G and G' with the same averages and the same
-    noise. No state changes.
+    The model runs on the given batch; G and G' use the same moving averages and the
+    same noise. No state changes.
 
     Args:
         model: a built Keras model.
         loss: function `loss(y_true, y_pred)` -> scalar.
+        update: the update that `measure` looks at: "optimizer" (default), the one that
+            training made, or "sgd", a step of plain SGD on the batch instead.
         groups: as in `layer_groups`.
         training: bool, whether the model runs in training mode. Default True.
         jit_compile: bool, whether XLA compiles the measurement. Default False.
     """
 
-    def __init__(self, model, loss, *, groups=None, training=True, jit_compile=False):
+    def __init__(
+        self,
+        model: keras.Model,
+        loss: Loss,
+        *,
+        update: str = "optimizer",
+        groups: Groups = None,
+        training: bool = True,
+        jit_compile: bool = False,
+    ):
+        self._update = validation.choice("update", update, _UPDATES)
         self._model = model
         self._loss = LossFunction(model, loss, training=training)
         self._groups = layer_groups(model, groups)
@@ -78,12 +102,25 @@ class CovariateShiftMeter:
         )
 
     @property
-    def cost(self):
-        """`measurement.Cost`; the passes as if all layers took the same time."""
+    def cost(self) -> measurement.Cost:
+        """The `Cost` of a measurement, as if all layers took the same time."""
         k = len(self._groups)
         return measurement.Cost(passes=1.0 + 1.0 / 3.0 + (k - 1) / 3.0, copies=2)
 
-    def __call__(self, state, updated_parameters, x, y):
+    def measure(self, step: TrainingStep) -> dict[str, dict[str, Any]]:
+        """Returns the record "ics" of the step's batch."""
+        if self._update == "sgd":
+            rate = step.learning_rate
+            shifts = self.simulated(step.before, *step.batch, learning_rate=rate)
+        else:
+            shifts = self(step.before, step.after.parameters, *step.batch)
+        total = total_shift(shifts)._asdict()
+        total.pop("name")
+        return {"ics": {"layers": [s._asdict() for s in shifts], "total": total}}
+
+    def __call__(
+        self, state: State, updated_parameters: list, x: Any, y: Any
+    ) -> list[CovariateShift]:
         """Measures the update from `state.parameters` to `updated_parameters`.
 
         Args:
@@ -93,7 +130,7 @@ class CovariateShiftMeter:
             x, y: the batch, tensors or structures of tensors.
 
         Returns:
-            A list of `CovariateShift`, one a group, in forward order.
+            A list of `CovariateShift`, one per group, in forward order.
 
         Raises:
             ValueError: if the batch does not fit, or the loss is not a scalar.
@@ -103,12 +140,17 @@ class CovariateShiftMeter:
         )
         return self._results(rows)
 
-    def simulated(self, state, x, y, *, learning_rate):
-        """Measures the update of a step of SGD on the same batch; see a call.
+    def simulated(
+        self, state: State, x: Any, y: Any, *, learning_rate: float
+    ) -> list[CovariateShift]:
+        """Measures the update that a step of SGD on the same batch would make.
 
         Args:
-            state, x, y: as in a call.
-            learning_rate: float, of the step.
+            state, x, y: as in `__call__`.
+            learning_rate: float, of the SGD step.
+
+        Returns:
+            As `__call__`.
         """
         rate = tf.constant(learning_rate, tf.float64)
         return self._results(self._of_sgd(state.parameters, state.buffers, rate, x, y))
@@ -140,8 +182,8 @@ class CovariateShiftMeter:
         for last, group, gradient in zip(
             self._groups[:-1], self._groups[1:], before[1:], strict=True
         ):
-            # Each parameter waits for the pass before, those that are the same as in
-            # that pass excepted, or nothing could be shared.
+            # Every parameter waits for the previous pass. Those that did not change
+            # since then keep their tensors; otherwise nothing could be shared.
             point = measurement.waiting_for(done, parameters)
             updates = measurement.waiting_for(done, [updated[i] for i in last.indices])
             spliced |= dict(zip(last.indices, updates, strict=True))
@@ -155,21 +197,28 @@ class CovariateShiftMeter:
 
 
 def internal_covariate_shift(
-    model, loss, x, y, *, learning_rate, groups=None, training=True
-):
-    """The internal covariate shift that one SGD step would cause, layer by layer.
+    model: keras.Model,
+    loss: Loss,
+    x: Any,
+    y: Any,
+    *,
+    learning_rate: float,
+    groups: Groups = None,
+    training: bool = True,
+) -> list[CovariateShift]:
+    """Measures the internal covariate shift that one SGD step would cause.
 
     Args:
         model: a built Keras model.
         loss: function `loss(y_true, y_pred)` -> scalar.
-        x, y: a batch, arrays, tensors or structures of them.
+        x, y: a batch: arrays, tensors, or structures of them.
         learning_rate: float > 0, of the simulated step.
         groups: as in `layer_groups`.
         training: bool, whether the model runs in training mode. Default True.
 
     Returns:
-        A list of `CovariateShift`, one a group, in forward order. Cost: that of
-        `CovariateShiftMeter`; each call of this function traces anew. No state changes.
+        A list of `CovariateShift`, one per group, in forward order. Cost: that of
+        `CovariateShiftMeter`, and a new trace with every call. No state changes.
 
     Raises:
         ValueError: for a learning rate that is not positive, a model without trainable
@@ -182,8 +231,10 @@ def internal_covariate_shift(
     return meter.simulated(snapshot(model), x, y, learning_rate=learning_rate)
 
 
-def total_shift(shifts, name="all parameters"):
-    """The `CovariateShift` over the parameters of all groups together."""
+def total_shift(
+    shifts: list[CovariateShift], name: str = "all parameters"
+) -> CovariateShift:
+    """Returns the `CovariateShift` over the parameters of all groups together."""
     norms = [shift[1:] for shift in shifts]
     distances, cosines, before, after = np.array(norms, np.float64).T
     lengths = before * after
@@ -214,3 +265,46 @@ def _result(name, squared_distance, product, squared_norm, squared_norm_after):
     return CovariateShift(
         name, distance, float(np.clip(cosine, -1.0, 1.0)), norm, norm_after
     )
+
+
+_VALUES = {
+    "distance": "|G - G'|_2",
+    "cosine": "of G and G'",
+    "norm": "|G|_2",
+    "norm_after": "|G'|_2",
+}
+
+DIAGNOSTIC = Diagnostic(
+    name="ics",
+    title="internal covariate shift",
+    details="G and G' of every layer",
+    cost="about 0.4 steps a layer, G included",
+    make=CovariateShiftMeter,
+    kinds=(
+        RecordKind(
+            "ics",
+            values={"total": "the same four numbers over all parameters"},
+            layer_values=_VALUES,
+            figures={
+                "covariate_shift": "Santurkar et al. 2018, Fig. 3: paired gradients, "
+                "by layer"
+            },
+            layer_columns={
+                "|G|": "norm",
+                "|G - G'|": "distance",
+                "cos(G, G')": "cosine",
+            },
+            divergence="distance",
+        ),
+    ),
+    options=(
+        Option(
+            "update",
+            "optimizer",
+            "Update that the covariate shift is of: the optimizer's, or that of a "
+            "step of plain SGD.",
+            choices=_UPDATES,
+        ),
+    ),
+    arguments=("groups",),
+)

@@ -1,53 +1,64 @@
 """Curvature of the training loss: extreme eigenvalues of its Hessian, by Lanczos.
 
 The effective beta-smoothness of Santurkar et al. 2018 (arXiv 1805.11604, section 3.1)
-looks along the gradient. The largest eigenvalue of the Hessian is the smoothness at a
-point over all directions, and 2 / eigenvalue the largest step at which gradient descent
-on the local quadratic is stable. The paper does not measure it; the method here is that
-of Ghorbani et al. 2019 (arXiv 1901.10159): m steps of Lanczos's three-term recurrence
-from a random vector v of length 1,
+is measured along the gradient. The largest eigenvalue of the Hessian is the smoothness
+at a point over all directions, and 2 / eigenvalue the largest step at which gradient
+descent on the local quadratic is stable. The paper does not measure it; the method here
+is that of Ghorbani et al. 2019 (arXiv 1901.10159): m steps of Lanczos's three-term
+recurrence from a random vector v of length 1,
 
 ```
 w = H q_j - beta_{j-1} q_{j-1}       alpha_j = <w, q_j>          q_1 = v, beta_0 = 0
 w <- w - alpha_j q_j                 beta_j = |w|                q_{j+1} = w / beta_j
 ```
 
-make a tridiagonal T (alpha on the diagonal, beta beside it). Its eigenvalues are the
+yield a tridiagonal T (alpha on the diagonal, beta beside it). Its eigenvalues are the
 nodes, and the squared first components of its eigenvectors the weights, of the Gauss
-quadrature of the spectral density that v sees: sum(weights * f(nodes)) = v' f(H) v for
-every polynomial f of degree up to 2m - 1 (Golub & Welsch 1969). Its largest and
-smallest nodes approach those of H from inside.
+quadrature of the spectral density weighted by v: sum(weights * f(nodes)) = v' f(H) v
+for every polynomial f of degree up to 2m - 1 (Golub & Welsch 1969). Its largest and
+smallest nodes approach the extreme eigenvalues of H from inside.
 """
 
+from typing import Any
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfbn import validation
 from tfbn.diagnostics import hessian
 from tfbn.diagnostics import measurement
+from tfbn.diagnostics._layer_groups import Groups
 from tfbn.diagnostics._layer_groups import LayerGroup
 from tfbn.diagnostics._layer_groups import layer_groups
+from tfbn.diagnostics.diagnostic import Diagnostic
+from tfbn.diagnostics.diagnostic import Meter
+from tfbn.diagnostics.diagnostic import RecordKind
+from tfbn.diagnostics.diagnostic import TrainingStep
+from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
+from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
+from tfbn.options import Option
 
 
 class Curvature(NamedTuple):
-    """What Lanczos says of one Hessian, or of the block of a layer group.
+    """The result of Lanczos for one Hessian, or for the block of a layer group.
 
     Attributes:
-        eigenvalue: float, the largest (algebraic) eigenvalue. NaN, as all the rest, if
-            the loss or a product is not finite.
+        eigenvalue: float, the largest (algebraic) eigenvalue. NaN, like everything
+            else, if the loss or a product is not finite.
         smallest: float, the smallest node: the smallest eigenvalue, or above it where
             it has not converged.
         residual: float, |H v - eigenvalue * v| of the eigenvector found, estimated as
-            |beta_m s_m|: an eigenvalue of H is that near. It holds no rounding errors.
+            |beta_m s_m|: H has an eigenvalue at most this far away. Rounding errors
+            are not included.
         iterations: int, Hessian-vector products made.
         nodes, weights: float64 arrays `[iterations]`, in ascending order of the nodes;
             the weights sum to 1.
         name: str, of the group; None for all parameters.
-        layers: tuple of `Curvature`, one a group; empty if not asked for.
+        layers: tuple of `Curvature`, one per group; empty unless requested.
     """
 
     eigenvalue: float
@@ -59,8 +70,8 @@ class Curvature(NamedTuple):
     name: str | None = None
     layers: tuple = ()
 
-    def record(self):
-        """Plain numbers and lists, for the records of kind `curvature`."""
+    def record(self) -> dict[str, Any]:
+        """Returns the values of a "curvature" record."""
         return {
             "eigenvalue": self.eigenvalue,
             "smallest": self.smallest,
@@ -75,30 +86,30 @@ class Curvature(NamedTuple):
         }
 
 
-class CurvatureMeter:
-    """Measures the curvature of one model's loss, whole and layer by layer.
+class CurvatureMeter(Meter):
+    """Measures the curvature of one model's loss, as a whole and layer by layer.
 
-    A layer's curvature is that of its block of the Hessian: second derivatives for the
-    parameters of its group, all others fixed.
+    A layer's curvature is that of its block of the Hessian: second derivatives with
+    respect to the parameters of its group, all others fixed.
 
-    Lanczos runs without reorthogonalisation: of long runs the vectors lose
-    orthogonality, and eigenvalues that have converged come up as nodes again. That
-    moves no extreme eigenvalue, and copies share the weight of the one (Paige 1980). A
-    start vector that happens to be nearly orthogonal to the first eigenvector finds
-    the next one instead; another `seed` tells.
+    Lanczos runs without reorthogonalisation: in long runs the vectors lose
+    orthogonality, and eigenvalues that have converged appear as nodes again. This
+    leaves extreme eigenvalues as they are, and copies share the weight of the original
+    (Paige 1980). A start vector that happens to be nearly orthogonal to the first
+    eigenvector finds the next one instead; compare another `seed`.
 
-    Derivatives are TensorFlow's: of ReLU and max pooling, whose slope is constant but
-    at jumps, the second is 0; `BatchRenorm`'s r and d are constants in second
-    derivatives as they are in first ones, and so is what a layer stops the gradient
-    of. Except `tf.nn.moments`, whose mean is such a constant (in the variance): Keras's
-    batch and group normalisation would have a wrong Hessian, and get the right one
-    here. In half precision a product has that precision's rounding errors, about 1e-2
-    (bfloat16) or 1e-3 (float16) of it.
+    Derivatives are TensorFlow's: ReLU and max pooling are piecewise linear, so their
+    second derivative is 0; `BatchRenorm`'s r and d are constants in second derivatives
+    as in first ones, and so is everything behind a stopped gradient. The exception is
+    `tf.nn.moments`, which treats the mean in the variance as such a constant: the
+    Hessian of Keras's batch and group normalisation would be wrong, and is corrected
+    here. In half precision a product has the rounding errors of that precision, about
+    1e-2 (bfloat16) or 1e-3 (float16) of it.
 
-    Cost: `iterations` Hessian-vector products at most, as many for each group, each
-    about three forward and backward passes; in memory three vectors of the
-    parameters' size, and about twice the activations of a training step. The first
-    call traces one product, and one a group.
+    Cost: at most `iterations` Hessian-vector products, and as many for each group, each
+    about three forward and backward passes; memory of three vectors of the parameters'
+    size, and about twice the activations of a training step. The first call traces one
+    product, and one per group.
 
     No state changes.
 
@@ -107,13 +118,13 @@ class CurvatureMeter:
         loss: function `loss(y_true, y_pred)` -> scalar.
         groups: as in `layer_groups`; for `per_layer=True` only.
         per_layer: bool, measure each group too. Default False.
-        iterations: int >= 1, the largest number of products. Default 100, of which an
-            early stop leaves few; Ghorbani et al. take 90 for a density. There are
-            never more than parameters.
-        tolerance: float >= 0; a run ends when residual <= tolerance * |eigenvalue|.
+        iterations: int >= 1, the largest number of products. Default 100, of which few
+            are made until the early stop; Ghorbani et al. use 90 for a density. There
+            are never more than parameters.
+        tolerance: float >= 0; a run stops when residual <= tolerance * |eigenvalue|.
             Default 1e-3 (PyHessian's for its power iteration); the eigenvalue is then
-            exact to about tolerance^2 times eigenvalue / gap. Take 0 for a density: all
-            iterations are made, unless the vectors end before.
+            exact to about tolerance^2 times eigenvalue / gap. Use 0 for a density: all
+            iterations are made, unless the vectors span an invariant subspace earlier.
         seed: int >= 0, of the start vector. Default 0.
         training: bool, the model's mode: batch statistics and noise. Default True.
         jit_compile: bool, whether XLA compiles the product. Default False.
@@ -125,21 +136,21 @@ class CurvatureMeter:
 
     def __init__(
         self,
-        model,
-        loss,
+        model: keras.Model,
+        loss: Loss,
         *,
-        groups=None,
-        per_layer=False,
-        iterations=100,
-        tolerance=1e-3,
-        seed=0,
-        training=True,
-        jit_compile=False,
+        groups: Groups = None,
+        per_layer: bool = False,
+        iterations: int = 100,
+        tolerance: float = 1e-3,
+        seed: int = 0,
+        training: bool = True,
+        jit_compile: bool = False,
     ):
         if not validation.boolean("per_layer", per_layer) and groups is not None:
             raise ValueError(
                 "groups must be None unless per_layer is True. Received: "
-                f"groups={groups}, per_layer=False. Give per_layer=True."
+                f"groups={groups}, per_layer=False. Set per_layer=True."
             )
         loss = LossFunction(model, loss, training=training)
         options = _options(iterations, tolerance, seed, jit_compile)
@@ -147,15 +158,19 @@ class CurvatureMeter:
         self._whole = _Block(loss, _all_parameters(model), **options)
         self._parts = [_Block(loss, group, **options) for group in chosen]
 
-    def __call__(self, state, x, y):
-        """The curvature at a state.
+    def measure(self, step: TrainingStep) -> dict[str, dict[str, Any]]:
+        """Returns the record "curvature" of the step's batch, before the update."""
+        return {"curvature": self(step.before, *step.batch).record()}
+
+    def __call__(self, state: State, x: Any, y: Any) -> Curvature:
+        """Measures at `state`.
 
         Args:
             state: `State`.
             x, y: the batch: tensors, or structures of them.
 
         Returns:
-            `Curvature` of all parameters, with that of the groups in `layers`.
+            The `Curvature` of all parameters, with that of the groups in `layers`.
         """
         whole = self._whole.spectrum(state, x, y)
         return whole._replace(
@@ -163,25 +178,25 @@ class CurvatureMeter:
         )
 
     @property
-    def cost(self):
-        """`measurement.Cost` of a call, if no run ends early."""
+    def cost(self) -> measurement.Cost:
+        """The `Cost` of a measurement, if no run stops early."""
         products = sum(block.most_iterations for block in [self._whole, *self._parts])
         return measurement.Cost(passes=hessian.PASSES * products, copies=3)
 
 
 def hessian_top_eigenvalue(
-    model,
-    loss,
-    x,
-    y,
+    model: keras.Model,
+    loss: Loss,
+    x: Any,
+    y: Any,
     *,
-    group=None,
-    iterations=100,
-    tolerance=1e-3,
-    seed=0,
-    training=True,
-):
-    """The largest eigenvalue of the Hessian of a model's loss at its present weights.
+    group: str | None = None,
+    iterations: int = 100,
+    tolerance: float = 1e-3,
+    seed: int = 0,
+    training: bool = True,
+) -> Curvature:
+    """Measures the largest eigenvalue of the Hessian of a model's loss.
 
     Args:
         model, loss, iterations, tolerance, seed, training: as in `CurvatureMeter`.
@@ -190,8 +205,8 @@ def hessian_top_eigenvalue(
             its block of the Hessian.
 
     Returns:
-        `Curvature`. Cost: that of `CurvatureMeter`; each call of this function traces
-        anew. No state changes.
+        The `Curvature` at the model's present weights. Cost: that of `CurvatureMeter`,
+        and a new trace with every call. No state changes.
 
     Raises:
         ValueError: for an argument outside its range, an unknown group, a model
@@ -208,14 +223,14 @@ def hessian_top_eigenvalue(
 
 
 class _Block:
-    """The block of the Hessian that belongs to a group, and Lanczos's runs with it."""
+    """The block of the Hessian that belongs to a group; runs Lanczos with it."""
 
     def __init__(self, loss, group, *, iterations, tolerance, seed, jit_compile):
         self._loss, self._group = loss, group
         self._tolerance, self._seed = tolerance, seed
         variables = [loss.model.trainable_variables[i] for i in group.indices]
         self._shapes = [tuple(v.shape) for v in variables]
-        # A vector in half precision would not be orthogonal to anything.
+        # Vectors in half precision would not stay orthogonal.
         self._dtypes = [
             tf.float64 if v.dtype == "float64" else tf.float32 for v in variables
         ]
@@ -227,7 +242,7 @@ class _Block:
         self._step = measurement.compiled(self._lanczos_step, jit_compile=jit_compile)
 
     def spectrum(self, state, x, y):
-        """`Curvature` of one run."""
+        """Returns the `Curvature` of one run."""
         current = self._start()
         previous = [tf.zeros_like(v) for v in current]
         alphas, betas, coefficients = [], [], tf.zeros([2], tf.float64)
@@ -241,7 +256,7 @@ class _Block:
                 return _undefined(len(alphas), self._group.name)
             nodes, vectors = _eigen(alphas, betas)
             residual = abs(beta * vectors[-1, -1])
-            # With the second, the vectors span what the start vector has a part in.
+            # In the second case the vectors span an invariant subspace.
             if residual <= self._tolerance * abs(nodes[-1]) or beta <= (
                 self._rounding * np.max(np.abs(nodes))
             ):
@@ -259,7 +274,7 @@ class _Block:
         )
 
     def _start(self):
-        """A random vector of length 1."""
+        """Returns a random vector of length 1."""
         vectors = [
             tf.random.stateless_normal(shape, [self._seed, i], dtype=dtype)
             for i, shape, dtype in zip(
@@ -269,7 +284,7 @@ class _Block:
         return _scaled(1.0 / measurement.norm(vectors), vectors)
 
     def _lanczos_step(self, parameters, buffers, x, y, previous, current, beta):
-        """`([alpha, beta], the next vector)`."""
+        """Returns `([alpha, beta], the next vector)`."""
         loss, image = hessian.vector_product(
             self._loss, self._group.indices, (parameters, buffers), x, y, current
         )
@@ -277,7 +292,7 @@ class _Block:
         alpha = measurement.dot(rest, current)
         rest = _plus(rest, -alpha, current)
         beta = measurement.norm(rest)
-        # A product need not depend on what is wrong with the loss.
+        # A product can be finite although the loss is not.
         alpha = tf.where(tf.math.is_finite(loss), alpha, np.nan)
         return tf.stack([alpha, beta]), _scaled(tf.math.reciprocal_no_nan(beta), rest)
 
@@ -296,7 +311,7 @@ def _options(iterations, tolerance, seed, jit_compile):
 
 
 def _eigen(alphas, betas):
-    """Eigenvalues, ascending, and eigenvectors of the tridiagonal matrix."""
+    """Returns the eigenvalues, ascending, and eigenvectors of the tridiagonal T."""
     matrix = np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1)
     return np.linalg.eigh(matrix)
 
@@ -307,9 +322,57 @@ def _undefined(iterations, name):
 
 
 def _plus(a, factor, b):
-    """`a + factor * b` of two lists of tensors."""
+    """Returns `a + factor * b` for two lists of tensors."""
     return [p + tf.cast(factor, p.dtype) * q for p, q in zip(a, b, strict=True)]
 
 
 def _scaled(factor, tensors):
     return [tf.cast(factor, t.dtype) * t for t in tensors]
+
+
+DIAGNOSTIC = Diagnostic(
+    name="curvature",
+    title="the Hessian's largest eigenvalue and spectrum",
+    details="by Lanczos's method",
+    cost="about three steps an iteration",
+    make=CurvatureMeter,
+    kinds=(
+        RecordKind(
+            "curvature",
+            values={
+                "eigenvalue": "the largest",
+                "smallest": "the smallest found",
+                "residual": "distance from the largest to an eigenvalue, at most",
+                "iterations": "Hessian-vector products made",
+                "nodes": "of Lanczos's quadrature of the spectral density",
+                "weights": "of the nodes",
+            },
+            layer_values={
+                "eigenvalue": "the largest of the layer's block",
+                "residual": "as above",
+            },
+            figures={
+                "curvature": "largest eigenvalue of the Hessian, beside 2 / learning "
+                "rate",
+                "hessian_spectrum": "density of all its eigenvalues, of the last "
+                "measurement",
+            },
+            layer_columns={"eigenvalue": "eigenvalue"},
+            totals={
+                "largest eigenvalue of the Hessian": "eigenvalue",
+                "smallest eigenvalue found": "smallest",
+            },
+            divergence="eigenvalue",
+            without_bands=("nodes", "weights"),
+        ),
+    ),
+    options=(
+        Option("iterations", 20, "Curvature: most iterations of Lanczos.", minimum=1),
+        Option(
+            "per_layer",
+            False,
+            "Curvature: of each layer too, at as many iterations each.",
+        ),
+    ),
+    arguments=("groups", "tolerance", "seed"),
+)

@@ -1,4 +1,4 @@
-"""The outputs of chosen layers, where the next nonlinearity takes them."""
+"""Captures the outputs of chosen layers, where the next nonlinearity takes them."""
 
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -21,18 +21,18 @@ _NORMALIZATIONS = (
 )
 
 
-def tapped_layers(model, layers=None):
-    """The layers to look at, a dict from label to layer.
+def captured_layers(model, layers=None):
+    """Returns the layers whose outputs to capture, a dict from label to layer.
 
     Args:
         model: a built Keras model.
         layers: None for the last layer of each layer group under the group's name, an
-            iterable of names of layers, or a mapping of labels to names. A name is a
-            layer's own, or its path ("block1/conv").
+            iterable of names of layers, or a mapping from labels to names. A name is
+            that of a layer, or its path ("block1/conv").
 
     Raises:
-        ValueError: for a name that is not that of one layer, or, without names, for
-            parameters that are the model's own.
+        ValueError: for a name that no layer or several layers have, or, without
+            `layers`, for parameters that belong to the model itself.
     """
     if layers is None:
         return _last_of_groups(model)
@@ -48,16 +48,15 @@ def tapped_layers(model, layers=None):
     return {label: _layer_of_name(name, known) for label, name in labels.items()}
 
 
-class OutputTap:
-    """A handler for `layer_calls.intercepted` that keeps what some layers put out.
+class OutputCapture:
+    """A handler for `layer_calls.intercepted` that keeps the outputs of some layers.
 
     The first call of a layer counts.
 
     Args:
         layers: the layers.
-        follow: bool, whether to keep in place of a layer's output what an
-            `ActivationNoise` or a normalisation without parameters makes of it, if one
-            takes just that tensor.
+        follow: bool, whether the output of an `ActivationNoise` or of a normalisation
+            without parameters replaces that of the layer whose output it takes.
     """
 
     def __init__(self, layers, *, follow):
@@ -69,7 +68,7 @@ class OutputTap:
     def __call__(self, layer, call, *args, **kwargs):
         outputs = call(*args, **kwargs)
         if _compat.current_graph() is not self._graph:
-            return outputs  # inside of a loop: cannot be had outside
+            return outputs  # inside a loop: not accessible from outside
         if self._follow and _keeps_units(layer):
             inputs = {id(value) for value in tf.nest.flatten((args, kwargs))}
             for key, (_, kept) in self._kept.items():
@@ -80,21 +79,21 @@ class OutputTap:
         return outputs
 
     def units_last(self, label, layer):
-        """The kept output with its units as last axis, float32 or float64.
+        """Returns the captured output with its units last, float32 or float64.
 
         Raises:
-            ValueError: if there is none, or it is no such tensor.
+            ValueError: if there is none, or it is no tensor of activations.
         """
         if id(layer) not in self._kept:
             raise ValueError(
-                "layers must be called by the model, and not in a loop inside of it. "
-                f"Received: layer {label!r}, which is not. Name others in layers."
+                "layers must be called by the model, outside of any loop. "
+                f"Received: layer {label!r}, which is not. Name other layers."
             )
         source, values = self._kept[id(layer)]
         axis = _unit_axis(source)
         if not _is_activation(values, axis):
             raise ValueError(
-                "layers must put out one tensor of floats of rank 2 or more with a "
+                "layers must return one tensor of floats of rank 2 or more with a "
                 f"known number of units. Received: layer {label!r} with {values}."
             )
         if values.dtype != tf.float64:
@@ -113,17 +112,17 @@ def _last_of_groups(model):
             in_loops |= {id(cell) for cell in all_layers(layer)}
         if id(layer) not in in_loops:
             owners |= {id(v): layer for v in layer.trainable_variables}
-    tapped = {}
+    captured = {}
     for group in layer_groups(model):
         variable = model.trainable_variables[group.indices[-1]]
         if id(variable) not in owners:
             raise ValueError(
                 f"layers must be given for model {model.name}. Received: layers=None, "
                 f"and {variable.path} is a parameter of the model itself. Name the "
-                "layers to look at."
+                "layers to measure."
             )
-        tapped[group.name] = owners[id(variable)]
-    return tapped
+        captured[group.name] = owners[id(variable)]
+    return captured
 
 
 def _layer_of_name(name, known):
@@ -138,8 +137,8 @@ def _layer_of_name(name, known):
     if len(found) > 1:
         paths = ", ".join(_path(layer) for layer in found)
         raise ValueError(
-            f"layers must name each one layer. Received: {name!r}, which may be any of "
-            f"{paths}. Name its path."
+            "layers must name exactly one layer each. Received: "
+            f"{name!r}, which may be any of {paths}. Name its path."
         )
     return found[0]
 
@@ -149,7 +148,7 @@ def _path(layer):
 
 
 def _keeps_units(layer):
-    """Whether the layer belongs to the one before it and has no parameters to tell."""
+    """Returns whether a layer without parameters belongs to the preceding one."""
     if isinstance(layer, _NORMALIZATIONS):
         return not layer.trainable_variables
     return isinstance(layer, ActivationNoise)

@@ -1,5 +1,8 @@
 """A model's training loss as a pure function of its parameters."""
 
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 from typing import NamedTuple
 
 import keras
@@ -8,16 +11,18 @@ import tensorflow as tf
 from tfbn import validation
 from tfbn.diagnostics.layer_calls import all_layers
 
-# What a float16 gradient is scaled by: small elements do not vanish, and there is room
-# of a factor of 64 over gradients of 1.
+Loss = Callable[[Any, Any], Any]  # (y_true, y_pred) -> scalar
+
+# Factor of the loss in float16: small elements of the gradient do not vanish, and
+# elements of 1 are still a factor of 64 below the largest number.
 _FLOAT16_LOSS_SCALE = 1024.0
 
-# Keras prints the reason of an error in bold.
+# Keras sets the reason of an error in bold.
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
 
 class State(NamedTuple):
-    """The values of a model's variables at one moment.
+    """The values of a model's variables.
 
     Attributes:
         parameters: list of tensors, in the order of `model.trainable_variables`.
@@ -29,8 +34,8 @@ class State(NamedTuple):
     buffers: list
 
 
-def snapshot(model):
-    """A copy of the present `State` of a built model."""
+def snapshot(model: keras.Model) -> State:
+    """Returns a copy of the present `State` of a built model."""
     return State(
         [tf.identity(v.value) for v in model.trainable_variables],
         [tf.identity(v.value) for v in model.non_trainable_variables],
@@ -38,25 +43,25 @@ def snapshot(model):
 
 
 class LossFunction:
-    """`loss(parameters)` of a model at given buffers and batch; changes nothing.
+    """A model's loss, as a pure function of parameters, buffers and batch.
 
-    Losses and gradients are float32 (float64 for a float64 model) also where the model
-    computes in half precision; float16 gradients are those of a scaled loss, scaled
-    back.
+    Losses and gradients are float32 (float64 for a float64 model) even where the model
+    computes in half precision; float16 gradients are those of a scaled loss, divided by
+    the scale.
 
     Args:
         model: a built Keras model.
         loss: function `loss(y_true, y_pred)` -> scalar. The penalties of the model's
             regularizers are added to it.
-        training: bool, whether the model runs in training mode: batch statistics and
-            noise, the noise being that of the seeds in the buffers. Default True.
+        training: bool, whether the model runs in training mode: with the statistics of
+            the batch, and noise drawn from the seeds in the buffers. Default True.
 
     Raises:
         ValueError: for a model that is not built or has nothing to train, a loss that
             is no function, or a mode that is no bool.
     """
 
-    def __init__(self, model, loss, *, training=True):
+    def __init__(self, model: keras.Model, loss: Loss, *, training: bool = True):
         _check_model(model)
         check_loss(loss)
         self.model = model
@@ -65,8 +70,10 @@ class LossFunction:
         computes_in = {layer.compute_dtype for layer in all_layers(model)}
         self._scale = _FLOAT16_LOSS_SCALE if "float16" in computes_in else None
 
-    def __call__(self, parameters, buffers, x, y):
-        """The loss at `parameters`, a scalar.
+    def __call__(
+        self, parameters: Sequence, buffers: Sequence, x: Any, y: Any
+    ) -> tf.Tensor:
+        """Returns the loss, a scalar.
 
         Args:
             parameters, buffers: lists of tensors, as in `State`.
@@ -80,20 +87,34 @@ class LossFunction:
         loss = self._loss_of(y, y_pred)
         return tf.add_n([loss, *(tf.cast(p, loss.dtype) for p in penalties)])
 
-    def gradients(self, parameters, buffers, x, y, indices=None):
-        """The gradient with respect to the parameters of the given indices.
+    def gradients(
+        self,
+        parameters: Sequence,
+        buffers: Sequence,
+        x: Any,
+        y: Any,
+        indices: Sequence[int] | None = None,
+    ) -> list[tf.Tensor]:
+        """Returns the gradient with respect to some of the parameters.
 
         Args:
-            parameters, buffers, x, y: as in a call.
-            indices: list of int or None (all).
+            parameters, buffers, x, y: as in `__call__`.
+            indices: list of int, which parameters; None: all.
 
         Returns:
             A list of tensors, zeros for a parameter that the loss does not depend on.
         """
         return self.value_and_gradients(parameters, buffers, x, y, indices)[1]
 
-    def value_and_gradients(self, parameters, buffers, x, y, indices=None):
-        """`(loss, gradients)` of one pass; see `gradients`."""
+    def value_and_gradients(
+        self,
+        parameters: Sequence,
+        buffers: Sequence,
+        x: Any,
+        y: Any,
+        indices: Sequence[int] | None = None,
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Returns `(loss, gradients)` of one pass; see `gradients`."""
         indices = range(len(parameters)) if indices is None else indices
         watched = [parameters[i] for i in indices]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -109,17 +130,17 @@ class LossFunction:
         return loss, gradients
 
     def _predict(self, state, x):
-        """The model's outputs, and the penalties of its regularizers."""
+        """Returns the model's outputs and the penalties of its regularizers."""
         model = self.model
         variables = [*model.trainable_variables, *model.non_trainable_variables]
         values = [*state.parameters, *state.buffers]
-        # Not `model.stateless_call`: it leaves out `__call__`, and with that the mode
-        # of layers that a subclassed model calls without an argument `training`.
+        # Not `model.stateless_call`: it bypasses `__call__`, which sets the mode of
+        # layers that a subclassed model calls without an argument `training`.
         scope = keras.StatelessScope(
             state_mapping=list(zip(variables, values, strict=True)), collect_losses=True
         )
         try:
-            # TensorFlow allows names such as _Net in a scope, but not outside of all.
+            # TensorFlow allows names such as _Net only inside a name scope.
             with scope, tf.name_scope("model"):
                 return model(x, training=self._training), model.losses
         except (ValueError, tf.errors.InvalidArgumentError) as error:
@@ -144,12 +165,13 @@ class LossFunction:
         return loss if loss.dtype == tf.float64 else tf.cast(loss, tf.float32)
 
 
-def check_loss(loss):
-    """Refuses anything that cannot be called."""
+def check_loss(loss: Any):
+    """Raises a ValueError unless `loss` can be called."""
     if not callable(loss):
         raise ValueError(
             "loss must be a function loss(y_true, y_pred) -> scalar. Received: "
-            f"loss={validation.shown(loss)}. Such as keras.losses.MeanSquaredError()."
+            f"loss={validation.shown(loss)}. For example "
+            "keras.losses.MeanSquaredError()."
         )
 
 
@@ -178,6 +200,6 @@ def _shapes(structure):
 def _first_line(error):
     message = str(getattr(error, "message", error)).strip()
     lines = message.replace(_BOLD, "").replace(_PLAIN, "").splitlines()
-    # Keras has a heading of its own above what a layer says.
+    # Keras puts a heading above the message of a layer.
     told = [n for n in lines if n and not n.startswith("Exception encountered when")]
     return told[0] if told else type(error).__name__

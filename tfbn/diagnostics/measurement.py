@@ -1,6 +1,8 @@
-"""What all measurements share: batches, compilation, and what they cost."""
+"""Tools that all measurements share: batches, compilation, cost, norms."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -9,28 +11,26 @@ from tfbn import validation
 
 
 class Cost(NamedTuple):
-    """What a measurement costs beside the training.
+    """The cost of a measurement.
 
     Attributes:
-        passes: float, forward and backward passes of the whole model, in number as
-            many as take about the same time.
-        copies: int, tensors of the size of all parameters that it holds beside a
-            training step's memory.
+        passes: float, its time in forward and backward passes of the whole model.
+        copies: int, its memory in copies of all parameters, in addition to that of a
+            training step.
     """
 
     passes: float
     copies: int
 
 
-def as_batch(x, y):
-    """`(x, y)` as tensors or structures of tensors.
+def as_batch(x: Any, y: Any) -> tuple[Any, Any]:
+    """Returns `(x, y)` as tensors or structures of tensors.
 
     Args:
         x, y: arrays, tensors, structures of them, or lists of numbers.
 
     Raises:
-        ValueError: if they are none of these, or do not hold the same number of
-            examples, or none.
+        ValueError: for anything else, different numbers of examples, or no examples.
     """
     x, y = _tensors("x", x), _tensors("y", y)
     sizes = {t.shape[0] for t in tf.nest.flatten((x, y)) if t.shape.rank} - {None}
@@ -55,19 +55,19 @@ def _tensors(name, part):
         ) from error
 
 
-def compiled(function, *, jit_compile=False):
-    """`function` as a tf.function that tells in one line if the batch does not fit.
+def compiled(function: Callable, *, jit_compile: bool = False) -> Callable:
+    """Returns a `tf.function` whose error for a batch that does not fit is one line.
 
     Args:
-        function: of tensors.
-        jit_compile: bool, whether XLA compiles it; where it compiles the model.
+        function: function of tensors.
+        jit_compile: bool, whether XLA compiles it.
 
     Raises:
         ValueError: if `jit_compile` is no bool.
     """
     jit_compile = validation.boolean("jit_compile", jit_compile)
-    # Partial, or TensorFlow takes the functions of several meters for one, by their
-    # code, and warns that it was traced anew.
+    # Partial: TensorFlow identifies functions by their code, and would warn that those
+    # of several meters are one that is retraced.
     traced = tf.function(
         functools.partial(function),
         autograph=False,
@@ -88,35 +88,35 @@ def compiled(function, *, jit_compile=False):
 
 
 def _reason(error):
-    """The line of an error of TensorFlow's that is neither heading nor traceback."""
+    """Returns the line of a TensorFlow error that is neither heading nor traceback."""
     lines = [line.strip() for line in (error.message or "").splitlines()]
     others = ("Graph execution error", "Detected at", 'File "', "<stack", "[[")
     told = [line for line in lines if line and not line.startswith(others)]
     return told[0] if told else type(error).__name__
 
 
-def waiting_for(done, tensors):
-    """`tensors`, there as soon as those in `done` are.
+def waiting_for(done: list[tf.Tensor], tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Returns `tensors`, available only when those in `done` are.
 
-    Passes through a model whose parameters wait for the pass before run one after the
+    Passes through a model whose parameters wait for the previous pass run one after the
     other, so that the activations of one are alive at a time.
     """
     with tf.control_dependencies(done):
         return [tf.identity(t) for t in tensors]
 
 
-def squared_norm(tensors):
-    """The sum of squares over all elements of a list of tensors, float64."""
-    # L2Loss sums as it squares; parameters may differ in dtype.
+def squared_norm(tensors: list[tf.Tensor]) -> tf.Tensor:
+    """Returns the sum of squares over all elements of a list of tensors, float64."""
+    # L2Loss squares and sums in one kernel; parameters may differ in dtype.
     return tf.add_n([2.0 * tf.cast(tf.nn.l2_loss(t), tf.float64) for t in tensors])
 
 
-def norm(tensors):
-    """The l2 norm over all elements of a list of tensors, float64."""
+def norm(tensors: list[tf.Tensor]) -> tf.Tensor:
+    """Returns the l2 norm over all elements of a list of tensors, float64."""
     return tf.sqrt(squared_norm(tensors))
 
 
-def dot(a, b):
-    """The inner product of two lists of tensors, float64."""
+def dot(a: list[tf.Tensor], b: list[tf.Tensor]) -> tf.Tensor:
+    """Returns the inner product of two lists of tensors, float64."""
     products = [tf.reduce_sum(p * q) for p, q in zip(a, b, strict=True)]
     return tf.add_n([tf.cast(p, tf.float64) for p in products])

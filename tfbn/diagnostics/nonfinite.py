@@ -1,12 +1,16 @@
-"""Where a loss that is not finite comes from."""
+"""The origin of a loss that is not finite."""
 
+from collections.abc import Iterable
+from typing import Any
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 
 from tfbn.diagnostics._layer_groups import layer_groups
 from tfbn.diagnostics.layer_calls import all_layers
 from tfbn.diagnostics.layer_calls import intercepted
+from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.diagnostics.measurement import as_batch
@@ -16,8 +20,8 @@ class NonFinite(NamedTuple):
     """The first thing that is not finite in a training step.
 
     Attributes:
-        layer: str, the layer's path inside the model, or the model's name for what is
-            of no layer.
+        layer: str, the layer's path inside the model, or the model's name for an input
+            or a loss.
         what: "input" (of the model), "weights", "output", "loss" or "gradient".
     """
 
@@ -25,13 +29,12 @@ class NonFinite(NamedTuple):
     what: str
 
 
-def first_nonfinite(model, loss, x, y):
-    """Where a training step on `(x, y)` first has a NaN or an infinity.
+def first_nonfinite(model: keras.Model, loss: Loss, x: Any, y: Any) -> NonFinite | None:
+    """Finds where a training step on `(x, y)` first has a NaN or an infinity.
 
-    In the order of the computation: the model's input, then layer by layer its weights
-    (moving averages among them) and its output, in the order in which the layers are
-    called; the loss; last the gradients, in the order of backpropagation, from the last
-    layer to the first.
+    Looks in the order of the computation: at the model's input; at the weights
+    (including moving averages) and the output of each layer, in the order of their
+    calls; at the loss; and at the gradients, from the last layer to the first.
 
     Args:
         model: a built Keras model.
@@ -53,7 +56,7 @@ def first_nonfinite(model, loss, x, y):
 
     def look(layer, call, *args, **kwargs):
         if not tf.executing_eagerly():
-            return call(*args, **kwargs)  # in a loop: its values cannot be seen here
+            return call(*args, **kwargs)  # in a loop: symbolic tensors
         if not _finite([w.value for w in _own_weights(layer)]):
             found.append(NonFinite(_path(layer, model), "weights"))
         outputs = call(*args, **kwargs)
@@ -73,16 +76,16 @@ def first_nonfinite(model, loss, x, y):
     return None
 
 
-def first_nonfinite_variable(variables):
-    """The path of the first of Keras's variables that is not finite, or None."""
+def first_nonfinite_variable(variables: Iterable[keras.Variable]) -> str | None:
+    """Returns the path of the first variable that is not finite, or None."""
     for variable in variables:
         if not _finite(variable.value):
             return variable.path
     return None
 
 
-def all_finite(tensors):
-    """Whether no float in a structure of tensors is NaN or infinite, a bool tensor."""
+def all_finite(tensors: Any) -> tf.Tensor:
+    """Returns whether no float in a structure of tensors is NaN or infinite."""
     floats = [
         t
         for t in tf.nest.flatten(tensors)
@@ -101,6 +104,6 @@ def _path(layer, model):
 
 
 def _own_weights(layer):
-    """The weights of a layer and not of the layers inside of it."""
+    """Returns the weights of a layer without those of the layers inside it."""
     inner = {id(w) for part in all_layers(layer) for w in part.weights}
     return [w for w in layer.weights if id(w) not in inner]

@@ -1,4 +1,4 @@
-"""The calls of normalisation layers that a diagnostic looks into, with their tapes."""
+"""Captures the calls of normalisation layers, with a gradient tape of each."""
 
 import contextlib
 from collections.abc import Iterable
@@ -30,17 +30,17 @@ _LINEAR = (
 
 
 def chosen_layers(model, layers):
-    """Those of a model's layers that batch statistics alone normalise.
+    """Returns the layers that normalise with the statistics of the batch alone.
 
     Args:
         model: a built Keras model.
-        layers: list of str, names or paths, or None for all that are such layers.
+        layers: list of str, names or paths, or None for all such layers.
 
     Returns:
-        A dict of the ids of the layers to their names: their paths in the model.
+        A dict from the ids of the layers to their names: their paths in the model.
 
     Raises:
-        ValueError: for a name that no layer has, or a layer that is no such one.
+        ValueError: for a name that no layer has, or a layer of another type.
     """
     candidates = {}
     for layer in layer_calls.all_layers(model):
@@ -55,19 +55,22 @@ def chosen_layers(model, layers):
     if isinstance(layers, str) or not isinstance(layers, Iterable):
         raise ValueError(
             "layers must be a list of names. Received: "
-            f"layers={validation.shown(layers)}. Put a name in brackets."
+            f"layers={validation.shown(layers)}. Put a single name in brackets."
         )
     return dict(_named(name, candidates) for name in layers)
 
 
-class Call(NamedTuple):
+class CapturedCall(NamedTuple):
     """A call of a normalisation layer, or of the linear layer before one.
 
     Attributes:
-        layer: the layer; `name`: str.
-        inputs, outputs: tensors of their own, that nothing else uses.
-        tape: of this call only, watching `weights`: dict of name to tensor.
-        before: `Call` of the linear layer before, or None.
+        layer: the layer.
+        name: str.
+        inputs, outputs: copies that nothing else uses, so that their gradients are
+            those of this call alone.
+        tape: records this call only, watching `weights`.
+        weights: dict from name to tensor.
+        before: `CapturedCall` of the preceding linear layer, or None.
     """
 
     layer: keras.layers.Layer
@@ -79,20 +82,20 @@ class Call(NamedTuple):
     before: object = None
 
 
-class Calls:
-    """What `layer_calls.intercepted` calls: finds the calls of the chosen layers.
+class NormCapture:
+    """A handler for `layer_calls.intercepted` that captures calls of chosen layers.
 
     Args:
-        names: dict of the ids of layers to their names, of `chosen_layers`.
-        values: dict of the ids of variables to the tensors that stand for them.
+        names: dict from the ids of layers to their names, as from `chosen_layers`.
+        values: dict from the ids of variables to the tensors that replace them.
         tape: the tape of the loss, which watches the inputs of the calls.
 
     Attributes:
-        found: list of `Call`, in the order of the calls.
+        calls: list of `CapturedCall`, in the order of the calls.
     """
 
     def __init__(self, names, values, tape):
-        self.found = []
+        self.calls = []
         self._names, self._values, self._tape = names, values, tape
         self._linear = {}  # by id of their outputs
         self._graph = _compat.current_graph()
@@ -103,8 +106,8 @@ class Calls:
         if _is_linear(layer) and id(layer.kernel) in self._values:
             with self._watching(layer, ("kernel", "bias")) as (tape, weights):
                 outputs = call(*args, **kwargs)
-            record = Call(layer, layer.name, None, outputs, tape, weights)
-            self._linear[id(outputs)] = record
+            captured = CapturedCall(layer, layer.name, None, outputs, tape, weights)
+            self._linear[id(outputs)] = captured
             return outputs
         return call(*args, **kwargs)
 
@@ -117,12 +120,12 @@ class Calls:
             with _without_noise(layer) as normalized:
                 outputs = tf.identity(call(own, *args, **kwargs))
         z = normalized[0] if normalized else outputs
-        self.found.append(Call(layer, name, own, z, tape, weights, before))
+        self.calls.append(CapturedCall(layer, name, own, z, tape, weights, before))
         return outputs
 
     @contextlib.contextmanager
     def _watching(self, layer, names):
-        """A tape of the layer's call, and those of its weights that it watches."""
+        """Yields a tape for a call of the layer, and the weights that it watches."""
         variables = {name: getattr(layer, name) for name in names}
         weights = {
             name: self._values[id(variable)]
@@ -134,19 +137,19 @@ class Calls:
             yield tape, weights
 
     def _has_statistics(self, layer, args, kwargs):
-        """Whether a call normalises with the batch's statistics, where we can look."""
+        """Returns whether a call uses batch statistics and can be captured."""
         y, training, mask = [*args, *[None] * 3][:3]
         y, training = kwargs.get("inputs", y), kwargs.get("training", training)
         if kwargs.get("mask", mask) is not None or not (training and layer.trainable):
             return False
         if not y.dtype.is_floating:
             return False
-        return tf.executing_eagerly() or y.graph is self._graph  # else in a loop
+        return tf.executing_eagerly() or y.graph is self._graph  # not in a loop
 
 
 @contextlib.contextmanager
 def _without_noise(layer):
-    """While open, puts what the layer adds its noise to in the list that it yields."""
+    """Yields a list that receives the tensor to which the layer adds its noise."""
     normalized = []
     if not isinstance(layer, NoisyBatchNorm):
         yield normalized
@@ -165,7 +168,7 @@ def _without_noise(layer):
 
 
 def unused(name, names):
-    """`name`, or "NAME#2" and so on if `names` has it."""
+    """Returns `name`, or "NAME#2" and so on if `names` contains it."""
     key, number = name, 2
     while key in names:
         key, number = f"{name}#{number}", number + 1
@@ -178,7 +181,7 @@ def _is_linear(layer):
 
 
 def _named(wanted, candidates):
-    """`(id, name)` of the layer of a name or path."""
+    """Returns `(id, name)` of the layer with a name or path."""
     found = [n for n, c in candidates.items() if wanted in (n, c.name)]
     if len(found) != 1:
         raise ValueError(
@@ -190,13 +193,13 @@ def _named(wanted, candidates):
     if exception is not None:
         raise ValueError(
             "layers must normalise with the batch's mean and variance, and nothing "
-            f"else. Received: {wanted!r}, {exception}. Leave it out."
+            f"else. Received: {wanted!r}, {exception}. Remove it."
         )
     return id(layer), found[0]
 
 
 def _exception(layer):
-    """Why the identities do not hold for a layer, or None."""
+    """Returns why the identities do not hold for a layer, or None if they do."""
     if isinstance(layer, BatchRenorm) or getattr(layer, "renorm", False):
         return "which renormalises"
     if isinstance(layer, LpBatchNorm):

@@ -1,36 +1,49 @@
 """The estimators of a public replication of Santurkar et al., faults included.
 
-The replication (github.com/mameli/Test_batch_norm_paper) trains VGG-A and plots, of the
-kernel of a convolution, |G - G'|, |cos(G, G')| and |g_t + g_{t+1}|. It differs from the
-paper (Def. 2.1) in two ways, which are kept here so that its panels can be redone:
+The replication (github.com/mameli/Test_batch_norm_paper) trains VGG-A and plots, for
+the kernel of a convolution, |G - G'|, |cos(G, G')| and |g_t + g_{t+1}|. It differs from
+the paper (Def. 2.1) in two ways, which are kept here so that its panels can be
+reproduced:
 
-* Its G' is no gradient of the network that G is a gradient of: it is taken in a second
-  network, which has the first one's convolution kernels, those up to and including the
-  measured layer's updated, but biases, classifier and normalisation parameters of its
-  own, at their initial values. That alone brings the cosine near 0.
-* |g_t + g_{t+1}| is called gradient predictiveness, but grows with the gradient's size
-  alone; |g_{t+1} - g_t| is what changes from step to step.
+* Its G' is not a gradient of the network that G is a gradient of. It belongs to a
+  second network, which shares the convolution kernels of the first, updated up to and
+  including the measured layer, but has its own biases, classifier and normalisation
+  parameters, at their initial values. That alone brings the cosine near 0.
+* |g_t + g_{t+1}| is called gradient predictiveness, but grows with the size of the
+  gradient alone; what changes from step to step is |g_{t+1} - g_t|.
 """
 
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 
 from tfbn.diagnostics import measurement
 from tfbn.diagnostics._layer_groups import layer_groups
+from tfbn.diagnostics.diagnostic import Diagnostic
+from tfbn.diagnostics.diagnostic import Meter
+from tfbn.diagnostics.diagnostic import Need
+from tfbn.diagnostics.diagnostic import RecordKind
+from tfbn.diagnostics.diagnostic import TrainingStep
+from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
+from tfbn.diagnostics.loss_function import State
+from tfbn.options import Option
 
 
 class ReplicationShift(NamedTuple):
-    """The measurement of the kernel of one convolution.
+    """The shift of the kernel of one convolution.
 
     Attributes:
         name: str, of the layer.
         distance: float, |G - G'| of the kernel, G' as the paper defines it.
         cosine: float in [-1, 1], of the angle between them; NaN if one is 0.
         distance_faulty: float, |G - G'| with the replication's G'.
-        cosine_faulty: float, with the replication's G' (which plots its size).
-        gradient_sum: float, |g_t + g_{t+1}|, g the gradients of two steps in a row.
+        cosine_faulty: float, with the replication's G', which plots its absolute value.
+        gradient_sum: float, |g_t + g_{t+1}|, for gradients g of two successive steps.
         gradient_change: float, |g_{t+1} - g_t|.
     """
 
@@ -43,18 +56,18 @@ class ReplicationShift(NamedTuple):
     gradient_change: float
 
 
-class ReplicationMeter:
-    """Measures the replication's quantities beside the right ones.
+class ReplicationMeter(Meter):
+    """Measures the replication's estimates beside the right ones.
 
     Cost: two forward and backward passes, and two for each measured layer, one after
-    the other; memory of a training step, and three copies of the parameters. The model
+    the other; memory of a training step and three copies of the parameters. The model
     runs in training mode. No state changes.
 
     Args:
         model: a built Keras model.
         loss: function `loss(y_true, y_pred)` -> scalar.
         other_parameters: list of arrays in the order of `model.trainable_variables`:
-            the second network's, initialised independently of the first one's.
+            those of the second network, initialised independently.
         layers: names of the groups of `layer_groups` to measure, or None: all that
             have a convolution.
         jit_compile: bool, whether XLA compiles the measurement. Default False.
@@ -65,7 +78,13 @@ class ReplicationMeter:
     """
 
     def __init__(
-        self, model, loss, other_parameters, *, layers=None, jit_compile=False
+        self,
+        model: keras.Model,
+        loss: Loss,
+        other_parameters: Sequence,
+        *,
+        layers: Iterable[str] | None = None,
+        jit_compile: bool = False,
     ):
         self._loss = LossFunction(model, loss)
         self._other = [tf.convert_to_tensor(p) for p in other_parameters]
@@ -76,11 +95,18 @@ class ReplicationMeter:
         self._measure = measurement.compiled(self._rows, jit_compile=jit_compile)
 
     @property
-    def cost(self):
-        """`measurement.Cost`."""
+    def cost(self) -> measurement.Cost:
+        """The `Cost` of a measurement."""
         return measurement.Cost(passes=2.0 + 2.0 * len(self._names), copies=3)
 
-    def __call__(self, before, after, batch, next_batch):
+    def measure(self, step: TrainingStep) -> dict[str, dict[str, Any]]:
+        """Returns the record "replication" of the step and the next batch."""
+        shifts = self(step.before, step.after, step.batch, step.next_batch)
+        return {"replication": {"layers": [s._asdict() for s in shifts]}}
+
+    def __call__(
+        self, before: State, after: State, batch: tuple, next_batch: tuple
+    ) -> list[ReplicationShift]:
         """Measures one step.
 
         Args:
@@ -89,7 +115,7 @@ class ReplicationMeter:
             next_batch: `(x, y)` of the step after it.
 
         Returns:
-            A list of `ReplicationShift`, one a layer, in forward order.
+            A list of `ReplicationShift`, one per layer, in forward order.
         """
         rows = self._measure(
             before.parameters,
@@ -127,7 +153,7 @@ class ReplicationMeter:
         return tf.stack(rows)
 
     def _spliced(self, name, parameters, updated):
-        """The paper's point for G': the layers before are updated."""
+        """Returns the parameters of the paper's G': the preceding layers updated."""
         position = [group.name for group in self._groups].index(name)
         earlier = {i for group in self._groups[:position] for i in group.indices}
         return [
@@ -136,7 +162,7 @@ class ReplicationMeter:
         ]
 
     def _second_network(self, name, parameters, updated):
-        """The replication's point for G'."""
+        """Returns the parameters of the replication's G'."""
         point = list(self._other)
         for kernel in self._kernels.values():
             is_updated = kernel <= self._kernels[name]
@@ -154,7 +180,7 @@ class ReplicationMeter:
 
 
 def _kernels(model, groups):
-    """The index of the convolution kernel of each group that has one."""
+    """Returns the index of the convolution kernel of each group that has one."""
     kernels = {}
     for group in groups:
         for i in group.indices:
@@ -183,3 +209,51 @@ def _compare(g, after):
         measurement.norm([g]) * measurement.norm([after])
     )
     return measurement.norm([after - g]), cosine
+
+
+def _make(model, loss, *, second_model, convolutions, jit_compile):
+    layers = [f"conv{i}" for i in convolutions]
+    return ReplicationMeter(
+        model,
+        loss,
+        second_model().trainable_variables,
+        layers=layers,
+        jit_compile=jit_compile,
+    )
+
+
+DIAGNOSTIC = Diagnostic(
+    name="replication",
+    title="a public replication's estimators",
+    details="faults included, beside the right ones",
+    cost="two steps a convolution, and two",
+    make=_make,
+    kinds=(
+        RecordKind(
+            "replication",
+            layer_values={
+                "distance": "|G - G'|_2 of the kernel",
+                "cosine": "of G and G'",
+                "distance_faulty": "with a G' of another function",
+                "cosine_faulty": "with a G' of another function",
+                "gradient_sum": "|g_t + g_{t+1}|_2",
+                "gradient_change": "|g_{t+1} - g_t|_2",
+            },
+            figures={
+                "replication": "a public replication's estimators beside the right ones"
+            },
+            divergence="distance",
+        ),
+    ),
+    options=(
+        Option(
+            "convolutions",
+            (5,),
+            "Replication: the convolutions measured, from 1 on.",
+            minimum=1,
+        ),
+    ),
+    needs=frozenset(
+        {Need.LOSS, Need.TRAINING_MODE, Need.NEXT_BATCH, Need.SECOND_MODEL}
+    ),
+)

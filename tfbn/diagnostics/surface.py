@@ -7,82 +7,131 @@ f(a)    = L(theta + a delta)
 f(a, b) = L(theta + a delta + b eta)
 ```
 
-A random direction is Gaussian, and each filter of it is scaled to the norm of that
-filter of theta (their sec. 4): `d <- d / |d| * |theta|`, filter by filter. Without it,
-how flat a surface looks would depend on the scale of the parameters, which a
+A random direction is Gaussian, and each of its filters is scaled to the norm of that
+filter of theta (their sec. 4): `d <- d / |d| * |theta|`, filter by filter. Otherwise
+the apparent flatness of a surface would depend on the scale of the parameters, which a
 normalisation behind them undoes.
 """
 
+import functools
+from collections.abc import Sequence
+from typing import Any
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfbn import validation
 from tfbn.diagnostics import measurement
+from tfbn.diagnostics.diagnostic import Diagnostic
+from tfbn.diagnostics.diagnostic import Meter
+from tfbn.diagnostics.diagnostic import RecordKind
+from tfbn.diagnostics.diagnostic import TrainingStep
+from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
+from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
+from tfbn.options import Option
 
 
 class LossSurface(NamedTuple):
     """The loss on a line or on a square grid around given parameters.
 
     Attributes:
-        radii: float64 array `[n]`, how far along a direction, in its own lengths.
-        losses: float64 array `[n]`, or `[n, n]`: the row is the place along the first
-            direction, the column that along the second.
+        radii: float64 array `[n]`, positions along a direction, in units of its length.
+        losses: float64 array `[n]`, or `[n, n]`: rows are positions along the first
+            direction, columns along the second.
     """
 
     radii: np.ndarray
     losses: np.ndarray
 
-    def record(self):
-        """The values of a "surface" or "surface_2d" record."""
+    def record(self) -> dict[str, Any]:
+        """Returns the values of a "surface" or "surface_2d" record."""
         return {"radii": self.radii.tolist(), "losses": self.losses.tolist()}
 
 
-class SurfaceMeter:
+class SurfaceMeter(Meter):
     """Measures the surface of one model's loss around given parameters.
 
-    Cost: a forward pass a point (`n` or `n^2`), one after the other; memory is that of
-    a forward pass, the directions and a copy of the parameters. Neither other radii,
-    another number of them nor other directions trace anew; with `jit_compile` another
+    Cost: a forward pass per point (`n` or `n^2`), one after the other; memory of a
+    forward pass, the directions and a copy of the parameters. Other radii, another
+    number of them and other directions do not retrace; with `jit_compile` another
     number compiles anew.
 
-    The model runs on the given batch with the same averages and the same noise at all
-    points. No state changes.
+    At all points the model runs on the given batch, with the same moving averages and
+    the same noise. No state changes.
 
     Args:
         model: a built Keras model.
         loss: function `loss(y_true, y_pred)` -> scalar.
         training: bool, whether the model runs in training mode. Default True: the
             surface that training descends. Li et al.'s published code runs in
-            inference mode, whose averages do not follow the parameters.
+            inference mode, where the moving averages do not follow the parameters.
+        radius, points, dimensions, seed: what `measure` does: `points` positions from
+            -radius to radius along each of 1 or 2 filter-normalised random directions.
         jit_compile: bool, whether XLA compiles the measurement. Default False.
 
     Raises:
-        ValueError: for a model that is not built or has nothing to train.
+        ValueError: for an argument outside its range, or a model that is not built or
+            has nothing to train.
     """
 
-    def __init__(self, model, loss, *, training=True, jit_compile=False):
+    def __init__(
+        self,
+        model: keras.Model,
+        loss: Loss,
+        *,
+        radius: float = 1.0,
+        points: int = 21,
+        dimensions: int = 1,
+        seed: int = 0,
+        training: bool = True,
+        jit_compile: bool = False,
+    ):
+        radius = validation.number("radius", radius, above=0.0)
+        points = validation.integer("points", points, minimum=2)
+        self._radii = np.linspace(-radius, radius, points)
+        self._dimensions = validation.choice("dimensions", dimensions, (1, 2))
+        self._seed = validation.integer("seed", seed, minimum=0)
         self._loss = LossFunction(model, loss, training=training)
         self._measure = measurement.compiled(self._all_losses, jit_compile=jit_compile)
 
     @property
-    def cost(self):
-        """`measurement.Cost` of one point, with two directions."""
-        return measurement.Cost(passes=1.0 / 3.0, copies=3)
+    def cost(self) -> measurement.Cost:
+        """The `Cost` of a measurement."""
+        points = self._radii.size**self._dimensions
+        return measurement.Cost(passes=points / 3.0, copies=1 + self._dimensions)
 
-    def __call__(self, state, x, y, *, radii, directions):
+    def measure(self, step: TrainingStep) -> dict[str, dict[str, Any]]:
+        """Returns the record "surface" or "surface_2d" of the step's batch."""
+        directions = filter_normalized_directions(
+            step.before.parameters, dimensions=self._dimensions, seed=self._seed
+        )
+        result = self(
+            step.before, *step.batch, radii=self._radii, directions=directions
+        )
+        kind = "surface" if self._dimensions == 1 else "surface_2d"
+        return {kind: result.record()}
+
+    def __call__(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        *,
+        radii: Sequence[float],
+        directions: Sequence[Sequence],
+    ) -> LossSurface:
         """Measures around `state.parameters`.
 
         Args:
             state: `State`.
             x, y: the batch, tensors or structures of tensors.
-            radii: floats, the places along each direction; with 0 the point itself.
-            directions: one or two directions, each a list of tensors like
-                `state.parameters`, taken as they are; see
-                `filter_normalized_directions`.
+            radii: floats, positions along each direction; 0 is the point itself.
+            directions: one or two directions, each a list of tensors shaped as
+                `state.parameters`, used unchanged; see `filter_normalized_directions`.
 
         Returns:
             A `LossSurface`.
@@ -95,13 +144,14 @@ class SurfaceMeter:
         directions = _checked_directions(directions, state.parameters)
         grids = np.meshgrid(*[radii] * len(directions), indexing="ij")
         points = np.stack([g.ravel() for g in grids], axis=-1)
-        # Ragged, as their number is no part of what a trace is for.
+        # A ragged tensor, since the length of its rows does not belong to its type:
+        # another number of points does not retrace.
         ragged = tf.RaggedTensor.from_row_lengths(points, [len(points)])
         losses = self._measure(*state, directions, ragged, x, y)
         return LossSurface(radii, losses.numpy().reshape(grids[0].shape))
 
     def _all_losses(self, parameters, buffers, directions, points, x, y):
-        """float64 `[number of points]`."""
+        """Returns the losses, float64 `[number of points]`."""
 
         def loss_at(point):
             moved = list(parameters)
@@ -112,7 +162,7 @@ class SurfaceMeter:
                 ]
             return tf.cast(self._loss(moved, buffers, x, y), tf.float64)
 
-        # One after the other, so that one point's activations are alive at a time.
+        # Sequentially: the activations of one point are alive at a time.
         return tf.map_fn(
             loss_at,
             points.values,
@@ -122,24 +172,24 @@ class SurfaceMeter:
 
 
 def loss_surface(
-    model,
-    loss,
-    x,
-    y,
+    model: keras.Model,
+    loss: Loss,
+    x: Any,
+    y: Any,
     *,
-    radii,
-    dimensions=1,
-    seed=0,
-    include_vectors=False,
-    training=True,
-):
-    """The loss around a model's parameters, along random filter-normalised directions.
+    radii: Sequence[float],
+    dimensions: int = 1,
+    seed: int = 0,
+    include_vectors: bool = False,
+    training: bool = True,
+) -> LossSurface:
+    """Measures the loss around a model's weights, along filter-normalised directions.
 
     Args:
         model: a built Keras model.
         loss: function `loss(y_true, y_pred)` -> scalar.
-        x, y: a batch, arrays, tensors or structures of them.
-        radii: floats, the places along each direction, such as
+        x, y: a batch: arrays, tensors, or structures of them.
+        radii: floats, positions along each direction, such as
             `np.linspace(-1, 1, 25)`.
         dimensions: 1 for a curve (default) or 2 for a surface.
         seed: int >= 0, of the directions. Default 0.
@@ -147,8 +197,8 @@ def loss_surface(
         training: bool, whether the model runs in training mode. Default True.
 
     Returns:
-        A `LossSurface`. Cost: that of `SurfaceMeter`; each call of this function traces
-        anew. No state changes.
+        A `LossSurface`. Cost: that of `SurfaceMeter`, and a new trace with every call.
+        No state changes.
 
     Raises:
         ValueError: as `SurfaceMeter` and `filter_normalized_directions` do.
@@ -166,25 +216,30 @@ def loss_surface(
 
 
 def filter_normalized_directions(
-    parameters, *, dimensions=1, seed=0, include_vectors=False
-):
-    """Random directions, each filter as long as that of the parameters.
+    parameters: Sequence[tf.Tensor],
+    *,
+    dimensions: int = 1,
+    seed: int = 0,
+    include_vectors: bool = False,
+) -> list[list[tf.Tensor]]:
+    """Returns random directions whose filters are as long as those of the parameters.
 
-    A filter is a slice of the last axis of a parameter of rank 2 or more: what feeds
-    one unit or channel. The directions are not orthogonalised, as in the paper: in high
-    dimension they nearly are orthogonal.
+    A filter is a slice along the last axis of a parameter of rank 2 or more: the
+    weights of one unit or channel. As in the paper, directions are not orthogonalised:
+    in high dimension they are nearly orthogonal.
 
     Args:
         parameters: list of tensors, as in `State`.
         dimensions: 1 or 2, the number of directions. Default 1.
         seed: int >= 0. The first direction does not depend on `dimensions`.
-        include_vectors: bool, whether to move the parameters of rank 1 or less (biases,
-            gamma, beta) too, each as one filter. Default False: their direction is 0,
-            as in Li et al.'s published code (whose other choice is another one: to move
-            them along themselves).
+        include_vectors: bool, whether parameters of rank 1 or less (biases, gamma,
+            beta) move too, each as one filter. Default False: their direction is 0, as
+            in Li et al.'s published code (whose alternative moves them along
+            themselves instead).
 
     Returns:
-        A list of `dimensions` directions, each a list of tensors like `parameters`.
+        A list of `dimensions` directions, each a list of tensors shaped as
+        `parameters`.
 
     Raises:
         ValueError: for an argument outside its range.
@@ -218,7 +273,7 @@ def _random_like(parameter, seed, include_vectors):
 
 
 def _checked_radii(radii):
-    """A float64 array `[n]`."""
+    """Returns a float64 array `[n]`."""
     try:
         values = np.array(radii, np.float64)
     except (TypeError, ValueError):
@@ -232,7 +287,7 @@ def _checked_radii(radii):
 
 
 def _checked_directions(directions, parameters):
-    """Lists of tensors of the dtypes of the parameters."""
+    """Returns lists of tensors with the dtypes of the parameters."""
     shapes = [tuple(p.shape) for p in parameters]
     found = [[tuple(np.shape(d)) for d in direction] for direction in directions]
     if len(found) not in (1, 2) or any(each != shapes for each in found):
@@ -244,3 +299,56 @@ def _checked_directions(directions, parameters):
         [tf.cast(d, p.dtype) for d, p in zip(direction, parameters, strict=True)]
         for direction in directions
     ]
+
+
+_FIGURE = {"surface": "loss along one direction, or a map over two"}
+_RADII = "positions along a direction, in units of its length"
+
+_common = functools.partial(
+    Diagnostic,
+    options=(
+        Option(
+            "radius",
+            1.0,
+            "Surfaces: how far they go, in units of a filter's length.",
+            above=0.0,
+        ),
+        Option("points", 21, "Surfaces: positions along a direction.", minimum=2),
+    ),
+    arguments=("seed",),
+    prefix="surface",
+    during_training=False,
+)
+
+SURFACE = _common(
+    name="surface",
+    title="the loss along a random filter-normalised direction",
+    details="losses",
+    cost="a third of a step a point",
+    make=functools.partial(SurfaceMeter, dimensions=1),
+    kinds=(
+        RecordKind(
+            "surface",
+            values={"radii": _RADII, "losses": "a number for each position"},
+            figures=_FIGURE,
+        ),
+    ),
+)
+
+SURFACE_2D = _common(
+    name="surface_2d",
+    title="the loss over two random filter-normalised directions",
+    details="losses",
+    cost="a third of a step a point, of which there are --surface_points squared",
+    make=functools.partial(SurfaceMeter, dimensions=2),
+    kinds=(
+        RecordKind(
+            "surface_2d",
+            values={
+                "radii": _RADII,
+                "losses": "[n][n], a row for each position along the first direction",
+            },
+            figures=_FIGURE,
+        ),
+    ),
+)

@@ -1,6 +1,6 @@
 """Theorem 4.1 of Santurkar et al. 2018 (arXiv 1805.11604), checked on live layers.
 
-Of one channel of a batch-normalisation layer with m elements (batch and space):
+For one channel of a batch-normalisation layer with m elements (batch and space):
 z = gamma * yh + beta, yh = (y - mean y) / s, s = sqrt(var y + epsilon), g = dL/dz and
 G = dL/dy. Fact C.1 of the paper, which holds for any epsilon:
 
@@ -8,7 +8,7 @@ G = dL/dy. Fact C.1 of the paper, which holds for any epsilon:
 G = (gamma / s) * (g - <1, g> / m - yh * <g, yh> / m)
 ```
 
-from which, with q = |yh|^2 / m = var y / (var y + epsilon):
+It follows that, with q = |yh|^2 / m = var y / (var y + epsilon):
 
 ```
 <1, G> = 0           <yh, G> = (gamma / s) * (1 - q) * <g, yh>
@@ -17,29 +17,40 @@ dL/dgamma = <g, yh>                        dL/dbeta = <1, g>
 <W, dL/dW> = sum over channels of gamma * (1 - q) * <g, yh>
 ```
 
-W being all weights of the linear layer before: its scale has no influence (Lemma 4.5)
-but for epsilon. The paper has epsilon = 0, so q = 1, and says "at most" where there is
-equality. Version 3 prints 1 / sqrt(m) instead of 1 / m before <g, yh>^2: the proof's
-last step drops a sqrt(m), and that bound is violated wherever <g, yh> is not 0.
+where W holds all weights of the preceding linear layer: its scale has no influence
+(Lemma 4.5), except through epsilon. The paper has epsilon = 0, so q = 1, and states "at
+most" where equality holds. Version 3 prints 1 / sqrt(m) instead of 1 / m before
+<g, yh>^2: the last step of the proof drops a sqrt(m), and the printed bound is violated
+wherever <g, yh> is not 0.
 """
 
+from collections.abc import Iterable
+from typing import Any
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfbn.diagnostics import layer_calls
 from tfbn.diagnostics import measurement
 from tfbn.diagnostics import norm_calls
+from tfbn.diagnostics.diagnostic import Diagnostic
+from tfbn.diagnostics.diagnostic import Meter
+from tfbn.diagnostics.diagnostic import Need
+from tfbn.diagnostics.diagnostic import RecordKind
+from tfbn.diagnostics.diagnostic import TrainingStep
+from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
+from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
 
-# What the loss is multiplied by, lest float16 gradients vanish: a power of two, exact
+# Factor of the loss that keeps float16 gradients from vanishing: a power of two, exact
 # in other dtypes.
 _SCALE = 1024.0
 
-# Of each dtype: its rounding error, and the root mean square of a channel's gradients
-# below which they have no digits to compare.
+# For each dtype its rounding error, and the root mean square of a channel's gradients
+# below which they have no significant digits.
 _ROUNDING = {
     tf.float16: (2.0**-10, 2.0**-14 / _SCALE),
     tf.bfloat16: (2.0**-7, 1e-30),
@@ -49,32 +60,33 @@ _ROUNDING = {
 
 
 class GradientIdentities(NamedTuple):
-    """The check of one layer. Errors are the largest over its channels.
+    """The result for one layer. Errors are the largest over its channels.
 
-    All errors, residuals and cosines are relative and of the size of rounding errors
-    where the layer's derivative is right: about 1e-6 in float32, 1e-2 in bfloat16.
-    "Upstream" is |(gamma / s) g|, what |G| would be were mean and variance constants.
+    All errors and residuals are relative, and of the size of rounding errors if the
+    layer's derivative is right: about 1e-6 in float32, 1e-2 in bfloat16. "Upstream" is
+    |(gamma / s) g|, the value of |G| if mean and variance were constants.
 
     Attributes:
         name: str, the layer's.
         upstream: float, over all channels.
         norm: float, |G| over all channels.
         bound: float, the square root of Theorem 4.1's right-hand side, as corrected.
-        printed_bound: float, that of the right-hand side as printed, with 1 / sqrt(m);
-            with a minus where that is negative, which no |G|^2 can be below.
-        relative_error: float, of Theorem 4.1: the difference of its two sides, of
-            upstream^2.
-        gradient_error: float, of Fact C.1: |G - its right-hand side|, of upstream.
-        channel_violations: float, the number of channels whose |G|^2 is above the
-            printed bound, by more than rounding errors.
-        sum_residual: float, |<1, G>|, of sqrt(m) * upstream.
-        projection: float, |<yh, G>|, of |yh| * upstream: what epsilon leaves of it.
-        projection_residual: float, its difference from what epsilon leaves.
-        gamma_error: float, of dL/dgamma, of |g| |yh|; None without a gamma.
-        beta_error: float, of dL/dbeta, of sqrt(m) |g|; None without a beta.
-        invariance: float, |<W, dL/dW>|, of |y| * upstream, for kernel and bias of the
-            linear layer whose output y is; None where there is none.
-        invariance_residual: float, its difference from what epsilon leaves, or None.
+        printed_bound: float, the root of the right-hand side as printed, with
+            1 / sqrt(m); minus the root of its size where it is negative, a bound that
+            no |G|^2 satisfies.
+        relative_error: float, of Theorem 4.1: the difference of its two sides, relative
+            to upstream^2.
+        gradient_error: float, of Fact C.1: |G - its right-hand side| / upstream.
+        channel_violations: float, the number of channels whose |G|^2 exceeds the
+            printed bound by more than rounding errors.
+        sum_residual: float, |<1, G>| / (sqrt(m) * upstream).
+        projection: float, |<yh, G>| / (|yh| * upstream): not 0 because of epsilon.
+        projection_residual: float, its difference from what epsilon explains.
+        gamma_error: float, of dL/dgamma, relative to |g| |yh|; None without a gamma.
+        beta_error: float, of dL/dbeta, relative to sqrt(m) |g|; None without a beta.
+        invariance: float, |<W, dL/dW>| / (|y| * upstream), for kernel and bias of the
+            linear layer that y is the output of; None if there is none.
+        invariance_residual: float, its difference from what epsilon explains, or None.
     """
 
     name: str
@@ -93,58 +105,71 @@ class GradientIdentities(NamedTuple):
     invariance: float | None
     invariance_residual: float | None
 
-    def record(self):
-        """One of the `layers` of the records of kind `theory`: plain numbers."""
+    def record(self) -> dict[str, Any]:
+        """Returns one of the `layers` of a "theory" record."""
         return self._asdict()
 
 
-class GradientIdentityMeter:
+class GradientIdentityMeter(Meter):
     """Checks Theorem 4.1 and its identities in the layers of one model.
 
-    It takes y, z, g and G of each layer from a training pass of the model itself, and
-    compares G with what the formulas make of y and g, in float64. g and G are those of
-    the normalisation alone: what else is made of y does not count, and of
-    `NoisyBatchNorm` z is what the noise is added to.
+    y, z, g and G of each layer come from a training pass of the model itself; G is
+    compared with the formulas for y and g, in float64. g and G belong to the
+    normalisation alone: other uses of y do not count, and z of a `NoisyBatchNorm` is
+    what the noise is added to.
 
     Checked are `tfbn.BatchNorm`, `tfbn.NoisyBatchNorm`, Keras's `BatchNormalization`
-    and subclasses of it that promise the same function. Not: renormalisation, l_p
-    norms, virtual batches, statistics over replicas, frozen layers; nor calls with a
-    mask, in inference mode or inside a loop.
+    and subclasses of it that promise the same function. Not checked are
+    renormalisation, l_p norms, virtual batches, statistics over replicas and frozen
+    layers, nor calls with a mask, in inference mode or inside a loop.
 
-    Cost: about two forward and backward passes; in memory a training step, and float64
+    Cost: about two forward and backward passes; memory of a training step, and float64
     copies of a layer's activations. No state changes.
 
     Args:
         model: a built Keras model.
         loss: function `loss(y_true, y_pred)` -> scalar.
         layers: list of str, the names of the layers to check, or their paths in the
-            model ("block1/norm"). Default None: all for which it holds.
+            model ("block1/norm"). Default None: all for which the theorem holds.
         jit_compile: bool, whether XLA compiles it. Default False.
 
     Raises:
-        ValueError: for a name that no layer has, or a layer for which it does not hold.
+        ValueError: for a name that no layer has, or a layer for which the theorem does
+            not hold.
     """
 
-    def __init__(self, model, loss, *, layers=None, jit_compile=False):
+    def __init__(
+        self,
+        model: keras.Model,
+        loss: Loss,
+        *,
+        layers: Iterable[str] | None = None,
+        jit_compile: bool = False,
+    ):
         self._loss = LossFunction(model, loss)
         self._names = norm_calls.chosen_layers(model, layers)
         self._required = layers is not None
         self._check = measurement.compiled(self._identities, jit_compile=jit_compile)
 
-    def __call__(self, state, x, y):
-        """The check at a state.
+    def measure(self, step: TrainingStep) -> dict[str, dict[str, Any]]:
+        """Returns the record "theory" of the step's batch, before the update."""
+        results = self(step.before, *step.batch)
+        return {"theory": {"layers": [result.record() for result in results]}}
+
+    def __call__(self, state: State, x: Any, y: Any) -> list[GradientIdentities]:
+        """Checks at `state`.
 
         Args:
             state: `State`.
             x, y: the batch: tensors, or structures of them.
 
         Returns:
-            A list of `GradientIdentities`, one a layer in the order of their calls. Of
-            a layer that is called more than once, the second call is named "NAME#2".
+            A list of `GradientIdentities`, one per layer, in the order of their calls.
+            The second call of a layer is named "NAME#2".
 
         Raises:
-            ValueError: if a layer was asked for by name and the model does not call it,
-                or with a mask, or in inference mode; for a batch that does not fit.
+            ValueError: if a layer given by name is not called, or only with a mask or
+                in inference mode; for a batch that does not fit.
         """
         rows = self._check(*state, x, y)
         return [
@@ -153,28 +178,29 @@ class GradientIdentityMeter:
         ]
 
     @property
-    def cost(self):
-        """`measurement.Cost` of a call."""
+    def cost(self) -> measurement.Cost:
+        """The `Cost` of a measurement."""
         return measurement.Cost(passes=2.0, copies=0)
 
     def _identities(self, parameters, buffers, x, y):
-        """A dict of dicts of scalars: layer, then attribute."""
+        """Returns a dict of dicts of scalars: layer, then attribute."""
         model = self._loss.model
         variables = [*model.trainable_variables, *model.non_trainable_variables]
         values = dict(zip(map(id, variables), [*parameters, *buffers], strict=True))
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            calls = norm_calls.Calls(self._names, values, tape)
-            with layer_calls.intercepted(model, calls):
+            capture = norm_calls.NormCapture(self._names, values, tape)
+            with layer_calls.intercepted(model, capture):
                 loss = _SCALE * self._loss(parameters, buffers, x, y)
+        calls = capture.calls
         self._check_called(calls)
         gradients = tape.gradient(
             loss,
-            [(call.inputs, call.outputs) for call in calls.found],
+            [(call.inputs, call.outputs) for call in calls],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
         rows, done = {}, []
-        for call, (downstream, upstream) in zip(calls.found, gradients, strict=True):
-            # One after the other, so that one layer's copies are alive at a time.
+        for call, (downstream, upstream) in zip(calls, gradients, strict=True):
+            # Sequentially: the copies of one layer are alive at a time.
             with tf.control_dependencies(done):
                 row = _compare(call, downstream, upstream)
             rows[norm_calls.unused(call.name, rows)] = row
@@ -182,17 +208,23 @@ class GradientIdentityMeter:
         return rows
 
     def _check_called(self, calls):
-        called = {call.name for call in calls.found}
+        called = {call.name for call in calls}
         missing = [n for n in self._names.values() if n not in called]
         if self._required and missing:
             raise ValueError(
                 "layers must be called with the statistics of the batch, without a "
-                f"mask. Received: layers with {missing[0]!r}, which is not. Leave it "
-                "out."
+                f"mask. Received: layers with {missing[0]!r}, which is not. Remove it."
             )
 
 
-def gradient_identities(model, loss, x, y, *, layers=None):
+def gradient_identities(
+    model: keras.Model,
+    loss: Loss,
+    x: Any,
+    y: Any,
+    *,
+    layers: Iterable[str] | None = None,
+) -> list[GradientIdentities]:
     """Checks Theorem 4.1 and its identities at a model's present weights.
 
     Args:
@@ -200,9 +232,8 @@ def gradient_identities(model, loss, x, y, *, layers=None):
         x, y: a batch: arrays, tensors, or structures of them.
 
     Returns:
-        A list of `GradientIdentities`, one a layer. Cost: that of
-        `GradientIdentityMeter`; each call of this function traces anew. No state
-        changes.
+        A list of `GradientIdentities`, one per layer. Cost: that of
+        `GradientIdentityMeter`, and a new trace with every call. No state changes.
 
     Raises:
         ValueError: as `GradientIdentityMeter`.
@@ -212,7 +243,7 @@ def gradient_identities(model, loss, x, y, *, layers=None):
 
 
 class _Channels:
-    """The quantities of the module's formulas for one call, in float64.
+    """The terms of the module's formulas for one call, in float64.
 
     Sums over the elements of a channel keep their dimensions.
     """
@@ -260,7 +291,7 @@ class _Channels:
         }
 
     def projection(self):
-        """Fact C.1, and what it says of <1, G> and <yh, G>."""
+        """Fact C.1, and its consequences for <1, G> and <yh, G>."""
         m, upstream = self._m, self._upstream + self._floor
         expected = self._gain * (self._g - self._ones / m - self._yh * self._along / m)
         along = self._sum(self._yh * self._found)
@@ -277,7 +308,7 @@ class _Channels:
         }
 
     def affine(self, gradients):
-        """The gradients of gamma and beta: None for one that the layer has not."""
+        """The gradients of gamma and beta; None for one that the layer lacks."""
         norm = self._norm + self._floor
         expected = {
             "gamma": (self._along, norm * tf.maximum(self._length(self._yh), 1.0)),
@@ -294,7 +325,7 @@ class _Channels:
         }
 
     def invariance(self, weights, gradients):
-        """That the scale of the weights before has no influence; None without any."""
+        """The invariance to the scale of the preceding weights; None without any."""
         if not weights:
             return {"invariance": None, "invariance_residual": None}
         pairs = [
@@ -316,7 +347,7 @@ class _Channels:
 
 
 def _compare(call, downstream, upstream):
-    """What `GradientIdentities` holds of one call, but its name: a dict of scalars."""
+    """Returns the values of `GradientIdentities` for one call, except the name."""
     channels = _Channels(call, downstream, upstream)
     before, linear, gradients = call.before, {}, {}
     if before is not None:
@@ -331,7 +362,7 @@ def _compare(call, downstream, upstream):
 
 
 def _gradients(call, upstream):
-    """Of sum(upstream * outputs) for the weights of a call, a dict."""
+    """Returns the gradients of sum(upstream * outputs) for the weights of a call."""
     return call.tape.gradient(
         call.outputs,
         call.weights,
@@ -350,3 +381,43 @@ def _signed_root(x):
 
 def _plain(scalar):
     return None if scalar is None else float(scalar)
+
+
+def _largest_error(record):
+    errors = [layer["relative_error"] for layer in record["layers"]]
+    return float(np.max(errors)) if errors else None  # of NaN, NaN
+
+
+DIAGNOSTIC = Diagnostic(
+    name="theory",
+    title="theorem 4.1 and the gradient identities on the batch normalisation layers",
+    details="errors of each identity",
+    cost="about two steps",
+    make=GradientIdentityMeter,
+    kinds=(
+        RecordKind(
+            "theory",
+            layer_values={
+                "upstream": "|(gamma / s) g|",
+                "norm": "|G|",
+                "bound": "root of the theorem's right-hand side",
+                "printed_bound": "the same as printed; negative if it has no root",
+                "relative_error": "of the theorem as an equality",
+                "gradient_error": "of Fact C.1",
+                "channel_violations": "channels above the printed bound",
+                "sum_residual": "of <1, G> = 0",
+                "projection": "<yh, G>",
+                "projection_residual": "of <yh, G>",
+                "gamma_error": "of dL/dgamma; None without gamma",
+                "beta_error": "of dL/dbeta; None without beta",
+                "invariance": "<W, dL/dW> of the preceding linear layer, or None",
+                "invariance_residual": "of it, or None",
+            },
+            figures={"theory": "Santurkar, Theorem 4.1: how far it holds, by layer"},
+            totals={"theorem 4.1, largest relative error of any layer": _largest_error},
+        ),
+    ),
+    arguments=("layers",),
+    needs=frozenset({Need.LOSS, Need.TRAINING_MODE, Need.BATCH_STATISTICS}),
+    if_empty="no layer normalises by the batch alone",
+)

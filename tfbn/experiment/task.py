@@ -1,4 +1,4 @@
-"""What a network is trained for: its loss and how well it does."""
+"""What a network is trained for: a loss and metrics."""
 
 import functools
 from collections.abc import Callable
@@ -7,36 +7,36 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from tfbn.data import Dataset
+
 
 class Task(NamedTuple):
-    """A loss and an optional accuracy.
+    """A loss and metrics as `keras.Model.compile` takes them.
 
     Attributes:
-        loss: function `(y_true, y_pred)` -> scalar.
-        accuracy: function `(y_true, y_pred)` -> scalar, or None.
-        loss_is_sum: bool, whether the loss of a set is the sum of its batches' losses
-            (True) or their mean (False).
+        loss: function `(y_true, y_pred)` -> scalar: the mean over a batch, unless it
+            has a `reduction` that says otherwise.
+        metrics: list of str.
     """
 
     loss: Callable
-    accuracy: Callable | None
-    loss_is_sum: bool
+    metrics: list[str]
 
 
-def task_of(dataset, *, probabilities=False):
+def task_of(dataset: Dataset, *, probabilities: bool = False) -> Task:
     """Classification with cross-entropy, or regression with half the squared error.
 
     Args:
         dataset: `tfbn.data.Dataset`.
-        probabilities: bool, whether a classifier gives these instead of logits.
+        probabilities: bool, whether a classifier returns these instead of logits.
     """
     if dataset.num_classes is None:
-        return Task(half_squared_error, None, loss_is_sum=True)
+        return Task(HalfSquaredError(), [])
     loss = functools.partial(mean_cross_entropy, from_logits=not probabilities)
-    return Task(loss, accuracy, loss_is_sum=False)
+    return Task(loss, ["accuracy"])
 
 
-def mean_cross_entropy(y_true, y_pred, *, from_logits=True):
+def mean_cross_entropy(y_true, y_pred, *, from_logits: bool = True):
     """The mean cross-entropy of logits `[n, classes]` with labels `[n]`."""
     losses = keras.losses.sparse_categorical_crossentropy(
         y_true, y_pred, from_logits=from_logits
@@ -44,16 +44,17 @@ def mean_cross_entropy(y_true, y_pred, *, from_logits=True):
     return tf.reduce_mean(losses)
 
 
-def half_squared_error(y_true, y_pred):
+class HalfSquaredError(keras.losses.Loss):
     """Half the squared error, summed over batch and units.
 
-    The paper (Santurkar, App. A.1) does not say whether it sums; the loss at which its
-    figure begins fits this.
+    Santurkar et al. 2018 (App. A.1) do not state whether they sum; inferred from the
+    loss at which their figure begins.
     """
-    return 0.5 * tf.reduce_sum(tf.square(y_pred - tf.cast(y_true, y_pred.dtype)))
 
+    def __init__(self):
+        super().__init__(reduction="sum")
 
-def accuracy(y_true, y_pred):
-    """The share of logits `[n, classes]` whose largest is that of the label `[n]`."""
-    right = tf.equal(tf.argmax(y_pred, axis=-1), tf.cast(y_true, tf.int64))
-    return tf.reduce_mean(tf.cast(right, tf.float32))
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        # Not `call`: Keras would compute a float64 network's loss in float32.
+        del sample_weight
+        return 0.5 * tf.reduce_sum(tf.square(y_pred - tf.cast(y_true, y_pred.dtype)))

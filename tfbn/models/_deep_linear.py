@@ -1,30 +1,37 @@
 """The deep linear network of Santurkar et al. 2018 (App. A.1)."""
 
+from collections.abc import Callable
+
 import keras
 
 from tfbn import validation
 from tfbn.models import blocks
+from tfbn.models.network import GLOROT
+from tfbn.models.network import KERNELS
+from tfbn.models.network import Network
+from tfbn.options import Option
 
 
 def deep_linear(
-    depth=25,
-    units=10,
+    depth: int = 25,
+    units: int = 10,
     *,
-    norm=None,
-    norm_last=False,
-    kernel_initializer="glorot_uniform",
-    l2_penalty=0.0,
-    name=None,
-):
+    norm: Callable[[], keras.layers.Layer] | None = None,
+    norm_last: bool = False,
+    kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+    l2_penalty: float = 0.0,
+    name: str | None = None,
+) -> keras.Model:
     """`depth` square linear layers without biases: `y = x W_1 ... W_depth`.
 
     Args:
         depth: int >= 1, the number of layers. Default 25 (the paper).
-        units: int >= 1, the size of input, output and all between. Default 10.
-        norm: callable that makes a normalisation layer, which follows each linear
-            layer, or None.
-        norm_last: bool, whether one follows the last layer too; its outputs are then
-            standardised before gamma and beta. The paper does not say. Default False.
+        units: int >= 1, the size of the input and of every layer. Default 10.
+        norm: callable that makes the normalisation layer behind each linear layer, or
+            None.
+        norm_last: bool, whether to normalise the last layer too, so that the outputs
+            are standardised before gamma and beta. Default False; not stated in the
+            paper.
         kernel_initializer: str or initializer. Default Glorot (App. A.1).
         l2_penalty: float >= 0, weight of the sum of squared kernels in the loss.
         name: str or None.
@@ -34,7 +41,7 @@ def deep_linear(
         Layers are called linear1, ..., linear25.
 
     Raises:
-        ValueError: for an argument outside its range.
+        ValueError: if an argument is outside its range.
     """
     depth = validation.integer("depth", depth, minimum=1)
     units = validation.integer("units", units, minimum=1)
@@ -50,8 +57,26 @@ def deep_linear(
         )(x)
         norm_layer = blocks.make_norm(norm if i < depth or norm_last else None)
         x = x if norm_layer is None else norm_layer(x)
-    # An identity: under mixed precision, losses want full precision.
+    # An identity that casts: under mixed precision, losses need full precision.
     outputs = keras.layers.Activation(
         "linear", dtype=blocks.full_precision(), name="outputs"
     )(x)
     return keras.Model(inputs, outputs, name=name)
+
+
+def _build(*, linear_depth, num_outputs, norm, input_shape, **arguments):
+    return deep_linear(linear_depth, num_outputs, norm=norm, **arguments)
+
+
+NETWORK = Network(
+    name="deep_linear",
+    build=_build,
+    options=(
+        Option("linear_depth", 25, "Layers of the deep linear network.", minimum=1),
+        *KERNELS,
+    ),
+    defaults=GLOROT,
+    task="regression",
+    needs="vectors and targets of the same size",
+    fits=lambda input_shape, num_outputs: input_shape == (num_outputs,),
+)

@@ -2,25 +2,31 @@
 
 import functools
 import math
+from collections.abc import Callable
+from collections.abc import Sequence
 
 import keras
 
 from tfbn import validation
 from tfbn.models import blocks
+from tfbn.models.network import ACTIVATION
+from tfbn.models.network import GLOROT
+from tfbn.models.network import KERNELS
+from tfbn.models.network import Network
 
 
 def mlp(
     *,
-    hidden_units=(100, 100, 100),
-    activation="sigmoid",
-    norm=None,
-    num_classes=10,
-    input_shape=(28, 28, 1),
-    kernel_initializer="glorot_uniform",
-    l2_penalty=0.0,
-    name=None,
-):
-    """Dense layers, each with a normalisation layer before its activation.
+    hidden_units: Sequence[int] = (100, 100, 100),
+    activation: str = "sigmoid",
+    norm: Callable[[], keras.layers.Layer] | None = None,
+    num_classes: int = 10,
+    input_shape: tuple[int, ...] = (28, 28, 1),
+    kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+    l2_penalty: float = 0.0,
+    name: str | None = None,
+) -> keras.Model:
+    """Dense layers, each followed by a normalisation layer and its activation.
 
     Args:
         hidden_units: tuple of int, sizes of the hidden layers. Default three of 100.
@@ -39,7 +45,7 @@ def mlp(
         `[n, num_classes]`. Layers are called dense1, dense2, ..., logits.
 
     Raises:
-        ValueError: for an argument outside its range.
+        ValueError: if an argument is outside its range.
     """
     hidden_units = validation.integers("hidden_units", hidden_units, minimum=1)
     activation = validation.keras_object("activation", activation, keras.activations)
@@ -60,3 +66,19 @@ def mlp(
         )
         x = keras.layers.Activation(activation)(x)
     return keras.Model(inputs, blocks.logits(x, num_classes, **kernel()), name=name)
+
+
+def _build(*, activation, num_outputs, **arguments):
+    if activation != "default":
+        arguments["activation"] = activation
+    return mlp(num_classes=num_outputs, **arguments)
+
+
+NETWORK = Network(
+    name="mlp",
+    build=_build,
+    options=(ACTIVATION, *KERNELS),
+    defaults=GLOROT,
+    needs="inputs of any shape and labels",
+    fits=lambda input_shape, num_outputs: True,
+)

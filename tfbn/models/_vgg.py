@@ -1,11 +1,20 @@
 """VGG networks for small images (Simonyan & Zisserman 2015, arXiv 1409.1556)."""
 
 import functools
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
 
 import keras
 
 from tfbn import validation
 from tfbn.models import blocks
+from tfbn.models.network import ACTIVATION
+from tfbn.models.network import GLOROT
+from tfbn.models.network import KERNELS
+from tfbn.models.network import WIDTH
+from tfbn.models.network import Network
+from tfbn.options import Option
 
 # Convolutions in each of the five stages: Table 1 of the paper. C's last convolutions
 # of stages 3 to 5 have 1x1 kernels.
@@ -17,26 +26,27 @@ _STAGES = {
     "E": (2, 2, 4, 4, 4),
 }
 _CHANNELS = (64, 128, 256, 512, 512)
+_SMALLEST = 32  # pixels: five poolings halve them
 _MOST_WIDTH = 1e6  # far beyond what fits into memory
 
 
 def vgg(
-    depth="A",
+    depth: str = "A",
     *,
-    width=1.0,
-    norm=None,
-    norm_after=None,
-    activation="relu",
-    num_classes=10,
-    input_shape=(32, 32, 3),
-    classifier_grid=None,
-    hidden_units=(),
-    dropout=0.0,
-    kernel_initializer="glorot_uniform",
-    l2_penalty=0.0,
-    name=None,
-):
-    """A VGG network: 3x3 convolutions in five stages, each followed by a max pooling.
+    width: float = 1.0,
+    norm: Callable[[], keras.layers.Layer] | None = None,
+    norm_after: Iterable[int] | None = None,
+    activation: str = "relu",
+    num_classes: int = 10,
+    input_shape: tuple[int, ...] = (32, 32, 3),
+    classifier_grid: int | None = None,
+    hidden_units: Sequence[int] = (),
+    dropout: float = 0.0,
+    kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+    l2_penalty: float = 0.0,
+    name: str | None = None,
+) -> keras.Model:
+    """A VGG network: five stages of 3x3 convolutions, each ending in a max pooling.
 
     A normalisation layer stands between a convolution and its nonlinearity. For 32x32
     inputs the last pooling leaves 1x1; the classifier is one dense layer by default.
@@ -55,10 +65,10 @@ def vgg(
             Default relu (the paper).
         num_classes: int, the number of logits.
         input_shape: `(height, width, channels)`, both sizes at least 32.
-        classifier_grid: int > 0 or None. With a number, an adaptive average pooling
-            makes a map of so many by so many of the last pooling's before the
-            classifier: 7 is what torchvision's VGG does, which of 32x32 inputs repeats
-            each feature 49 times. Default None: the map as it is.
+        classifier_grid: int > 0 or None. If given, an adaptive average pooling resizes
+            the last map to `classifier_grid` by `classifier_grid` before the
+            classifier. torchvision's VGG uses 7, which repeats each feature 49 times
+            for 32x32 inputs. Default None: the map as it is.
         hidden_units: tuple of int, sizes of dense layers before the logits, not
             normalised. Default none; `(4096, 4096)` in the paper.
         dropout: float in [0, 1), after each of those. Default 0; 0.5 in the paper.
@@ -72,7 +82,7 @@ def vgg(
         logits.
 
     Raises:
-        ValueError: for an argument outside its range.
+        ValueError: if an argument is outside its range.
     """
     depth = validation.choice("depth", depth, tuple(_STAGES))
     width = validation.number("width", width, above=0.0, maximum=_MOST_WIDTH)
@@ -132,8 +142,8 @@ def _nonlinearity(activation):
 
 def _pooled_to(x, grid):
     """Adaptive average pooling of `x` to `grid`, `(height, width)`."""
-    # Where its size divides the grid's, the pooling repeats the map. Keras's own layer
-    # fails in the graph on a size of 1.
+    # Where the map's size divides the grid's, pooling only repeats the map. Keras's
+    # layer fails on a size of 1 in a graph.
     repeats = [
         wanted // size if wanted % size == 0 else 1
         for wanted, size in zip(grid, x.shape[1:3], strict=True)
@@ -160,10 +170,11 @@ def _norm_of_each(norm, norm_after, num_layers):
 
 def _checked_input_shape(input_shape):
     shape = validation.integers("input_shape", input_shape, minimum=1)
-    if len(shape) != 3 or min(shape[:2]) < 32:
+    if not _fits(shape):
         raise ValueError(
             "input_shape must be (height, width, channels) with height and width of at "
-            f"least 32: five poolings halve them. Received: input_shape={shape}."
+            f"least {_SMALLEST}: five poolings halve them. Received: "
+            f"input_shape={shape}."
         )
     return shape
 
@@ -186,3 +197,61 @@ def _check_memory(
         input_shape=input_shape,
         classifier_grid=classifier_grid,
     )
+
+
+def _fits(input_shape, num_outputs=None):
+    return len(input_shape) == 3 and min(input_shape[:2]) >= _SMALLEST
+
+
+def _build(
+    *, vgg_depth, norm_after, classifier_grid, activation, num_outputs, **arguments
+):
+    if activation != "default":
+        arguments["activation"] = activation
+    return vgg(
+        vgg_depth,
+        norm_after=norm_after or None,
+        classifier_grid=classifier_grid or None,
+        num_classes=num_outputs,
+        **arguments,
+    )
+
+
+NETWORK = Network(
+    name="vgg",
+    build=_build,
+    options=(
+        Option("vgg_depth", "A", "VGG's configuration.", choices=tuple(_STAGES)),
+        WIDTH,
+        Option(
+            "hidden_units",
+            (),
+            "Sizes of VGG's dense layers before the logits; empty: none.",
+            minimum=1,
+        ),
+        Option(
+            "dropout",
+            0.0,
+            "VGG: dropout after each of --hidden_units.",
+            minimum=0.0,
+            below=1.0,
+        ),
+        Option(
+            "classifier_grid",
+            0,
+            "VGG: size to which adaptive average pooling resizes the map before the "
+            "classifier, 7 in torchvision; 0: no pooling.",
+        ),
+        Option(
+            "norm_after",
+            (),
+            "VGG: numbers of the convolutions that are normalised, from 1; empty: all.",
+            minimum=1,
+        ),
+        ACTIVATION,
+        *KERNELS,
+    ),
+    defaults=GLOROT,
+    needs=f"images of {_SMALLEST}x{_SMALLEST} pixels or more and labels",
+    fits=_fits,
+)

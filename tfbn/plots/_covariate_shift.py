@@ -11,7 +11,7 @@ from tfbn.plots.lines import line_handle
 from tfbn.plots.panels import fit_titles
 from tfbn.plots.panels import grid
 from tfbn.plots.panels import scale
-from tfbn.plots.runs import Layers
+from tfbn.plots.runs import TOTAL
 from tfbn.plots.runs import Runs
 from tfbn.plots.runs import chosen
 from tfbn.plots.runs import layer_series
@@ -19,19 +19,18 @@ from tfbn.plots.runs import layers_of
 from tfbn.plots.runs import require
 from tfbn.plots.runs import styled
 
-TOTAL = "all parameters"  # the total's name, beside those of the layers
-
 
 def covariate_shift(
     runs: Runs, layers: Sequence[str] | None = None, *, log_steps: bool = False
 ) -> Figure:
-    """Draws Santurkar's internal covariate shift, as their Fig. 3 (1805.11604).
+    """Draws the internal covariate shift, as Santurkar et al.'s Fig. 3 (1805.11604).
 
-    A row of two panels a layer: the distance |G - G'|_2 (logarithmic axis; ideal 0)
+    A row of two panels per layer: the distance |G - G'|_2 (logarithmic axis; ideal 0)
     and the cosine of G and G' (ideal 1), where G and G' are the layer's gradients on
-    the same batch before and after the layers below it made their update. A further
-    row has the same of all layers' gradients together, where that was recorded. Faint
-    values are the records, the line is their centred mean over about a 30th of them.
+    the same batch before and after the update of the preceding layers. A further row
+    shows the same for the gradients of all layers together, where that was recorded.
+    Faint values are the records, the line is their centred mean over about a 30th of
+    them.
 
     Args:
         runs: label -> records; uses the kind "ics".
@@ -47,7 +46,7 @@ def covariate_shift(
     """
     measured = layers_of(styled(runs), "ics")
     require(measured, "records of kind 'ics' (see train.py --ics_every)", runs)
-    with_total = [_with_total(run) for run in measured]
+    with_total = layers_of(styled(runs), "ics", total=True)
     if layers is None:
         names = chosen(measured, None, first=False)
         names += [TOTAL] * any(TOTAL in run.table for run in with_total)
@@ -60,21 +59,6 @@ def covariate_shift(
     ideal = {"ideal": line_handle(**IDEAL)}
     add_legend(figure, (run for run, _ in measured), ideal)
     return figure
-
-
-def shift_layers(runs: Runs) -> list[Layers]:
-    """Returns what `covariate_shift` has a row for: the layers, and the total."""
-    return [_with_total(run) for run in layers_of(styled(runs), "ics")]
-
-
-def _with_total(measured):
-    total = [
-        {"step": record["step"], **record["total"]}
-        for record in measured.run.select("ics")
-        if record.get("total")
-    ]
-    own = {TOTAL: total} if total else {}
-    return Layers(measured.run, {**measured.table, **own})
 
 
 def _draw(row, measured, name):

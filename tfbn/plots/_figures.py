@@ -1,25 +1,19 @@
-"""Every figure that there are records for."""
+"""Every figure that there are records for.
 
+A figure `NAME` is drawn by the function `NAME` of the module `tfbn.plots._NAME`. Apart
+from those of training records, figures are declared by the diagnostics whose records
+they draw.
+"""
+
+import importlib
+import inspect
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from tfbn.plots._activation_ridges import activation_ridges
-from tfbn.plots._covariate_shift import covariate_shift
-from tfbn.plots._covariate_shift import shift_layers
-from tfbn.plots._curvature import curvature
-from tfbn.plots._hessian_spectrum import hessian_spectrum
-from tfbn.plots._landscape import landscape
-from tfbn.plots._landscape import landscape_random
-from tfbn.plots._learning_curves import learning_curves
-from tfbn.plots._renorm_bounds import renorm_bounds
-from tfbn.plots._replication import replication
-from tfbn.plots._surface import surface
-from tfbn.plots._theory import theory
-from tfbn.plots.activations import activation_moments
-from tfbn.plots.activations import activation_percentiles
+from tfbn.diagnostics import registry
 from tfbn.plots.runs import NothingToDraw
 from tfbn.plots.runs import Runs
 from tfbn.plots.runs import check_layers
@@ -28,31 +22,24 @@ from tfbn.plots.runs import layers_of
 from tfbn.plots.runs import require
 from tfbn.plots.runs import styled
 
+_KINDS = [kind for diagnostic in registry.values() for kind in diagnostic.kinds]
 
-class _Entry(NamedTuple):
-    draw: Callable[..., Figure]
-    kind: str | None = None  # whose layers it draws
-    by_layer: bool = True  # whether it draws nothing but layers
-    steps: bool = True  # whether it has, or chooses, steps
-
-
-_FIGURES = {
-    "learning_curves": _Entry(learning_curves),
-    "covariate_shift": _Entry(covariate_shift, "ics"),
-    "landscape": _Entry(landscape, "landscape", by_layer=False),
-    "landscape_random": _Entry(landscape_random, "landscape_random", by_layer=False),
-    "activation_ridges": _Entry(activation_ridges, "activations"),
-    "activation_moments": _Entry(activation_moments, "activations"),
-    "activation_percentiles": _Entry(activation_percentiles, "activations"),
-    "curvature": _Entry(curvature, "curvature", by_layer=False),
-    "hessian_spectrum": _Entry(hessian_spectrum, steps=False),
-    "surface": _Entry(surface, steps=False),
-    "theory": _Entry(theory, "theory", steps=False),
-    "replication": _Entry(replication, "replication"),
-    "renorm_bounds": _Entry(renorm_bounds),
+# Name of each figure -> what it shows, in the order in which they are drawn.
+FIGURES: Mapping[str, str] = {
+    "learning_curves": "loss and accuracy, training and test",
+    **{name: text for kind in _KINDS for name, text in kind.figures.items()},
+    "renorm_bounds": "rmax and dmax of Batch Renormalization",
 }
 
-FIGURE_NAMES = tuple(_FIGURES)
+FIGURE_NAMES = tuple(FIGURES)
+
+# The kind of the layers that a figure draws.
+_KIND_OF = {name: kind.name for kind in reversed(_KINDS) for name in kind.figures}
+
+
+def drawing_function(name: str) -> Callable[..., Figure]:
+    """Returns the function that draws a figure, from the module of the figure."""
+    return getattr(importlib.import_module(f"tfbn.plots._{name}"), name)
 
 
 def figures(
@@ -67,8 +54,8 @@ def figures(
     Args:
         runs: label -> records.
         names: the only figures to draw, among `FIGURE_NAMES`, in their order.
-        layers: layers of the figures that have panels of layers; those that a figure
-            has no records of are left out of it. Default: the choice of each figure.
+        layers: layers of the figures that have panels of layers; each figure draws
+            those that it has records of. Default: the choice of each figure.
         log_steps: whether the step axes are logarithmic.
 
     Returns:
@@ -87,7 +74,7 @@ def figures(
     drawn = {}
     for name in FIGURE_NAMES if names is None else dict.fromkeys(names):
         try:
-            drawn[name] = _draw(_FIGURES[name], runs, known, layers, log_steps)
+            drawn[name] = _draw(name, runs, known, layers, log_steps)
         except NothingToDraw:
             if names is not None:
                 raise
@@ -95,7 +82,7 @@ def figures(
 
 
 def _check_names(names):
-    unknown = [name for name in names or () if name not in _FIGURES]
+    unknown = [name for name in names or () if name not in FIGURES]
     if unknown or (names is not None and not names):
         raise ValueError(
             f"`names` must be among {', '.join(FIGURE_NAMES)}. "
@@ -104,19 +91,23 @@ def _check_names(names):
 
 
 def _layers_by_kind(runs):
-    known = {"ics": known_layers(shift_layers(runs))}
-    for kind in dict.fromkeys(entry.kind for entry in _FIGURES.values() if entry.kind):
-        if kind != "ics":
-            known[kind] = known_layers(layers_of(styled(runs), kind))
-    return known
+    return {
+        kind.name: known_layers(layers_of(styled(runs), kind.name, total=True))
+        for kind in _KINDS
+        if kind.layer_values
+    }
 
 
-def _draw(entry, runs, known, layers, log_steps):
-    options = {"log_steps": log_steps} if entry.steps else {}
-    if entry.kind is not None and layers is not None:
-        own = tuple(name for name in layers if name in known[entry.kind])
-        if not own and entry.by_layer:
-            wanted = f"records of {', '.join(layers)} of kind '{entry.kind}'"
-            require(own, wanted, runs)
-        options["layers"] = own
-    return entry.draw(runs, **options)
+def _draw(name, runs, known, layers, log_steps):
+    draw = drawing_function(name)
+    parameters = inspect.signature(draw).parameters
+    options = {"log_steps": log_steps} if "log_steps" in parameters else {}
+    if layers is None or "layers" not in parameters:
+        return draw(runs, **options)
+    kind = _KIND_OF[name]
+    own = tuple(layer for layer in layers if layer in known[kind])
+    try:
+        return draw(runs, layers=own, **options)
+    except NothingToDraw:
+        require(own, f"records of {', '.join(layers)} of kind '{kind}'", runs)
+        raise

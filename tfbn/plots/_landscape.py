@@ -1,4 +1,4 @@
-"""The loss and its gradient around the point where training is."""
+"""The loss and its gradient along a line from the current parameters."""
 
 from collections.abc import Sequence
 
@@ -31,16 +31,17 @@ _LINEARITY = "max $2\\,|\\Delta L - \\langle g, u\\rangle|\\,/\\,|u|^2$"
 def landscape(
     runs: Runs, layers: Sequence[str] = (), *, log_steps: bool = False
 ) -> Figure:
-    """Draws the landscape along the gradient, as Santurkar's Fig. 4 (1805.11604).
+    """Draws the landscape along the gradient, as Santurkar et al. 2018, Fig. 4.
 
     Four panels, with logarithmic axes: the range, over the step sizes that were
     measured, of the loss at x - step size * g, with the loss at x itself as a thin
     line; the range of the distance of the gradients there from g (gradient
-    predictiveness); the effective beta-smoothness; and the local linearity, the least a
-    for which |L(x + u) - L(x) - <g, u>| is at most a |u|^2 / 2 at all points measured.
+    predictiveness); the effective beta-smoothness; and the local linearity, the
+    smallest a for which |L(x + u) - L(x) - <g, u>| is at most a |u|^2 / 2 at all points
+    measured.
 
-    Values that are not finite are left out, and a panel says so; where no value of a
-    record is finite the band has a gap.
+    Values that are not finite are left out, with a note in the panel; where no value of
+    a record is finite the band has a gap.
 
     Args:
         runs: label -> records; uses the kind "landscape".
@@ -53,27 +54,13 @@ def landscape(
             has.
     """
     title = "Landscape along the gradient"
-    return _figure(runs, "landscape", title, layers, log_steps)
+    return draw(runs, "landscape", title, layers, log_steps)
 
 
-def landscape_random(
-    runs: Runs, layers: Sequence[str] = (), *, log_steps: bool = False
+def draw(
+    runs: Runs, kind: str, title: str, layers: Sequence[str], log_steps: bool
 ) -> Figure:
-    """Draws the landscape along a random direction of the gradient's length.
-
-    Args:
-        runs: label -> records; uses the kind "landscape_random".
-        layers: as of `landscape`, whose panels these are.
-        log_steps: as of `landscape`.
-
-    Raises:
-        ValueError: as `landscape`.
-    """
-    title = "Landscape along a random direction"
-    return _figure(runs, "landscape_random", title, layers, log_steps)
-
-
-def _figure(runs, kind, title, layers, log_steps):
+    """Draws the records of `kind`; see `landscape`."""
     known = styled(runs)
     losses = bands(known, kind, "losses")
     require(losses, f"records of kind '{kind}'", runs)

@@ -1,4 +1,4 @@
-"""The loss along one direction, or over the plane of two."""
+"""The loss along one direction, or over the plane of two directions."""
 
 import numpy as np
 from matplotlib.colors import LogNorm
@@ -24,17 +24,16 @@ _COLOURS = "cividis"  # as even to colour-blind readers as to others
 
 
 def surface(runs: Runs, *, step: int | None = None) -> Figure:
-    """Draws the loss around the point where training is: curves, or maps of contours.
+    """Draws the loss around the current parameters: curves, or maps of contours.
 
-    Runs that were measured along one direction share a panel, each of those measured
-    along two has a map of its own, with the same colours. The levels, and the loss axis
-    of the curves, are logarithmic if the losses span more than a decade (maps) or two
-    (curves). In a map, grey is where the loss is not finite.
+    Runs that were measured along one direction share a panel; each run measured along
+    two has a map of its own, with common colours. The levels, and the loss axis of the
+    curves, are logarithmic if the losses span more than a decade (maps) or two
+    (curves). Grey areas of a map are losses that are not finite.
 
     Args:
         runs: label -> records; uses the kinds "surface" and "surface_2d".
-        step: draws of each run the last record of a kind up to this step. Default: the
-            last.
+        step: the last record of each run up to this step is drawn. Default: the last.
 
     Raises:
         ValueError: if no run has such a record with a finite loss.
@@ -89,7 +88,7 @@ def _draw_maps(figure, axes, found):
     levels, norm = _levels(np.concatenate([_losses(r).ravel() for _, r in found]))
     for axis, (_, record) in zip(axes.flat, found, strict=True):
         radii = np.array(record["radii"], dtype=np.float64)
-        # Rows are steps along the first direction, which is the x axis here.
+        # Rows are positions along the first direction, which is the x axis here.
         losses = np.ma.masked_invalid(_losses(record).T)
         options = {"levels": levels, "norm": norm, "extend": "max"}
         filled = axis.contourf(radii, radii, losses, cmap=_COLOURS, **options)
@@ -120,7 +119,11 @@ def _levels(losses):
 
 
 def _tick(bar, levels):
-    """Labels some levels with their values: a short range has no power of ten."""
+    """Labels some levels with their values, to as many digits as tell them apart."""
     shown = levels[:: (_LEVELS - 1) // 5]
-    bar.set_ticks(shown, labels=[f"{level:.3g}" for level in shown])
+    for digits in range(3, 17):
+        labels = [f"{level:.{digits}g}" for level in shown]
+        if len(set(labels)) == len(labels):
+            break
+    bar.set_ticks(shown, labels=labels)
     bar.minorticks_off()

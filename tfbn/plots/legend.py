@@ -12,7 +12,7 @@ from tfbn.plots.runs import Run
 
 
 def run_label(run: Run) -> str:
-    """Returns the label of a run, with a word about its end."""
+    """Returns the label of a run, marked if it diverged."""
     return f"{run.label} (diverged)" if run.diverged else run.label
 
 
@@ -28,7 +28,7 @@ def add_legend(
         figure: the figure, which grows by the rows that the legend takes.
         runs: the runs that are drawn, repetitions allowed.
         styles: label -> handle of the styles that all runs share.
-        details: what else is to be said of runs, by their labels.
+        details: label of a run -> what its entry adds.
     """
     handles = {}
     for run in {run.label: run for run in runs}.values():
@@ -46,20 +46,21 @@ def add_legend(
         ncols=columns,
         frameon=False,
     )
-    # Set here, for matplotlib leaves out labels that start with an underscore and reads
-    # mathematics between dollar signs, both of which may be in a directory's name.
+    # Set afterwards: matplotlib omits labels that start with an underscore and parses
+    # text between dollar signs, both of which may occur in a directory's name.
     for text, label in zip(legend.get_texts(), handles, strict=True):
         text.set(text=label, parse_math=False)
 
 
 def _columns(labels, letters):
-    """Returns the largest number of columns that fit beside each other.
+    """Returns the least number of columns that need the fewest rows.
 
     Args:
-        labels: what matplotlib splits into columns, the first ones being longer.
-        letters: how many letters a row has place for; a handle takes that of 8.
+        labels: what matplotlib splits into columns, of which the first are longer.
+        letters: how many letters fit in a row; a handle takes the space of 8.
     """
-    for columns in range(len(labels), 1, -1):
+    for rows in range(1, len(labels)):
+        columns = -(-len(labels) // rows)
         widths = [max(map(len, part)) for part in np.array_split(labels, columns)]
         if sum(widths) + 8 * columns <= letters:
             return columns

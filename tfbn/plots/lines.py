@@ -1,4 +1,4 @@
-"""Lines and bands against the step, in the looks of their runs."""
+"""Lines and bands against the step, in the look of their runs."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,13 +13,13 @@ from tfbn.plots.runs import Curve
 from tfbn.plots.runs import Run
 from tfbn.plots.runs import ends_badly
 
-_FILL = 0.18  # opacity of a band; three over each other still let the grid through
+_FILL = 0.18  # opacity of a band; three over each other still show the grid
 
 IDEAL = {"color": GREY, "linestyle": "--", "linewidth": 0.8}
 
 
 def draw_smoothed(axis: Axes, curve: Curve) -> None:
-    """Draws a line over the faint values that it smooths, if there are many."""
+    """Draws a smoothed line over faint values, if there are many values."""
     values = drawable(axis, curve.values)
     smooth = smoothed(axis, values)
     if smooth is not values:
@@ -31,7 +31,7 @@ def draw_smoothed(axis: Axes, curve: Curve) -> None:
 def draw_points(axis: Axes, curve: Curve) -> None:
     """Draws a line with a marker at (some of) its values."""
     values = drawable(axis, curve.values)
-    every = max(1, values.size // 15)  # markers that touch would hide the line
+    every = max(1, values.size // 15)  # touching markers would hide the line
     points = {"marker": "o", "markersize": 4.5, "markevery": every, "linewidth": 1.8}
     draw_line(axis, curve, values, **points)
 
@@ -41,7 +41,7 @@ def draw_line(axis: Axes, curve: Curve, values: np.ndarray, **style) -> None:
     run = curve.run
     measured = drawable(axis, curve.values)
     if np.count_nonzero(np.isfinite(measured)) == 1:
-        style.setdefault("marker", ".")  # a line of one point cannot be seen
+        style.setdefault("marker", ".")  # a line of one point is invisible
     axis.plot(curve.steps, values, color=run.colour, linestyle=run.dash, **style)
     if ends_badly(curve.values):
         mark_end(axis, run, curve.steps, measured)
@@ -50,8 +50,8 @@ def draw_line(axis: Axes, curve: Curve, values: np.ndarray, **style) -> None:
 def draw_band(axis: Axes, band: Band, end: bool = True) -> None:
     """Draws the range of the values at each step: a pale area between two edges.
 
-    The edges keep bands over each other apart. A step without any finite value is a
-    gap; a step between two gaps is an upright line.
+    The edges distinguish overlapping bands. A step without any finite value is a gap; a
+    step between two gaps is a vertical line.
 
     Args:
         axis: the panel.
@@ -85,34 +85,42 @@ def mark_end(axis: Axes, run: Run, steps: np.ndarray, measured: np.ndarray) -> N
 
 
 def smoothed(axis: Axes, values: np.ndarray) -> np.ndarray:
-    """Returns the mean of about a 30th of the values around each, skipping NaN.
+    """Returns the centred mean of each value over about a 30th of them.
 
-    Where a value is NaN the result is, too. Fewer than 60 values come back themselves.
-    On a logarithmic axis it is the mean of the logarithms, and all must be `drawable`.
+    Fewer than 60 values are returned unchanged. On a logarithmic axis it is the mean of
+    the logarithms, and all values must be `drawable`.
     """
     half = values.size // 60
     if not half:
         return values
-    in_decades = axis.get_yscale() == "log"
+    if axis.get_yscale() != "log":
+        return centred_mean(values, half)
+    return np.exp(centred_mean(np.log(values), half))
+
+
+def centred_mean(values: np.ndarray, half: int) -> np.ndarray:
+    """Returns the mean of each value and its `half` neighbours on either side.
+
+    Values that are not finite are skipped, and NaN in the result.
+    """
     present = np.isfinite(values)
-    filled = np.where(present, values, 1.0)
-    filled = np.where(present, np.log(filled) if in_decades else filled, 0.0)
+    filled = np.where(present, values, 0.0)
     means = _window_sums(filled, half) / np.maximum(_window_sums(present, half), 1)
-    return np.where(present, np.exp(means) if in_decades else means, np.nan)
+    return np.where(present, means, np.nan)
 
 
 def line_handle(**style) -> Line2D:
-    """Returns a legend's handle for a style of line, whatever the run."""
+    """Returns a legend's handle for a style of line of any run."""
     return Line2D([], [], **({"color": GREY, "linewidth": 1.2} | style))
 
 
 def band_handle() -> Patch:
-    """Returns a legend's handle for a band, whatever the run."""
+    """Returns a legend's handle for a band of any run."""
     return Patch(facecolor=(0.4, 0.4, 0.4, _FILL), edgecolor=GREY, linewidth=0.6)
 
 
 def _alone(present):
-    """Returns where a value is present, but neither of its neighbours."""
+    """Returns where a value is present and both of its neighbours are not."""
     padded = np.concatenate([[False], present, [False]])
     return present & ~padded[:-2] & ~padded[2:]
 

@@ -1,4 +1,4 @@
-"""Runs as the figures see them: what they measured, and how each of them looks."""
+"""The runs of a figure: what they measured, and how each of them looks."""
 
 import dataclasses
 import functools
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfbn.diagnostics import registry
 from tfbn.recording.records import by_layer
 from tfbn.recording.records import column
 from tfbn.recording.records import select
@@ -28,15 +29,15 @@ COLOURS = (
 )
 _DASHES = ("-", "--", ":", "-.")  # the next one each time the colours are used up
 
-# Kind -> the value that tells, by its last record, whether a run diverged. Cosines are
-# not among these: a cosine is undefined where a gradient is zero.
-_ENDS = {
-    "train": "loss",
-    "eval": "loss",
-    "landscape": "loss",
-    "curvature": "eigenvalue",
-}
-_LAYER_ENDS = {"ics": "distance", "replication": "distance", "activations": "mean"}
+TOTAL = "all parameters"  # the name of a record's `total`, beside those of its layers
+
+# Kinds and the value of their last record that is not finite if a run diverged.
+_ENDS = {"train": "loss", "eval": "loss"}
+_LAYER_ENDS = {}
+for _kind in (kind for diagnostic in registry.values() for kind in diagnostic.kinds):
+    if _kind.divergence is not None:
+        _ends = _ENDS if _kind.divergence in _kind.values else _LAYER_ENDS
+        _ends[_kind.name] = _kind.divergence
 
 
 class NothingToDraw(ValueError):
@@ -45,7 +46,7 @@ class NothingToDraw(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run's records, and its look, which is the same in every figure."""
+    """A run's records, and its look, which is the same in all figures."""
 
     label: str
     records: Sequence[Mapping]
@@ -100,7 +101,7 @@ class Band(NamedTuple):
 
 
 class Layers(NamedTuple):
-    """A run, and what it measured in each of its layers: name -> flat records."""
+    """A run, and its records of each layer: name -> flat records."""
 
     run: Run
     table: Mapping[str, list[dict]]
@@ -131,10 +132,29 @@ def bands(styled_runs: Iterable[Run], kind: str, name: str) -> list[Band]:
     return [band for band in found if band.steps.size]
 
 
-def layers_of(styled_runs: Iterable[Run], kind: str) -> list[Layers]:
-    """Returns the layers of the runs that have records of layers."""
+def layers_of(
+    styled_runs: Iterable[Run], kind: str, *, total: bool = False
+) -> list[Layers]:
+    """Returns the layers of the runs that have records of layers.
+
+    Args:
+        styled_runs: the runs.
+        kind: the kind of the records.
+        total: whether the records' `total` counts as a further layer, named `TOTAL`.
+    """
     found = [Layers(run, by_layer(run.select(kind), kind)) for run in styled_runs]
-    return [layers for layers in found if layers.table]
+    found = [layers for layers in found if layers.table]
+    return [_with_total(layers, kind) for layers in found] if total else found
+
+
+def _with_total(layers, kind):
+    total = [
+        {"step": record["step"], **record["total"]}
+        for record in layers.run.select(kind)
+        if record.get("total")
+    ]
+    own = {TOTAL: total} if total else {}
+    return Layers(layers.run, {**layers.table, **own})
 
 
 def layer_series(measured: Iterable[Layers], layer: str, name: str) -> list[Curve]:
@@ -193,7 +213,8 @@ def known_layers(measured: Iterable[Layers]) -> list[str]:
 def check_layers(layers: Sequence[str], known: Sequence[str]) -> None:
     """Raises a ValueError unless all of `layers`, and at least one, are known."""
     if not layers or any(name not in known for name in layers):
-        raise ValueError(
+        error = ValueError if layers else NothingToDraw
+        raise error(
             f"`layers` must be among {', '.join(known)}. "
             f"Received: layers={','.join(layers)}."
         )

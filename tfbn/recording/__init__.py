@@ -1,1 +1,1 @@
-"""What a run measured, and when: records, cadences, TensorBoard summaries."""
+"""Records of what a run measured, when it measures, and TensorBoard summaries."""

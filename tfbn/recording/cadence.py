@@ -1,41 +1,41 @@
-"""At which steps something is done."""
+"""The steps at which something is done."""
 
 from tfbn import validation
 
 SPACINGS = ("linear", "log")
 
-# Part of the step that lies between two measurements of logarithmic spacing.
+# Distance of two measurements in logarithmic spacing, as a fraction of the step.
 _GROWTH = 0.1
 
 
 class Cadence:
-    """Steps from 0 on, `every` so many, or further and further apart.
+    """Steps from 0 on, evenly spaced or further and further apart.
 
     With linear spacing the steps are the multiples of `every`. With logarithmic spacing
-    they are those up to 20 * every; after that a step s is followed by s plus the
-    largest multiple of `every` that is at most s / 10: on a logarithmic axis the
-    steps are about evenly spaced, 24 in a decade.
+    they are the multiples up to 20 * every; after that a step s is followed by s plus
+    the largest multiple of `every` that is at most s / 10: on a logarithmic axis the
+    steps are about evenly spaced, 24 per decade.
 
     Args:
         every: int >= 0; 0 means never.
         spacing: "linear" or "log".
     """
 
-    def __init__(self, every, spacing="linear"):
+    def __init__(self, every: int, spacing: str = "linear"):
         self.every = validation.integer("every", every, minimum=0)
         self.spacing = validation.choice("spacing", spacing, SPACINGS)
-        self._steps = [0]  # as far as they were asked for
+        self._steps = [0]  # as far as requested so far
 
-    def due(self, step):
-        """Whether it is done at `step`."""
+    def due(self, step: int) -> bool:
+        """Returns whether `step` is one of the steps."""
         if not self.every:
             return False
         if self.spacing == "linear":
             return step % self.every == 0
         return step == 0 or self.next(step - 1) == step
 
-    def next(self, step):
-        """The first step after `step` at which it is done, or None."""
+    def next(self, step: int) -> int | None:
+        """Returns the first of the steps after `step`, or None."""
         if not self.every:
             return None
         if self.spacing == "linear":

@@ -1,49 +1,26 @@
 """Records: what a run measured, one JSON object a line, in `records.jsonl`.
 
-Every record holds the int `step` (optimizer steps completed when it was measured)
-and the string `kind`; the other values depend on the kind:
+Every record holds the int `step` (optimizer steps completed when it was measured) and
+the string `kind`; its other values depend on the kind:
 
 * `train`: `loss`, `learning_rate` and, where they exist, `accuracy`, `rmax` and
-  `dmax`: means over the steps since the previous record of this kind; `skipped`, how
-  many of all steps so far changed nothing as their loss or gradients were not finite
-  (missing where none can be). Skipped steps are left out of the means.
+  `dmax`: means over the steps since the previous record of this kind; `skipped`, the
+  number of all steps so far that changed nothing because their loss or gradients were
+  not finite (absent where no steps are skipped). Means exclude skipped steps.
 * `eval`: `loss` and, where it exists, `accuracy`: test split, inference mode.
 * `eval_training_mode`: the same in training mode (statistics of the batch), on batches
   of the test split that are drawn as the training batches are.
-* `ics` (internal covariate shift): `layers`, a list of objects in forward order, each
-  with `name`, `distance` (|G - G'|_2), `cosine` (of G and G'), `norm` (|G|_2) and
-  `norm_after` (|G'|_2); `total`, the same numbers over all parameters.
-* `landscape` (along the gradient g) and `landscape_random` (along a random direction
-  of g's length): `loss` and `gradient_norm` at the point itself, `step_sizes`, and one
-  number for each of these in `losses` and `gradient_distances` (|g' - g|_2); `beta` and
-  `local_linearity`; `layers`, each with `name` and `gradient_distances`; and, where it
-  is known, `learning_rate`.
-* `activations`: `layers`, each with `name`; `mean` and `variance`, averages over the
-  units of each unit's mean and variance over the batch; `mean_change` and
-  `variance_change`, averages of what the update of this step changed in them, and
-  `mean_drift` and `variance_drift`, of what changed since the first measurement (all
-  four in absolute value; missing or None where there was nothing to compare with); of
-  one `unit` its `unit_mean`, `unit_variance` and `percentiles` [15th, 50th, 85th]; and
-  `histogram`, an object of `edges` [b + 1] and `counts` [b].
-* `curvature` (of the loss's Hessian): `eigenvalue` (the largest), `smallest`,
-  `residual`, `iterations`; `nodes` and `weights`, its spectrum as Lanczos's quadrature
-  has it; `layers`, each with `name`, `eigenvalue` and `residual`; may be empty.
-* `replication` (a public replication's estimators): `layers`, each with `name`,
-  `distance`, `cosine`, `gradient_sum` (|g_t + g_{t+1}|_2), `gradient_change` (of their
-  difference), and `distance_faulty` and `cosine_faulty`, which compare gradients of two
-  different functions.
-* `theory` (Theorem 4.1): `layers`, each with `name`, `norm`, `bound`, `printed_bound`
-  (negative where it is of no number), `relative_error`, `channel_violations`,
-  `sum_residual`, `projection_residual` and others.
-* `not_finite` (a run ended by a step whose loss or gradients are not finite): `loss`
+* `not_finite` (a run stopped at a step whose loss or gradients are not finite): `loss`
   of that step; `layer`, where it shows first, and `what` of the layer it is.
-* `surface` (along one random direction): `radii` [n] and `losses` [n]; `surface_2d`
-  (along two): `radii` [n] and `losses` [n][n], with a row a place along the first.
+* The kinds of a diagnostic are declared with it: see `kinds` of the entries of
+  `tfbn.diagnostics.registry`. If a record has `layers`, that is a list of objects in
+  forward order, each with a `name`.
 
 JSON has no number for NaN or infinity, so those are written as the strings "NaN",
-"Infinity" and "-Infinity": each line is strict JSON, and reading gives floats back.
+"Infinity" and "-Infinity": each line is strict JSON, and reading restores the floats.
 """
 
+import gzip
 import json
 import math
 import numbers
@@ -58,6 +35,7 @@ from absl import logging
 from tfbn import validation
 
 FILE_NAME = "records.jsonl"
+_GZIP = ".gz"
 
 _NON_FINITE = {
     "NaN": math.nan,
@@ -69,14 +47,13 @@ _NON_FINITE = {
 class RecordWriter:
     """Appends records to a file, each flushed as soon as it is written.
 
-    A file that is there already is continued, as a resumed run needs it; the half
-    line that a killed run may have left at its end is removed first. A record that does
-    not fit on the disk leaves no part of itself. Nothing is created before the first
-    `write`.
+    An existing file is continued, as a resumed run requires; an incomplete line that a
+    killed run may have left at its end is removed first. A record that does not fit on
+    the disk leaves no part of itself. Nothing is created before the first `write`.
 
     Args:
-        path: a file whose name ends in `.jsonl`, or a run directory, whose
-            `records.jsonl` is meant. Missing folders are made.
+        path: a file whose name ends in `.jsonl`, or a run directory, which means its
+            `records.jsonl`. Missing folders are created.
 
     Example:
         >>> import tempfile
@@ -129,7 +106,7 @@ class RecordWriter:
 
 
 def encode(record: Mapping) -> str:
-    """Returns a record as a line of strict JSON, without the end of the line.
+    """Returns a record as a line of strict JSON, without a line break.
 
     Raises:
         ValueError: if a value is of a type that a record cannot hold.
@@ -141,7 +118,7 @@ def decode(line: str | bytes) -> dict:
     """Returns the record that a line holds.
 
     Raises:
-        ValueError: if it holds none.
+        ValueError: if the line is no record.
     """
     record = json.loads(line)
     valid = (
@@ -158,24 +135,25 @@ def read_records(path: str | os.PathLike, kind: str | None = None) -> list[dict]
     """Returns the records of a run, in the order in which they were written.
 
     A resumed run repeats the steps since its checkpoint: of two records of the same
-    kind and step only the later one is returned. A last line that is not complete
-    (the run was killed, or is writing right now) is left out with a logged warning.
+    kind and step only the later one is returned. An incomplete last line (the run was
+    killed, or is writing right now) is skipped with a logged warning.
 
     Args:
-        path: a run directory, or a file whose name ends in `.jsonl`.
+        path: a run directory, or a file whose name ends in `.jsonl` or, compressed by
+            gzip, in `.jsonl.gz`. A directory may hold either.
         kind: the only kind to return; all kinds by default.
 
     Raises:
         ValueError: if there is no such file, or a line other than the last one is
             no record; the message names the file and the line.
     """
-    path = _records_path(path)
+    path = _path_to_read(path)
     if not os.path.isfile(path):
         raise ValueError(
             f"{os.path.dirname(path) or '.'} holds no {os.path.basename(path)}; "
             "pass a run directory made by scripts/train.py."
         )
-    with open(path, "rb") as file:
+    with _opener(path)(path, "rb") as file:
         lines = file.read().split(b"\n")
     while lines and not lines[-1].strip():
         lines.pop()
@@ -188,10 +166,10 @@ def read_records(path: str | os.PathLike, kind: str | None = None) -> list[dict]
                 raise ValueError(
                     f"{path}, line {number}: {error}; remove the line to read the rest."
                 ) from error
-            logging.warning("%s: line %d is not complete, left out.", path, number)
+            logging.warning("%s: line %d is incomplete, skipped.", path, number)
             continue
         key = (record["kind"], record["step"])
-        latest.pop(key, None)  # so that the later one also takes the later place
+        latest.pop(key, None)  # so that the later record also comes later
         latest[key] = record
     return [r for r in latest.values() if kind is None or r["kind"] == kind]
 
@@ -199,8 +177,8 @@ def read_records(path: str | os.PathLike, kind: str | None = None) -> list[dict]
 def read_runs(paths: Iterable[str | os.PathLike]) -> dict[str, list[dict]]:
     """Returns the records of several runs under the names of their directories.
 
-    Runs in directories of the same name are told apart by as many of the folders
-    above as that takes ("a/run", "b/run"); a run given twice is read once.
+    Runs in directories of the same name are distinguished by as many parent folders as
+    necessary ("a/run", "b/run"); a run given twice is read once.
 
     Args:
         paths: run directories, or files whose names end in `.jsonl`.
@@ -216,8 +194,11 @@ def read_runs(paths: Iterable[str | os.PathLike]) -> dict[str, list[dict]]:
             "paths must be a list of run directories. Received: "
             f"paths={validation.shown(paths)}. Put it in brackets."
         )
-    paths = list(dict.fromkeys(os.path.abspath(_records_path(p)) for p in paths))
-    parts = [path.removesuffix(os.sep + FILE_NAME).split(os.sep) for path in paths]
+    paths = list(dict.fromkeys(os.path.abspath(_path_to_read(p)) for p in paths))
+    parts = [
+        path.removesuffix(_GZIP).removesuffix(os.sep + FILE_NAME).split(os.sep)
+        for path in paths
+    ]
     return {
         _label(own, [other for other in parts if other is not own]): read_records(path)
         for own, path in zip(parts, paths, strict=True)
@@ -234,7 +215,7 @@ def column(records: Iterable[Mapping], name: str) -> tuple[np.ndarray, np.ndarra
 
     Args:
         records: records of one kind, as `select` and `read_records` return them.
-        name: the value; records that do not have it, or have None, are left out.
+        name: the value; records without it, or with None, are skipped.
 
     Returns:
         (steps, values): int64 and float64 arrays of one dimension and equal length,
@@ -264,12 +245,12 @@ def by_layer(records: Iterable[Mapping], kind: str = "ics") -> dict[str, list[di
         kind: a kind whose records hold `layers`.
 
     Returns:
-        A dict from layer name to a list of flat records: the `step`, and what the kind
-        holds for a layer ("ics": `distance`, `cosine`, `norm`, `norm_after`). `column`
-        takes such a list. Records without `layers` add nothing.
+        A dict from layer name to a list of flat records: the `step`, and the values of
+        the layer ("ics": `distance`, `cosine`, `norm`, `norm_after`). `column` takes
+        such a list. Records without `layers` add nothing.
 
     Raises:
-        ValueError: if `layers` are no list of objects with a `name`.
+        ValueError: if `layers` is not a list of objects with a `name`.
     """
     layers = {}
     for record in select(records, kind):
@@ -284,6 +265,18 @@ def _records_path(path) -> str:
     return path if path.endswith(".jsonl") else os.path.join(path, FILE_NAME)
 
 
+def _path_to_read(path) -> str:
+    if os.fspath(path).endswith(_GZIP):
+        return os.fspath(path)
+    path = _records_path(path)
+    compressed = path + _GZIP
+    return compressed if os.path.isfile(compressed) > os.path.isfile(path) else path
+
+
+def _opener(path):
+    return gzip.open if path.endswith(_GZIP) else open
+
+
 def _open_to_append(path):
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     if os.path.exists(path):
@@ -295,7 +288,7 @@ def _append(file, content) -> None:
     """Writes all of `content` at the end of an unbuffered file, or nothing."""
     size = os.fstat(file.fileno()).st_size
     try:
-        while content:  # the last bytes of a disk may take the first part of it
+        while content:  # a disk that is almost full takes only a part
             content = content[file.write(content) :]
     except OSError as error:
         os.ftruncate(file.fileno(), size)
@@ -303,7 +296,7 @@ def _append(file, content) -> None:
 
 
 def _mend_end(path) -> None:
-    """Makes the file end with a whole line, or the next record would be glued on."""
+    """Makes the file end with a complete line, so that the next record starts one."""
     with open(path, "r+b") as file:
         content = file.read()
         kept, last = content.rpartition(b"\n")[::2]
@@ -357,7 +350,7 @@ def _plain(value, name):
 
 
 def _with_floats(value):
-    """Undoes the spelling of the non-finite floats."""
+    """Restores floats that are not finite from their strings."""
     if isinstance(value, dict):
         return {key: _with_floats(item) for key, item in value.items()}
     if isinstance(value, list):

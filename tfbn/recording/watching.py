@@ -1,133 +1,127 @@
-"""The measurements of a run: which, when, and what they cost."""
+"""What a run measures, when, and at what cost."""
 
-import functools
 import time
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
 from typing import NamedTuple
 
+import keras
 import numpy as np
 
-from tfbn.diagnostics import instruments
-from tfbn.experiment import builders
+from tfbn import diagnostics
+from tfbn import validation
+from tfbn.diagnostics.loss_function import Loss
 from tfbn.recording.cadence import Cadence
+
+_NOTHING: Mapping = {}
 
 
 class Watch(NamedTuple):
-    """A measurement and its steps.
+    """A meter and the steps at which it measures.
 
     Attributes:
-        instrument: `Instrument`.
+        name: str, of the diagnostic.
+        meter: `tfbn.diagnostics.Meter`.
         cadence: `Cadence`.
-        seconds: list of float, how long each one took so far.
+        seconds: list of float, how long each measurement took so far.
     """
 
-    instrument: instruments.Instrument
+    name: str
+    meter: diagnostics.Meter
     cadence: Cadence
-    seconds: list
+    seconds: list[float]
 
-    def measure(self, moment, write):
+    def measure(
+        self,
+        step: diagnostics.TrainingStep,
+        write: Callable[[str, int, dict[str, Any]], None],
+    ):
         """Measures, and calls `write(kind, step, values)` for each record."""
         begin = time.perf_counter()
-        for kind, values in self.instrument.measure(moment).items():
-            write(kind, moment.step, values)
+        for kind, values in self.meter.measure(step).items():
+            write(kind, step.step, values)
         self.seconds.append(time.perf_counter() - begin)
 
 
-def watches(config, model, loss, dataset, *, jit_compile):
-    """A `Watch` for each measurement that a `TrainConfig` asks for.
+def watches(
+    every: Mapping[str, int],
+    model: keras.Model,
+    loss: Loss | None,
+    *,
+    options: Mapping[str, Mapping[str, Any]] = _NOTHING,
+    spacing: str = "linear",
+    training: bool = True,
+    jit_compile: bool = False,
+    second_model: Callable[[], keras.Model] | None = None,
+) -> list[Watch]:
+    """Makes a `Watch` for each diagnostic that a run measures.
 
     Args:
-        config: `TrainConfig`.
-        model: the run's built model.
+        every: name of a diagnostic -> steps between its measurements; 0: never.
+        model: a built Keras model.
         loss: function `loss(y_true, y_pred)` -> scalar.
-        dataset: `tfbn.data.Dataset`, for the second network of the replication.
+        options: name of a diagnostic -> values of its options, where these are not the
+            defaults.
+        spacing: "linear" or "log", as in `Cadence`.
+        training: bool, the mode that the model runs in, where there is a choice.
         jit_compile: bool, whether XLA compiles the measurements.
+        second_model: function that returns a model of the same architecture,
+            initialised independently, for "replication".
+
+    Returns:
+        A list of `Watch`, in the order of `tfbn.diagnostics.registry`.
+
+    Raises:
+        ValueError: for an unknown name, a wrong cadence or option, or a model that
+            cannot be measured.
     """
-    made_by = makers(config, model, loss) | {
-        "replication": functools.partial(_replication, config, model, loss, dataset)
-    }
-    every = {name: getattr(config, f"{name}_every") for name in made_by}
+    names = tuple(diagnostics.registry)
+    for name in [*every, *options]:
+        validation.choice("diagnostics", name, names)
+    cadences = {name: Cadence(steps, spacing) for name, steps in every.items()}
     return [
         Watch(
-            make(jit_compile=jit_compile),
-            Cadence(every[name], config.diagnostics_spacing),
+            name,
+            diagnostic.meter(
+                model,
+                loss,
+                training=training,
+                jit_compile=jit_compile,
+                second_model=second_model,
+                **options.get(name, _NOTHING),
+            ),
+            cadences[name],
             [],
         )
-        for name, make in made_by.items()
-        if every[name]
+        for name, diagnostic in diagnostics.registry.items()
+        if name in cadences and cadences[name].every
     ]
 
 
-def makers(config, model, loss):
-    """What makes the measurements of one model, with the options of a `TrainConfig`.
+def announced(watch: Watch, num_bytes: int) -> str:
+    """Returns a line that says when a diagnostic is measured and at what cost.
 
     Args:
-        config: `TrainConfig`.
-        model: a built Keras model.
-        loss: function `loss(y_true, y_pred)` -> scalar.
-
-    Returns:
-        A dict from name to a function that makes the `Instrument`. It takes, by
-        keyword, further options of that instrument, which go before the config's.
+        watch: the `Watch`.
+        num_bytes: int, size of all parameters of the model.
     """
-    return {
-        "ics": functools.partial(
-            instruments.covariate_shift, model, loss, update=config.ics_update
-        ),
-        "landscape": functools.partial(
-            instruments.landscape,
-            model,
-            loss,
-            low=config.landscape_low,
-            high=config.landscape_high,
-            num=config.landscape_points,
-            directions=config.landscape_directions,
-        ),
-        "activations": functools.partial(
-            instruments.activations, model, unit=config.activations_unit
-        ),
-        "curvature": functools.partial(
-            instruments.curvature,
-            model,
-            loss,
-            iterations=config.curvature_iterations,
-            per_layer=config.curvature_per_layer,
-        ),
-        "theory": functools.partial(instruments.theory, model, loss),
-    }
-
-
-def announced(watch, num_bytes):
-    """A line that says when a measurement is made and what one costs.
-
-    Args:
-        watch: `Watch`.
-        num_bytes: int, of all parameters of the model.
-    """
-    every, cost = watch.cadence.every, watch.instrument.cost
+    every, cost = watch.cadence.every, watch.meter.cost
     spacing = "" if watch.cadence.spacing == "linear" else " and later less often"
     mebibytes = cost.copies * num_bytes / 2**20
     return (
-        f"Measuring {watch.instrument.name} every {every} steps{spacing}; each about "
+        f"Measuring {watch.name} every {every} steps{spacing}; each about "
         f"{cost.passes:.1f} forward and backward passes, {mebibytes:.0f} MiB."
     )
 
 
-def summed_up(watch):
-    """A line that says how often it was measured and how long that took, or None."""
-    # The first one traces.
+def summed_up(watch: Watch) -> str | None:
+    """Returns a line on how often it measured and how long that took, or None."""
+    # Without the first measurement, which traces.
     later = watch.seconds[1:] or watch.seconds
     if not later:
         return None
     return (
-        f"Measured {watch.instrument.name} {len(watch.seconds)} times, "
+        f"Measured {watch.name} {len(watch.seconds)} times, "
         f"{np.median(later):.2f} s each (the first {watch.seconds[0]:.1f} s)."
-    )
-
-
-def _replication(config, model, loss, dataset, **options):
-    # Another one of the same kind: its weights are drawn after those of the run.
-    second = builders.build_model(config, dataset)
-    layers = [f"conv{i}" for i in config.replication_convolutions]
-    return instruments.replication(
-        model, loss, second.trainable_variables, layers=layers, **options
     )

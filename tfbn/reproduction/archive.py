@@ -1,4 +1,4 @@
-"""The records of an experiment in one small file, from which all else is made."""
+"""The records of an experiment in one small file: the source of its figures."""
 
 import gzip
 import os
@@ -14,7 +14,7 @@ from tfbn.reproduction.results import Results
 
 _DIGITS = 5  # significant; more than any figure shows
 _ABOUT = "about"
-# What no experiment draws or judges, by kind of record.
+# Values that no experiment draws or judges, by kind of record.
 _LEFT_OUT = {"landscape": ("layers",), "train": ("learning_rate",)}
 
 
@@ -26,19 +26,19 @@ def write(
     kinds: Collection[str],
     histograms: Collection[str] = (),
 ) -> None:
-    """Gathers the records of finished runs, with the run's label and its seed.
+    """Collects the records of finished runs, each with its run's label and seed.
 
     Numbers are rounded to 5 significant digits. The first line is a record of kind
     "about".
 
     Args:
-        path: str, of the file.
+        path: str, the file to write.
         planned: the experiment's runs.
-        about: what else is to be known of them, such as versions.
-        kinds: the kinds of records to keep: runs that experiments share have more than
-            each of them reads.
-        histograms: the labels of the runs of whose first seed to keep the histograms of
-            activations.
+        about: metadata such as the date and the versions.
+        kinds: the kinds of records to keep. Runs that experiments share hold more kinds
+            than each of them reads.
+        histograms: labels of the runs whose histograms of activations are kept, for the
+            first seed.
     """
     lines = [records_lib.encode({"step": 0, "kind": _ABOUT, **about})]
     for run in planned:
@@ -51,19 +51,20 @@ def write(
                 lines.append(records_lib.encode(place | kept))
     text = "".join(f"{line}\n" for line in lines)
     with atomic.replacing(path, "wb") as file:
-        # Without a time stamp: the same records give the same bytes.
+        # No time stamp: the same records give the same bytes.
         file.write(gzip.compress(text.encode(), mtime=0))
 
 
 def read(path: str, scale: str) -> Results:
-    """The results that an archive holds.
+    """Reads the results in an archive.
 
     Raises:
-        ValueError: if there is no such file, or it is no archive.
+        ValueError: if there is no such file, or it is not an archive.
     """
     if not os.path.exists(path):
-        raise ValueError(f"There are no records to draw: {path} does not exist.")
-    runs, about = {}, {}
+        raise ValueError(f"No records to draw: {path} does not exist.")
+    runs: dict[str, dict[int, list[dict]]] = {}
+    about: dict = {}
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             for line in file:
@@ -84,7 +85,7 @@ def read(path: str, scale: str) -> Results:
 
 
 def _shortened(value, left_out):
-    """`value` with rounded numbers and without some names, at any depth."""
+    """Returns `value` with rounded numbers and without some keys, at any depth."""
     if isinstance(value, dict):
         kept = {k: v for k, v in value.items() if k not in left_out}
         return {k: _shortened(v, left_out) for k, v in kept.items()}

@@ -1,4 +1,4 @@
-"""What an experiment is: data."""
+"""The declaration of an experiment, and the papers and scales there are."""
 
 import dataclasses
 from collections.abc import Callable
@@ -21,29 +21,29 @@ PAPERS = {
 
 SCALES = ("smoke", "cpu", "paper")
 
-# Three is the least number of seeds that decides a claim: see claims.py.
+# At least three seeds are needed to decide a claim: see claims.py.
 SEEDS = {"smoke": 1, "cpu": 3, "paper": 3}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """Runs, the figures drawn from them and the claims judged by them.
+    """An experiment: its runs, the figures that they give and the claims they decide.
 
     Attributes:
         paper: str, one of `PAPERS`.
-        title: str, what is asked, in a few words.
+        title: str, the question, in a few words.
         source: str, the paper's section or figure.
-        setting: str, Markdown: what is run, and where that is not what the paper ran.
-        runs: function from a scale to a dict: label of a run -> its options, fields of
-            `TrainConfig`. Runs of equal options, of whatever experiments, are trained
-            once.
-        kinds: the kinds of records that figures and claims read; the archive keeps no
-            others. Their last step counts as the end of a run, so one of "train" and
-            "eval" is among them.
-        histograms: labels of the runs of whose first seed figures show histograms of
-            activations; the archive keeps no others.
+        setting: str, Markdown: what is run, and how that differs from the paper.
+        runs: function from a scale to a dict: label of a run -> its options, as fields
+            of `TrainConfig`. Runs with equal options are trained once, even if several
+            experiments need them.
+        kinds: the kinds of records that the figures and claims read; the archive keeps
+            only these. A run ends at the last step among them, so they must include
+            "train" or "eval".
         figures: name -> function from `Results` to a figure.
-        claims: what the paper says, in a form that the runs decide.
+        claims: the paper's statements, in a form that the runs can decide.
+        histograms: labels of the runs whose histograms of activations the figures show
+            (of the first seed); the archive keeps only these.
     """
 
     paper: str

@@ -1,9 +1,10 @@
-"""Numbers that claims compare: functions of one run's records."""
+"""The numbers that claims compare: functions of the records of one run."""
 
 import math
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -16,48 +17,48 @@ class Measure(NamedTuple):
     """A number of a run.
 
     Attributes:
-        what: str, in words.
-        of: function from a run's records to a float: NaN where nothing was measured,
-            infinity where it was not finite or never came.
-        form: str, the format of such a number.
-        infinite: str, what infinity means.
+        what: str, its description.
+        of: function from a run's records to a float: NaN if nothing was measured,
+            infinity if the value was not finite or never reached.
+        form: str, the format of the number.
+        infinite: str, the text for infinity.
     """
 
     what: str
-    of: Callable[[Sequence[Mapping]], float]
+    of: Callable[[Sequence], float]
     form: str = "{:.3g}"
     infinite: str = "not finite"
 
     def text(self, value: float) -> str:
-        """A number as text."""
+        """Formats a number."""
         if math.isnan(value):
             return "not measured"
         return self.form.format(value) if math.isfinite(value) else self.infinite
 
 
 def over(
-    kind,
-    value,
+    kind: str,
+    value: str | Callable[[Mapping], float | None],
     *,
-    what,
-    layer=None,
-    part=(0.0, 1.0),
-    reduce=np.median,
-    undefined=math.inf,
-    form="{:.3g}",
-):
-    """A statistic of a value over a part of the run.
+    what: str,
+    layer: float | None = None,
+    part: tuple[float, float] = (0.0, 1.0),
+    reduce: Callable[[Sequence[float]], Any] = np.median,
+    undefined: float = math.inf,
+    form: str = "{:.3g}",
+) -> Measure:
+    """Returns the `Measure` of a statistic of a value over a part of the run.
 
     Args:
-        kind: str, kind of record.
-        value: str, the name of a number in it; or a function of the record.
-        what: str, what it is, in words.
-        layer: float, the share of the depth at which the layer lies whose entry has the
-            value (see `results.layer_at`), or None: the record itself has it.
-        part: (begin, end), which records count, in shares of the last step.
-        reduce: function from an array to a float. Default: the median.
-        undefined: float, what stands for a value that is not finite; NaN leaves it out.
-        form: str, format.
+        kind: str, the kind of record.
+        value: str, the name of a number in the record, or a function of the record.
+        what: str, the description of the measure.
+        layer: float, the relative depth of the layer whose entry holds the value (see
+            `results.layer_at`), or None if the record itself holds it.
+        part: (begin, end), the range of steps, as fractions of the last step.
+        reduce: function from a list of floats to a float. Default: the median.
+        undefined: float, replaces values that are not finite; NaN drops them.
+        form: str, the format of the number.
     """
 
     def of(records):
@@ -72,10 +73,13 @@ def over(
     return Measure(what, of, form)
 
 
-def mean_over_layers(value):
-    """Makes of a function of a layer's entry one of a record: the mean over layers.
+def mean_over_layers(
+    value: Callable[[Mapping], float | None],
+) -> Callable[[Mapping], float | None]:
+    """Averages a function of a layer's entry over the layers of a record.
 
-    Entries for which it is None are left out, records without any too.
+    Entries for which the function returns None are skipped; the average of no entry is
+    None as well.
     """
 
     def of(record):
@@ -86,8 +90,8 @@ def mean_over_layers(value):
     return of
 
 
-def steps_to(accuracy, *, kind="train", form="{:.0f}"):
-    """Steps until an accuracy was reached; infinity where it never was."""
+def steps_to(accuracy: float, *, kind: str = "train", form: str = "{:.0f}") -> Measure:
+    """Returns the `Measure` of the steps to an accuracy; infinity if never reached."""
 
     def of(records):
         steps, values = records_lib.column(
@@ -113,7 +117,7 @@ def _value(entry, value):
     return value(entry) if callable(value) else entry.get(value)
 
 
-# Of all experiments.
+# Shared by the experiments.
 TEST_ACCURACY = over(
     "eval",
     "accuracy",

@@ -1,4 +1,9 @@
-"""The networks of the papers as options of a run, at each scale."""
+"""The papers' networks, as options of a run at each scale."""
+
+from collections.abc import Iterable
+from typing import Any
+
+_ByScale = dict[str, dict[str, Any]]
 
 # Steps between measurements, by scale.
 _EVERY_OF_VGG = {
@@ -14,20 +19,20 @@ _EVERY_OF_DEEP_LINEAR = {
 EVERYTHING = ("ics", "landscape", "activations")
 
 
-def vgg(scale, *, watch=(), **options):
+def vgg(scale: str, *, watch: Iterable[str] = (), **options: Any) -> dict[str, Any]:
     """VGG on images, by plain SGD in batches of 128 (Santurkar, App. A.1).
 
     The paper says "VGG-like"; the layers in its figures fit the 13 convolutions of
-    VGG-16, configuration D. The cpu scale takes configuration A at a quarter of the
+    VGG-16, configuration D. The cpu scale uses configuration A at a quarter of the
     width (see also `narrow_vgg`), the smoke scale dense layers.
 
     Args:
         scale: str.
-        watch: what is measured on the way, of `EVERYTHING`. Runs are shared between
-            experiments if this, too, is equal.
+        watch: the diagnostics of the run, from `EVERYTHING`. Experiments share a run
+            only if these are equal as well.
         **options: fields of `TrainConfig`.
     """
-    at_scale = {
+    at_scale: _ByScale = {
         "smoke": {
             "model": "mlp",
             "dataset": "shapes",
@@ -57,18 +62,20 @@ def vgg(scale, *, watch=(), **options):
     return always | at_scale[scale] | measured | options
 
 
-def narrow_vgg(scale, **options):
-    """`vgg`, but an eighth as wide at the cpu scale: for what takes many runs."""
+def narrow_vgg(scale: str, **options: Any) -> dict[str, Any]:
+    """`vgg`, an eighth as wide at the cpu scale: for experiments with many runs."""
     return vgg(scale, **({"width": 0.125} if scale == "cpu" else {}) | options)
 
 
-def deep_linear(scale, *, watch=(), **options):
+def deep_linear(
+    scale: str, *, watch: Iterable[str] = (), **options: Any
+) -> dict[str, Any]:
     """25 linear layers of 10 units on 1,000 Gaussian inputs (Santurkar, App. A.1).
 
-    Full-batch gradient descent. In float64, for in float32 what is left of the loss
-    over a linear model is rounding noise. Arguments as of `vgg`.
+    Full-batch gradient descent in float64: in float32, rounding errors dominate the
+    loss that remains above that of a linear model. For the arguments see `vgg`.
     """
-    at_scale = {
+    at_scale: _ByScale = {
         "smoke": {"linear_depth": 5, "train_steps": 20, "eval_every": 10},
         "cpu": {"train_steps": 5000, "log_every": 25, "eval_every": 500},
         "paper": {"train_steps": 10_000, "log_every": 20, "eval_every": 500},
@@ -88,9 +95,9 @@ def deep_linear(scale, *, watch=(), **options):
     return always | at_scale[scale] | measured | options
 
 
-def vgg_for_renorm(scale, **options):
-    """`narrow_vgg` in batches of 32, averages as slow as the paper's (Ioffe 2017)."""
-    at_scale = {
+def vgg_for_renorm(scale: str, **options: Any) -> dict[str, Any]:
+    """`narrow_vgg` in batches of 32, with the averages of Ioffe 2017."""
+    at_scale: _ByScale = {
         "smoke": {"norm_momentum": 0.5},
         "cpu": {"train_steps": 2000, "norm_momentum": 0.99},
         "paper": {
@@ -103,9 +110,9 @@ def vgg_for_renorm(scale, **options):
     return narrow_vgg(scale, **always | at_scale[scale] | options)
 
 
-def shapes_by_domain(scale, **options):
-    """The same network on the built-in shapes, one colour domain after the other."""
-    at_scale = {
+def shapes_by_domain(scale: str, **options: Any) -> dict[str, Any]:
+    """`vgg_for_renorm` on the built-in shapes, one colour domain after the other."""
+    at_scale: _ByScale = {
         "smoke": {"steps_per_domain": 5},
         "cpu": {"train_steps": 1000, "eval_every": 125, "steps_per_domain": 250},
         "paper": {"train_steps": 4000, "eval_every": 500, "steps_per_domain": 1000},
@@ -115,9 +122,9 @@ def shapes_by_domain(scale, **options):
     return vgg_for_renorm(scale, **always | at_scale[scale] | scaled | options)
 
 
-def sigmoid_mlp(scale, **options):
+def sigmoid_mlp(scale: str, **options: Any) -> dict[str, Any]:
     """Three hidden layers of 100 sigmoid units (Ioffe & Szegedy 2015, sec. 4.1)."""
-    at_scale = {
+    at_scale: _ByScale = {
         "smoke": {"dataset": "shapes", "train_steps": 20, "activations_every": 5},
         "cpu": {"dataset": "cifar10"},
         "paper": {"dataset": "mnist"},
@@ -138,9 +145,9 @@ def sigmoid_mlp(scale, **options):
     return always | at_scale[scale] | options
 
 
-def small_vgg(scale, **options):
+def small_vgg(scale: str, **options: Any) -> dict[str, Any]:
     """`narrow_vgg` for sweeps of many short runs, in batches of 64."""
-    at_scale = {
+    at_scale: _ByScale = {
         "smoke": {},
         "cpu": {"train_steps": 400, "eval_every": 0},
         "paper": {"train_steps": 5000},
@@ -148,13 +155,13 @@ def small_vgg(scale, **options):
     return narrow_vgg(scale, **{"batch_size": 64} | at_scale[scale] | options)
 
 
-def replication_vgg(scale, **options):
-    """The public replication's VGG-A: BatchNorm, if at all, after the 4th convolution.
+def replication_vgg(scale: str, **options: Any) -> dict[str, Any]:
+    """The VGG-A of the public replication: BatchNorm only after the 4th convolution.
 
-    Its classifier has two layers of 4,096 units behind a pooling to 7x7, as
-    torchvision's; the width goes for them, too.
+    As in torchvision, its classifier has two layers of 4,096 units after a pooling to
+    7x7; `width` scales them too.
     """
-    at_scale = {
+    at_scale: _ByScale = {
         "smoke": {
             "model": "vgg",
             "width": 0.0625,
@@ -175,7 +182,6 @@ def replication_vgg(scale, **options):
         "dropout": 0.5,
         "norm_after": (4,),
         "learning_rate": 0.01,
-        "kernel_initializer": "glorot_uniform",
     }
     return narrow_vgg(scale, **always | at_scale[scale] | options)
 

@@ -1,11 +1,11 @@
-"""Which runs experiments need, and where they lie."""
+"""The runs that experiments need, and their folders."""
 
-import dataclasses
 import hashlib
 import os
 import shutil
 from collections.abc import Iterable
 from collections.abc import Mapping
+from typing import Any
 from typing import NamedTuple
 
 from tfbn.experiment import TrainConfig
@@ -19,8 +19,8 @@ class Run(NamedTuple):
     """A run of an experiment.
 
     Attributes:
-        label: str, what the experiment calls it.
-        config: `TrainConfig`, run_dir included.
+        label: str, its name in the experiment.
+        config: `TrainConfig`, including its run_dir.
     """
 
     label: str
@@ -28,20 +28,20 @@ class Run(NamedTuple):
 
     @property
     def finished(self) -> bool:
-        """Whether it is complete."""
+        """Whether the run is complete."""
         return os.path.exists(self._last_file)
 
     @property
     def ended(self) -> float:
-        """When it was complete, in seconds since 1970."""
+        """When the run was completed, in seconds since 1970."""
         return os.path.getmtime(self._last_file)
 
     @property
-    def _last_file(self):
+    def _last_file(self) -> str:
         return os.path.join(self.config.run_dir, run_directory.MODEL_FILE)
 
     def command(self) -> str:
-        """The command that makes such a run."""
+        """Returns the command that repeats the run."""
         return " ".join(["python scripts/train.py", *flags(self.config)])
 
 
@@ -60,19 +60,21 @@ class Study(NamedTuple):
 
     @property
     def num_finished(self) -> int:
-        """How many of its runs are complete."""
+        """The number of runs that are complete."""
         return sum(run.finished for run in self.runs)
 
 
-# Not among what tells runs apart: where data and results lie, and what changes nothing.
-_PLACES = ("data_dir", "run_dir", "seed", "progress")
-_UNWATCHED = ("checkpoint_every", "checkpoint_minutes", "checkpoints_kept")
+# What does not distinguish the runs of a study.
+_SHARED = (
+    "seed",
+    *(name for name, o in config_lib.OPTIONS.items() if not o.affects_results),
+)
 
 
-def flags(config: TrainConfig, *, without: Iterable[str] = _PLACES) -> list[str]:
-    """The flags of a run that differ from their defaults."""
-    defaults = set(config_lib.to_flags(TrainConfig()))
-    without = (*without, *_UNWATCHED)
+def flags(config: TrainConfig, *, without: Iterable[str] = _SHARED) -> list[str]:
+    """Returns the flags of a run that differ from their defaults."""
+    defaults = {f"--{n}={o.text(o.default)}" for n, o in config_lib.OPTIONS.items()}
+    defaults |= set(config_lib.to_flags(TrainConfig()))
     given = config_lib.to_flags(config, without=without)
     return [flag for flag in given if flag not in defaults]
 
@@ -80,17 +82,17 @@ def flags(config: TrainConfig, *, without: Iterable[str] = _PLACES) -> list[str]
 def study(
     name: str, experiment: Experiment, scale: str, *, out: str, data_dir: str
 ) -> Study:
-    """Plans an experiment.
+    """Plans the runs of an experiment.
 
-    Runs of equal options get the same folder, which their options name, so experiments
-    share them.
+    The name of a run's folder is a hash of its options, so experiments share runs with
+    equal options.
 
     Args:
-        name: str, the experiment's.
+        name: str, the name of the experiment.
         experiment: `Experiment`.
         scale: str, one of `experiment.SCALES`.
-        out: str, the folder above all runs.
-        data_dir: str, as of `TrainConfig`.
+        out: str, the folder that holds all runs.
+        data_dir: str, as in `TrainConfig`.
     """
     runs = [
         Run(label, _config(options, seed, out, data_dir))
@@ -101,24 +103,32 @@ def study(
 
 
 def distinct(planned: Iterable[Run]) -> list[Run]:
-    """The runs without those that an earlier one makes too."""
-    by_folder = {}
+    """Returns the runs, each folder once."""
+    by_folder: dict[str, Run] = {}
     for run in planned:
         by_folder.setdefault(run.config.run_dir, run)
     return list(by_folder.values())
 
 
 def remove(planned: Iterable[Run]) -> None:
-    """Removes what there is of runs."""
+    """Removes the folders of runs."""
     for run in distinct(planned):
         if os.path.exists(run.config.run_dir):
             shutil.rmtree(run.config.run_dir)
 
 
-def _config(options: Mapping, seed, out, data_dir):
-    settings = {"checkpoint_every": 500, "checkpoints_kept": 1, "progress": False}
-    config = TrainConfig(**settings, data_dir=data_dir, seed=seed, **options)
+def _config(options: Mapping, seed, out, data_dir) -> TrainConfig:
+    settings: dict[str, Any] = {
+        "checkpoint_every": 500,
+        "checkpoints_kept": 1,
+        "progress": False,
+    }
+    # Networks set options for any norm; this one may not take all of them.
+    inert = config_lib.not_taken(options)
+    options = {n: v for n, v in options.items() if inert.get(n) != "norm"}
+    settings |= {"data_dir": data_dir, "seed": seed, **options}
+    config = TrainConfig(**settings)
     digest = hashlib.sha256(" ".join(flags(config)).encode()).hexdigest()[:8]
     kind = f"{config.model}_{config.norm}_{digest}"
     run_dir = os.path.join(out, "runs", kind, f"seed{seed}")
-    return dataclasses.replace(config, run_dir=run_dir)
+    return TrainConfig(**settings, run_dir=run_dir)

@@ -1,4 +1,4 @@
-"""The folder of a report: a page, its figures and the records they are made from."""
+"""A report: a folder with a page, its figures and the records behind them."""
 
 import datetime
 import functools
@@ -19,9 +19,9 @@ PAGE = "README.md"
 
 
 class Report:
-    """Reads and writes the report of experiments at one scale.
+    """Reads and writes the report on experiments at one scale.
 
-    What it says of an experiment depends on the records in the folder alone: those of
+    Everything about an experiment is derived from its records in the folder,
     `records/<experiment>.jsonl.gz`.
 
     Args:
@@ -34,13 +34,13 @@ class Report:
         self.scale = scale
 
     def has(self, study: Study) -> bool:
-        """Whether there are records of a study."""
+        """Whether the report has records of a study."""
         return os.path.exists(self._records(study))
 
     def gather(self, study: Study) -> None:
-        """Puts the records of a study, all of whose runs are finished, here.
+        """Collects the records of a study whose runs are all finished.
 
-        What is here already stays, unless a run has ended since.
+        Records that are newer than every run are kept as they are.
         """
         ended = max(run.ended for run in study.runs)
         path = self._records(study)
@@ -61,7 +61,7 @@ class Report:
         )
 
     def draw(self, study: Study) -> list[str]:
-        """Draws the figures of a study; returns their paths."""
+        """Draws the figures of a study and returns their paths."""
         results = self._results(study)
         figures = {
             f"{study.name}_{key}": draw(results)
@@ -70,16 +70,12 @@ class Report:
         return plots.save(figures, os.path.join(self.path, "figures"))
 
     def judge(self, study: Study) -> list[Judgement]:
-        """The verdicts on the claims of a study."""
+        """Judges the claims of a study."""
         results = self._results(study)
         return [claims.judge(claim, results) for claim in study.experiment.claims]
 
     def write_page(self, studies: Iterable[Study]) -> str:
-        """Writes the page, of those studies that there are records of.
-
-        Returns:
-            Its path.
-        """
+        """Writes the page on the studies that have records, and returns its path."""
         chapters = [self._chapter(study) for study in studies if self.has(study)]
         path = os.path.join(self.path, PAGE)
         with atomic.replacing(path) as file:
@@ -103,7 +99,7 @@ class Report:
             found = scale if scale != self.scale else f"no run {missing[0]!r}"
             raise ValueError(
                 f"{path} must hold the runs of {study.name} at scale {self.scale}. "
-                f"Received: {found}. Run it again, or remove the file."
+                f"Received: {found}. Repeat the runs, or remove the file."
             )
         return results
 
@@ -113,5 +109,5 @@ class Report:
 
 @functools.lru_cache(maxsize=16)
 def _read(path, scale, unused_time):
-    """The results in an archive: figures, verdicts and each page are made of them."""
+    """Reads an archive once: figures, verdicts and the page all need its results."""
     return archive.read(path, scale)

@@ -1,4 +1,4 @@
-"""What the runs of an experiment measured."""
+"""The measurements of an experiment's runs."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -16,8 +16,8 @@ class Results:
 
     Attributes:
         scale: str, one of `experiment.SCALES`.
-        records: label -> the records of its runs, one list a seed.
-        about: what else is known: `machine`, `versions` and `date`.
+        records: label -> the records of its runs, one list for each seed.
+        about: how they came about: `machine`, `versions` and `date`.
     """
 
     scale: str
@@ -25,26 +25,26 @@ class Results:
     about: Mapping = dataclasses.field(default_factory=dict)
 
     def groups(self, labels: Mapping[str, str]) -> dict[str, Sequence[Records]]:
-        """All seeds of some runs.
+        """Returns the records of all seeds of some runs.
 
         Args:
-            labels: what a run is to be called -> its label.
+            labels: name to give to a run -> its label.
         """
         return {name: self.records[label] for name, label in labels.items()}
 
     def first(self, labels: Mapping[str, str]) -> dict[str, Records]:
-        """The first seed of some runs, for figures of single runs; as `groups`."""
+        """Returns the first seed of each run, for figures of single runs."""
         return {name: seeds[0] for name, seeds in self.groups(labels).items()}
 
     def layer(self, label: str, kind: str, share: float) -> str:
-        """The name of the layer at a share of a network's depth; see `layer_at`."""
+        """Returns the name of the layer at a relative depth; see `layer_at`."""
         return layer_at(by_layer(self.records[label][0], kind), share)
 
 
 def layer_at(names: Iterable[str], share: float) -> str:
-    """The layer at a share of the depth: 0 is the first, 1 the last.
+    """Returns the layer at a relative depth: 0 is the first layer, 1 the last.
 
-    It makes layers comparable that networks of different depths have.
+    A relative depth identifies comparable layers of networks of different depths.
     """
     names = list(names)
     return names[round(share * (len(names) - 1))]

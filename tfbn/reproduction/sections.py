@@ -1,4 +1,4 @@
-"""What a report says, in Markdown."""
+"""The text of a report, in Markdown."""
 
 import collections
 import math
@@ -15,21 +15,21 @@ from tfbn.reproduction.plan import Study
 _VERDICTS = (claims_lib.HOLDS, claims_lib.DOES_NOT_HOLD, claims_lib.NOT_DECIDED)
 
 _OF_SCALE = {
-    "smoke": "A few steps on the built-in images, to see that everything works.",
-    "cpu": "CIFAR-10 and small networks: by the sum of its runs' times a good three "
-    "hours\non two cores.",
-    "paper": "As published, as far as there are the data.",
+    "smoke": "A few steps on the built-in images, to check that everything works.",
+    "cpu": "CIFAR-10 and small networks; over three hours on two cores, by the sum\n"
+    "of the runs' times.",
+    "paper": "As published, where the data are available.",
 }
 
 
 class Chapter(NamedTuple):
-    """A study and what came out.
+    """A study and its results.
 
     Attributes:
         study: `Study`.
-        judgements: its claims, judged.
+        judgements: the verdicts on its claims.
         figures: paths of its figures, relative to the page.
-        about: str, when, where and with which versions it was run.
+        about: str, the date, machine and versions of its runs.
     """
 
     study: Study
@@ -39,13 +39,13 @@ class Chapter(NamedTuple):
 
 
 def page(chapters: Sequence[Chapter], scale: str) -> str:
-    """The page of a report: an overview, then a chapter an experiment."""
+    """Returns the page of a report: an overview, then a chapter for each experiment."""
     parts = [_overview(chapters, scale), *(_chapter(c, scale) for c in chapters)]
     return "\n\n".join(parts) + "\n"
 
 
 def ours(judgement: Judgement) -> str:
-    """What came out: the measure, then each side's mean and range over the seeds."""
+    """Returns the result of a claim: the measure, then each side's mean and range."""
     sides = judgement.claim.sides
     measures = {side.measure.what for side in sides}
     if len(measures) > 1:
@@ -80,11 +80,11 @@ def _overview(chapters, scale):
 `--notrain --report=FOLDER` from the records in `records/`, without training.
 
 Every run has {SEEDS[scale]} seed(s). Numbers are means over the seeds, with their
-range in brackets. A claim **holds** if it is true of every seed of one side against
-every seed of the other, and **does not hold** if it is true of none of these pairs;
-anything else, and whatever has fewer than {claims_lib.LEAST_SEEDS} seeds, is **not
-decided**. With three seeds a side, networks that do not differ would by chance pass for
-different, in one given direction, in 1 case of 20.
+range in brackets. A claim **holds** if it is true of every pair of a seed of one side
+and a seed of the other, **does not hold** if it is true of no such pair, and is **not
+decided** otherwise, or with fewer than {claims_lib.LEAST_SEEDS} seeds. With three seeds
+a side, two networks without a true difference would appear different in a given
+direction with probability 1/20.
 
 {table}"""
 
@@ -104,7 +104,7 @@ def _chapter(chapter, scale):
 
 
 def _sizes(study):
-    """What was trained, in a sentence: the commands are further down."""
+    """Returns a sentence on what was trained; the commands follow further down."""
     counts = collections.Counter(_size(run.config) for run in study.runs)
     sizes = [
         f"{size} ({count} run{'s' * (count > 1)})" for size, count in counts.items()
@@ -142,7 +142,7 @@ def _claims(chapter, scale):
 
 
 def _table(header, rows):
-    """A table whose texts may hold what divides cells."""
+    """Returns a table of texts that may contain the separator of its cells."""
     rows = [[text.replace("|", "\\|") for text in row] for row in rows]
     return tables.table(header, rows)
 
@@ -161,12 +161,12 @@ def _numbers(measure, values):
 def _runs(chapter):
     commands = {run.label: run.command() for run in chapter.study.runs}
     lines = [f"- {label}: `{command}`" for label, command in commands.items()]
-    summary = "<details><summary>What was run</summary>"
-    seeds = "Each with --seed from 0 on, in the words of scripts/train.py:"
+    summary = "<details><summary>Commands</summary>"
+    seeds = "Each was run with --seed=0, 1, ..., by the equivalent of:"
     return "\n".join([summary, "", chapter.about, seeds, "", *lines, "", "</details>"])
 
 
 def _anchor(title):
-    """What GitHub makes of a heading."""
+    """Returns the anchor that GitHub gives a heading."""
     kept = "".join(c for c in title.lower() if c.isalnum() or c in " -_")
     return kept.replace(" ", "-")

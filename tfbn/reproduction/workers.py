@@ -1,8 +1,7 @@
-"""Trains runs in processes of their own, several at a time.
+"""Trains runs in worker processes, several at a time.
 
-A process trains one run after another, so TensorFlow is imported once in each. It ends
-with the one that started it, however that ends; a run that it is in the middle of saves
-a checkpoint first.
+A worker trains one run after another, so it imports TensorFlow once. It ends with the
+process that started it, however that ends; a run in progress saves a checkpoint first.
 """
 
 import concurrent.futures
@@ -23,12 +22,12 @@ import keras
 
 from tfbn import data
 from tfbn import environment
+from tfbn.experiment import build_trainer
 from tfbn.reproduction.plan import Run
-from tfbn.training import Trainer
 
-_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_CHECKS = 0.5
 
-# Of a process that trains: held during a run; set when no other is to begin.
+# In a worker: held during a run; set when no other run may begin.
 _training = threading.Lock()
 _ending = threading.Event()
 
@@ -38,8 +37,8 @@ class Outcome(NamedTuple):
 
     Attributes:
         run: `Run`.
-        seconds: float, the time it took in this process.
-        error: Exception that ended it, or None.
+        seconds: float, its time in the worker.
+        error: the exception that ended it, or None.
     """
 
     run: Run
@@ -48,20 +47,20 @@ class Outcome(NamedTuple):
 
 
 def train(runs: Iterable[Run], *, jobs: int) -> Iterator[Outcome]:
-    """Trains runs, `jobs` at a time, each from where it was stopped.
+    """Trains runs, `jobs` at a time; each resumes from its last checkpoint.
 
     Closing the iterator, or an exception in the loop over it, stops the runs in
     progress at their next step, with a checkpoint.
 
     Args:
-        runs: of different folders.
-        jobs: int > 0, number of processes; they share out the cores.
+        runs: runs with different folders.
+        jobs: int > 0, the number of workers, which divide the cores between them.
 
     Yields:
         An `Outcome` as soon as a run has ended.
 
     Raises:
-        MemoryError: if a process has died.
+        MemoryError: if a worker has died.
     """
     with _pool(jobs) as pool:
         futures = {pool.submit(_train, run): run for run in runs}
@@ -70,8 +69,8 @@ def train(runs: Iterable[Run], *, jobs: int) -> Iterator[Outcome]:
                 yield Outcome(futures[future], *future.result())
             except BrokenProcessPool as error:
                 raise MemoryError(
-                    "a process that trained has died, for want of memory perhaps. "
-                    "Start again to go on from the last checkpoints; lower --jobs if "
+                    "a worker process has died, possibly because memory ran out. "
+                    "Start again to resume from the last checkpoints; lower --jobs if "
                     "it happens again."
                 ) from error
 
@@ -93,10 +92,10 @@ def _pool(jobs):
 
 @contextlib.contextmanager
 def _threads(number):
-    """Tells the processes that are started now how many threads TensorFlow may use.
+    """Limits TensorFlow's threads in the processes started within the context.
 
-    One run a core makes twice the steps of runs that share the cores one after the
-    other, for networks as small as those of the scales smoke and cpu.
+    For networks as small as those of the scales smoke and cpu, one run on each core
+    makes twice as many steps as the same runs one after the other on all cores.
     """
     names = "TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"
     before = {name: os.environ.get(name) for name in names}
@@ -112,32 +111,32 @@ def _threads(number):
 
 
 def _begin(stop):
-    """Prepares a new process."""
-    # Ctrl-C goes to all processes of a terminal; these wait to be told.
+    """Prepares a new worker."""
+    # Ctrl-C reaches all processes of a terminal; workers wait for their parent.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, args=(stop,), daemon=True).start()
+    arguments = stop, multiprocessing.parent_process()
+    threading.Thread(target=_end_with_parent, args=arguments, daemon=True).start()
 
 
-def _end_with_parent(stop):
-    """Waits for the end of the pool, or of its process; then ends the run and this."""
-    parent = multiprocessing.parent_process()
+def _end_with_parent(stop, parent):
+    """Waits for the pool or its process to end, then ends the run and the worker."""
     while parent.is_alive() and not stop.is_set():
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        time.sleep(_SECONDS_BETWEEN_CHECKS)
     _ending.set()
-    while not _training.acquire(timeout=_SECONDS_BETWEEN_LOOKS):
-        # No handler: it still builds the network, or it knows already, as from a signal
-        # to the whole group. Then a second one would end it without a checkpoint.
+    while not _training.acquire(timeout=_SECONDS_BETWEEN_CHECKS):
+        # No handler: the run is still being built, or it has had the signal already, as
+        # when the whole group got it; a second one would end it without a checkpoint.
         if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
             os.kill(os.getpid(), signal.SIGTERM)
     _training.release()
-    parent.join()  # while it lives, it ends the pool itself
+    parent.join()  # while it lives, it shuts the pool down itself
     os._exit(1)
 
 
 def _train(run):
-    """Trains a run in this process: `(seconds, error or None)`."""
+    """Trains a run in this worker and returns `(seconds, error or None)`."""
     with _training:
-        if _ending.is_set():  # the pool hands out some runs beforehand
+        if _ending.is_set():  # the pool queues some runs in advance
             raise SystemExit(128 + signal.SIGTERM)
         return _trained(run)
 
@@ -146,9 +145,9 @@ def _trained(run):
     begin, error = time.monotonic(), None
     os.makedirs(run.config.run_dir, exist_ok=True)
     with _output_to(os.path.join(run.config.run_dir, "log.txt")):
-        keras.backend.clear_session()  # as in a process of its own: names count from 0
+        keras.backend.clear_session()  # names count from 0, as in a new process
         try:
-            Trainer(run.config, dataset=_dataset(run.config)).train()
+            build_trainer(run.config, _dataset(run.config)).train()
         except Exception as caught:
             error = caught.with_traceback(None)
     gc.collect()
@@ -161,7 +160,7 @@ def _dataset(config):
 
 @contextlib.contextmanager
 def _output_to(path):
-    """Sends what is written on stdout and stderr to the end of a file."""
+    """Appends everything written to stdout and stderr to a file."""
     kept = [os.dup(1), os.dup(2)]
     with open(path, "ab") as file:
         os.dup2(file.fileno(), 1)

@@ -1,5 +1,8 @@
-"""The training loop."""
+"""Training runs: `Trainer`, for any Keras model."""
 
+from tfbn.training.nonfinite import NonFiniteError
+from tfbn.training.run_directory import Setting
 from tfbn.training.trainer import Trainer
+from tfbn.training.training_mode import TrainingModeEvaluation
 
-__all__ = ["Trainer"]
+__all__ = ["NonFiniteError", "Setting", "Trainer", "TrainingModeEvaluation"]

@@ -1,90 +1,93 @@
-"""Whether a training step can fit into memory, told before the first one.
+"""Whether a training step can fit into memory, checked before the first one.
 
-On a CPU the process dies where memory ends: TensorFlow's kernels abort it, or the
-kernel of the operating system kills it. Neither can be caught.
+On a CPU the process dies when memory runs out: TensorFlow's kernels abort it, or the
+operating system kills it. Neither can be caught.
 """
 
 import math
-import os
 
+import keras
+import psutil
 import tensorflow as tf
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None
+from tfbn.diagnostics.layer_calls import all_layers
 
 _GIB = 2.0**30
 
 
-def check_step(model, batch_size):
-    """Raises a MemoryError if a step is sure not to fit into the CPU's memory.
+def check_step(model: keras.Model, batch_size: int) -> None:
+    """Raises a MemoryError if a step certainly does not fit into the CPU's memory.
 
-    Where there is a GPU nothing is checked: there TensorFlow raises an error itself.
+    With a GPU nothing is checked: TensorFlow raises an error itself there.
 
     Args:
-        model: a functional Keras model.
-        batch_size: int, examples in a step.
+        model: a built Keras model.
+        batch_size: examples in a step.
     """
     if tf.config.list_physical_devices("GPU"):
         return
-    needed, there = least_bytes(model, batch_size), available_bytes()
-    if there is not None and needed > there:
+    needed, available = least_bytes(model, batch_size), available_bytes()
+    if needed > available:
         raise MemoryError(
             f"batch_size must be one that fits into memory. Received: batch_size="
             f"{batch_size}, for which a step takes {needed / _GIB:.1f} GiB at least; "
-            f"{there / _GIB:.1f} GiB are available. Lower --batch_size or --width."
+            f"{available / _GIB:.1f} GiB are available. Lower the batch size or the "
+            "width of the network."
         )
 
 
-def least_bytes(model, batch_size):
-    """The bytes of what a step has to keep for its backward pass, at the least.
+def least_bytes(model: keras.Model, batch_size: int) -> int:
+    """A lower bound of what a step keeps for its backward pass, in bytes.
 
-    That is an output of each layer that has weights: of a convolution what its
-    normalisation takes, of a normalisation what the nonlinearity makes of it. The whole
-    is up to three times as much.
+    One output of each layer with weights: a convolution's is the input of its
+    normalisation, a normalisation's the input of the nonlinearity. The whole is up to
+    three times as much. Layers whose output shapes are not known, as in subclassed
+    models, do not count.
     """
     kept = 0
-    for layer in model.layers:
-        if layer.weights:
-            elements = math.prod(layer.output.shape[1:])
-            kept += elements * tf.as_dtype(layer.compute_dtype).size
+    for layer in all_layers(model):
+        if layer.weights and not all_layers(layer):
+            size = tf.as_dtype(layer.compute_dtype).size
+            kept += size * sum(map(_elements, _outputs(layer)))
     return batch_size * kept
 
 
-def available_bytes():
-    """The memory that this process can have yet, in bytes, or None if nobody tells."""
-    found = [_of_machine(), _of_address_space(), _of_control_group()]
-    return min((size for size in found if size is not None), default=None)
+def available_bytes() -> int:
+    """The memory that this process can still allocate, in bytes."""
+    limits = [psutil.virtual_memory().available, _of_address_space()]
+    limits.append(_of_control_group())
+    return min(limit for limit in limits if limit is not None)
 
 
-def _of_machine():
-    for line in _lines("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            return 1024 * int(line.split()[1])
-    return None
+def _outputs(layer):
+    try:
+        return tf.nest.flatten(layer.output)
+    except (AttributeError, ValueError):  # never called symbolically, or several times
+        return []
+
+
+def _elements(output):
+    """The elements of an output of one example; sizes that are not known count 1."""
+    return math.prod(size or 1 for size in output.shape[1:])
 
 
 def _of_address_space():
-    if resource is None:
+    process = psutil.Process()
+    if not hasattr(process, "rlimit"):  # Linux alone has it
         return None
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    pages = " ".join(_lines("/proc/self/statm")).split()
-    if limit == resource.RLIM_INFINITY or not pages:
-        return None
-    return limit - int(pages[0]) * os.sysconf("SC_PAGE_SIZE")
+    limit, _ = process.rlimit(psutil.RLIMIT_AS)
+    return None if limit == psutil.RLIM_INFINITY else limit - process.memory_info().vms
 
 
 def _of_control_group(folder="/sys/fs/cgroup"):
-    """What a container may have yet."""
-    limit = "".join(_lines(f"{folder}/memory.max")).strip()
-    used = "".join(_lines(f"{folder}/memory.current")).strip()
+    """The limit of a container, which psutil does not know."""
+    limit, used = (_line(f"{folder}/memory.{name}") for name in ("max", "current"))
     return int(limit) - int(used) if limit.isdigit() and used.isdigit() else None
 
 
-def _lines(path):
+def _line(path):
     try:
         with open(path, encoding="utf-8") as file:
-            return file.readlines()
+            return file.read().strip()
     except OSError:
-        return []
+        return ""

@@ -1,10 +1,15 @@
-"""The metrics of the steps since a record, and their means."""
+"""The metrics of the steps since the last record, and their means."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+Metrics = Mapping[str, np.ndarray]
+
 
 class StepMetrics:
-    """Collects what `Steps.run` returns, until a record of it is written.
+    """Collects what `Steps.run` returns until it is recorded.
 
     Attributes:
         num_skipped: int, steps of the whole run that were skipped.
@@ -14,24 +19,24 @@ class StepMetrics:
         self._parts = []
         self.num_skipped = 0
 
-    def add(self, metrics):
-        """Takes the metrics of some steps: a dict of float32 arrays `[steps]`."""
+    def add(self, metrics: Metrics) -> None:
+        """Adds the metrics of some steps: a dict of float32 arrays `[steps]`."""
         self._parts.append(metrics)
         self.num_skipped += num_skipped(metrics)
 
-    def take_means(self):
-        """The means over all that was added since the last time; see `means`."""
+    def take_means(self) -> dict[str, float]:
+        """The means over all steps added since the last call; see `means`."""
         values = means(self._joined())
         self._parts = []
         return values
 
-    def to_values(self):
-        """All of it as values that JSON can write."""
+    def to_values(self) -> dict[str, Any]:
+        """Everything as values that JSON can write."""
         parts = {name: array.tolist() for name, array in self._joined().items()}
         return {"num_skipped": self.num_skipped, "steps": parts}
 
-    def take_values(self, values):
-        """Takes over what `to_values` gave."""
+    def take_values(self, values: Mapping[str, Any]) -> None:
+        """Restores what `to_values` returned."""
         self.num_skipped = values["num_skipped"]
         steps = values["steps"]
         self._parts = [{k: np.array(v, np.float32) for k, v in steps.items()}]
@@ -42,10 +47,10 @@ class StepMetrics:
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
-def means(metrics):
-    """The mean of each metric, a dict of floats; skipped steps are left out.
+def means(metrics: Metrics) -> dict[str, float]:
+    """The mean of each metric over the steps that were not skipped.
 
-    Of steps that were all skipped it is that of all.
+    If all were skipped, over all of them.
     """
     values = dict(metrics)
     skipped = values.pop("skipped", None)
@@ -54,6 +59,6 @@ def means(metrics):
     return {name: float(np.mean(array)) for name, array in values.items()}
 
 
-def num_skipped(metrics):
-    """How many of the steps were skipped, an int."""
+def num_skipped(metrics: Metrics) -> int:
+    """How many of the steps were skipped."""
     return int(np.sum(metrics.get("skipped", 0.0)))

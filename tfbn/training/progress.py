@@ -1,8 +1,12 @@
-"""How far a run is: a bar on a terminal, a line now and then in a log."""
+"""Progress of a run: a bar on a terminal, a line every ten seconds in a log."""
 
 import contextlib
 import sys
 import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 import keras
 
@@ -10,18 +14,28 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Shows steps done, loss, accuracy, images/s and the time left.
+    """Shows steps done, metrics, examples/s and the time left.
 
     Args:
-        total_steps: int.
-        batch_size: int, for the images/s.
-        enabled: bool; False shows nothing.
+        total_steps: steps of the whole run.
+        batch_size: for the examples/s; None shows steps/s.
+        names: of the metrics.
+        enabled: False shows nothing.
         clock: function that returns seconds.
     """
 
-    def __init__(self, total_steps, batch_size, *, enabled=True, clock=time.monotonic):
+    def __init__(
+        self,
+        total_steps: int,
+        batch_size: int | None,
+        *,
+        names: Sequence[str] = ("loss", "accuracy"),
+        enabled: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self._total_steps = total_steps
-        self._batch_size = batch_size
+        self._unit = "steps/s" if batch_size is None else "examples/s"
+        self._per_step = batch_size or 1
         self._enabled = enabled
         self._clock = clock
         self._begin = None
@@ -29,25 +43,26 @@ class Progress:
         self._last_line = -float("inf")
         self._bar = None
         if enabled and sys.stdout.isatty():
-            names = ["loss", "accuracy", "images/s"]
-            self._bar = keras.utils.Progbar(total_steps, stateful_metrics=names)
+            self._bar = keras.utils.Progbar(
+                total_steps, stateful_metrics=[*names, self._unit]
+            )
 
     @contextlib.contextmanager
-    def aside(self):
-        """Work that is no part of the steps, such as an evaluation: it is not timed."""
+    def aside(self) -> Iterator[None]:
+        """Leaves work between the steps, such as an evaluation, out of the timing."""
         begin = self._clock()
         yield
         self._seconds_aside += self._clock() - begin
 
-    def note(self, text):
-        """Says something before or after the steps, or nothing (None)."""
+    def note(self, text: str | None) -> None:
+        """Prints a line before or after the steps; None prints nothing."""
         if self._enabled and text:
             print(text, flush=True)
 
-    def update(self, step, metrics):
-        """Tells of `step` steps done and the latest `metrics`, a dict of floats."""
+    def update(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Shows that `step` steps are done, and the latest `metrics`."""
         now = self._clock() - self._seconds_aside
-        if self._begin is None:  # the first call traces: it is no guide to the others
+        if self._begin is None:  # the first call traces, and is slower than the others
             self._begin = step, now
         begin_step, begin = self._begin
         seconds_per_step = None
@@ -61,7 +76,7 @@ class Progress:
     def _show_bar(self, step, metrics, seconds_per_step):
         values = list(metrics.items())
         if seconds_per_step:
-            values.append(("images/s", self._batch_size / seconds_per_step))
+            values.append((self._unit, self._per_step / seconds_per_step))
         self._bar.update(step, values=values, finalize=step >= self._total_steps)
 
     def _show_line(self, step, metrics, seconds_per_step):
@@ -71,7 +86,7 @@ class Progress:
         self._last_line = now
         shown = [f"{name} {value:.4g}" for name, value in metrics.items()]
         if seconds_per_step:
-            shown.append(f"{self._batch_size / seconds_per_step:.0f} images/s")
+            shown.append(f"{self._per_step / seconds_per_step:.0f} {self._unit}")
             left = (self._total_steps - step) * seconds_per_step
             shown.append(f"{_duration(left)} left")
         print(f"step {step}/{self._total_steps}: {', '.join(shown)}", flush=True)

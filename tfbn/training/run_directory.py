@@ -1,14 +1,16 @@
-"""Where a run's results lie: flags, records, summaries, checkpoints, the model."""
+"""The folder of a run: settings, records, summaries, checkpoints, the model."""
 
-import datetime
 import glob
 import os
 import platform
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from tfbn.experiment import config as config_lib
 from tfbn.files import atomic
 from tfbn.files import folder_lock
 from tfbn.recording import records
@@ -19,24 +21,36 @@ FLAGS_FILE = "flags.cfg"
 MODEL_FILE = "model.keras"
 CHECKPOINTS = "checkpoints"
 
+# A run that stops at the first step that is not finite has made no step that depends
+# on this setting, and may be resumed with another one.
+_STOPS = ("on_nonfinite", "stop")
 
-def choose(config, now=None):
-    """The run's folder: `config.run_dir`, or a new name under runs/.
 
-    Creates nothing. A folder that holds a run of the same flags is taken: the run is
-    gone on with.
+class Setting(NamedTuple):
+    """One of a run's settings, as its directory keeps it.
+
+    Attributes:
+        name: str.
+        value: str.
+        default: str, the value of a directory that does not have the setting.
+        affects_results: bool, whether a run can be resumed only with the same value.
+    """
+
+    name: str
+    value: str
+    default: str
+    affects_results: bool = True
+
+
+def check(path: str, settings: Iterable[Setting]) -> None:
+    """Checks that a run can be started or resumed in a folder. Creates nothing.
 
     Raises:
-        ValueError: if the folder holds a run of other flags, is in use by another
+        ValueError: if the folder holds a run with other settings or is used by another
             process, or cannot be made.
     """
-    if not config.run_dir:
-        now = now or datetime.datetime.now()
-        name = f"{config.dataset}_{config.model}_{config.norm}_{now:%Y%m%d-%H%M%S}"
-        return unused(os.path.join("runs", name))
-    path = config.run_dir
     if os.path.exists(os.path.join(path, FLAGS_FILE)):
-        _check_same_flags(path, config)
+        _check_same_settings(path, settings)
         _check_not_bare(path)
         folder_lock.check_free(path)
     parent = os.path.abspath(path)
@@ -47,25 +61,24 @@ def choose(config, now=None):
             f"run_dir must be a folder that can be written. Received: run_dir={path}; "
             f"{parent} is no such folder."
         )
-    return path
 
 
 class RunDirectory:
-    """Writes a run's results as they come; a context manager.
+    """Writes a run's results; a context manager that locks the folder.
 
-    While open, no other process can open the folder. Before the first result, `begin`.
+    Call `begin` before the first result.
 
     Args:
-        path: str, the folder; it is made.
-        config: the run's `TrainConfig`; its flags are written, less run_dir, so that
-            `--flagfile=PATH/flags.cfg` repeats the run in another folder.
+        path: the folder; it is made.
+        settings: written to `flags.cfg`, one `--name=value` a line.
+        header: a comment above them, one line.
 
     Raises:
-        ValueError: if another process has the folder.
+        ValueError: if another process uses the folder.
         OSError: if it cannot be written.
     """
 
-    def __init__(self, path, config):
+    def __init__(self, path: str, settings: Iterable[Setting], *, header: str = ""):
         self.path = path
         os.makedirs(path, exist_ok=True)
         self._records = records.RecordWriter(path)
@@ -73,22 +86,22 @@ class RunDirectory:
         self._lock = folder_lock.FolderLock(path)
         try:
             atomic.sweep(path)
-            self._write_flags(config)
+            self._write_flags(settings, header)
         except BaseException:
             self._lock.release()
             raise
 
-    def __enter__(self):
+    def __enter__(self) -> "RunDirectory":
         return self
 
-    def __exit__(self, *unused_exception):
+    def __exit__(self, *unused_exception) -> None:
         self._records.close()
         if self._summaries is not None:
             self._summaries.close()
         self._lock.release()
 
-    def begin(self, positions=None):
-        """Takes away what was written after `positions()`; None: everything."""
+    def begin(self, positions: Mapping[str, int] | None = None) -> None:
+        """Removes what was written after `positions()`; everything for None."""
         for path in self._logs():
             position = (positions or {}).get(os.path.basename(path))
             if position is None:
@@ -97,42 +110,38 @@ class RunDirectory:
                 os.truncate(path, position)
         self._summaries = summaries.SummaryWriter(self.path)
 
-    def positions(self):
-        """How far the files that results are appended to are written.
-
-        Returns:
-            A dict from the file's name to its size in bytes, for `begin`.
-        """
+    def positions(self) -> dict[str, int]:
+        """The sizes in bytes of the files that results are appended to, by name."""
         self._summaries.flush()
         return {os.path.basename(path): os.path.getsize(path) for path in self._logs()}
 
-    def missing(self, positions):
-        """What of the records up to `positions()` is not there, as text, or None."""
+    def missing(self, positions: Mapping[str, int]) -> str | None:
+        """Which of the records up to `positions()` are lost, as text, or None."""
         size, path = positions.get(records.FILE_NAME, 0), self._records.path
         found = os.path.getsize(path) if os.path.exists(path) else 0
         if found < size:
             return f"it goes with {size} bytes of {path}, which has {found}"
         return None
 
-    def train(self, step, values):
-        """A training record: means over the steps since the one before."""
+    def train(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes a training record: means over the steps since the last one."""
         self._write("train", step, values)
 
-    def evaluation(self, step, values):
-        """A record of the test split."""
+    def evaluation(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes a record of the validation data."""
         self._write("eval", step, values)
 
-    def last_evaluation(self):
-        """The values of the last record of the test split."""
-        *_, last = records.read_records(self.path, "eval")
+    def last_evaluation(self) -> dict[str, Any]:
+        """The values of the last record of the validation data; empty without one."""
+        *_, last = [{}, *records.read_records(self.path, "eval")]
         return {k: v for k, v in last.items() if k not in ("step", "kind")}
 
-    def measurement(self, kind, step, values):
-        """A diagnostic's record."""
+    def measurement(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """Writes a record of a diagnostic."""
         self._records.write(kind, step, **values)
         self._summaries.measurement(kind, step, values)
 
-    def save_model(self, model):
+    def save_model(self, model: keras.Model) -> None:
         """Writes the model as `model.keras`."""
         with atomic.replacement(os.path.join(self.path, MODEL_FILE)) as partial:
             model.save(partial)
@@ -148,18 +157,18 @@ class RunDirectory:
             p for p in [self._records.path, *glob.glob(events)] if os.path.exists(p)
         ]
 
-    def _write_flags(self, config):
+    def _write_flags(self, settings, header):
         lines = [
-            "# Repeat this run: python scripts/train.py --flagfile=THIS_FILE",
+            f"# {header}",
             f"# tfbn {__version__}, tensorflow {tf.__version__}, keras "
             f"{keras.__version__}, Python {platform.python_version()}",
-            *config_lib.to_flags(config, without=("run_dir",)),
+            *(f"--{setting.name}={setting.value}" for setting in settings),
         ]
         with atomic.replacing(os.path.join(self.path, FLAGS_FILE)) as file:
             file.write("\n".join(lines) + "\n")
 
 
-def unused(path):
+def unused(path: str) -> str:
     """`path`, or the first of path-2, path-3, ... that does not exist."""
     candidate, number = path, 2
     while os.path.exists(candidate):
@@ -167,26 +176,29 @@ def unused(path):
     return candidate
 
 
-def _check_same_flags(path, config):
-    # What is damaged in it shows as a difference.
+def _check_same_settings(path, settings):
     flagfile = os.path.join(path, FLAGS_FILE)
+    # A damaged line shows as a difference.
     with open(flagfile, encoding="utf-8", errors="replace") as file:
-        flags = [line.strip() for line in file if line.startswith("--")]
-    differing = config_lib.differences(flags, config)
+        lines = [line.strip().removeprefix("--") for line in file if line[:2] == "--"]
+    before = {name: value for name, _, value in (n.partition("=") for n in lines)}
+    differing = [
+        f"--{setting.name}={setting.value} (the run: {value})"
+        for setting in settings
+        if setting.affects_results
+        and (value := before.get(setting.name, setting.default)) != setting.value
+        and (setting.name, value) != _STOPS
+    ]
     if differing:
-        told = ", ".join(
-            f"--{name}={now} (the run: {before})"
-            for name, (before, now) in differing.items()
-        )
         raise ValueError(
-            "run_dir must be a new folder, or hold a run of the same flags to go on "
-            f"with. Received: run_dir={path} and {told}. Give the run's flags "
-            f"(--flagfile={flagfile}), or choose another folder."
+            "run_dir must be a new folder, or hold a run of the same settings to "
+            f"resume. Received: run_dir={path} and {', '.join(differing)}. Give the "
+            f"run's settings ({flagfile}), or choose another folder."
         )
 
 
 def _check_not_bare(path):
-    """Refuses to begin anew, and to take away its records, where a run has ended."""
+    """Refuses to start again, and to remove its records, where a run has ended."""
     model, checkpoints = (os.path.join(path, n) for n in (MODEL_FILE, CHECKPOINTS))
     if os.path.exists(model) and not os.path.isdir(checkpoints):
         raise ValueError(

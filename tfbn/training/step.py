@@ -1,36 +1,36 @@
-"""The compiled inner loop: steps of gradient descent, and evaluation."""
+"""The compiled inner loop: steps of gradient descent."""
 
 import functools
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfbn.diagnostics.nonfinite import all_finite
 
 
 class Steps:
-    """Training steps of one model on one data set, in one traced `tf.function`.
+    """Training steps of one model, several in one call of a `tf.function`.
 
     Args:
         model: a built Keras model.
         optimizer: a Keras optimizer.
-        task: `Task`.
-        dataset: `tfbn.data.Dataset`; it is held in device memory.
-        jit_compile: bool, compile each step with XLA.
-        on_nonfinite: what becomes of a step whose loss or gradients are not finite:
-            "ignore" makes it; "skip" leaves weights, averages, the schedules' steps and
-            the optimizer as they were, and draws other noise next time; "stop" leaves
-            the seeds of the noise too, and makes no further step. Under a
-            `LossScaleOptimizer`, which looks at the gradients itself, the loss counts
-            alone.
+        objective: `Objective`.
+        source: where the batches come from, as in `tfbn.training.batch_sources`.
+        jit_compile: bool, whether XLA compiles the steps.
+        on_nonfinite: what happens to a step whose loss or gradients are not finite.
+            "ignore" applies it. "skip" leaves weights, averages, schedules and
+            optimizer as they were and draws new noise in the next step. "stop" also
+            leaves the seeds of the noise, and ends the call. A `LossScaleOptimizer`
+            checks the gradients itself; only the loss is checked then.
     """
 
     def __init__(
         self,
         model,
         optimizer,
-        task,
-        dataset,
+        objective,
+        source,
         *,
         jit_compile=False,
         on_nonfinite="ignore",
@@ -38,72 +38,45 @@ class Steps:
         self._model = model
         self._optimizer = optimizer
         self._scales_loss = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        self._task = task
-        self._names = ["loss"] if task.accuracy is None else ["loss", "accuracy"]
+        self._objective = objective
+        self._source = source
+        self._names = list(objective.names)
         self._on_nonfinite = on_nonfinite
         if on_nonfinite != "ignore":
             self._names.append("skipped")
-        self._dataset = dataset
-        self._train_split = _on_device(dataset.train)
-        self._test_split = _on_device(dataset.test)
         optimizer.build(model.trainable_variables)
-        # Partial, or TensorFlow takes the functions of several runs in one process for
-        # one, by their code, and warns that it was traced anew.
+        # Partial: TensorFlow identifies functions by their code, and would warn that
+        # those of several trainers are one that is traced again and again.
         self._step = tf.function(
             functools.partial(self._step),
             autograph=False,
             jit_compile=jit_compile,
             reduce_retracing=True,
         )
-        # Unknown sizes in the signature: another number of steps is no new trace.
         self._run = tf.function(
             functools.partial(self._run),
-            input_signature=[tf.TensorSpec([None, None], tf.int64)],
-        )
-        self._evaluate_batch = tf.function(
-            functools.partial(self._evaluate_batch),
-            autograph=False,
-            input_signature=[tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64)],
+            input_signature=source.signature,
+            reduce_retracing=source.signature is None,
         )
 
-    def run(self, indices):
-        """Makes one step for each row of `indices`.
-
-        Args:
-            indices: int64 `[steps, batch_size]`, examples of the training split.
+    def run(self, step: int, num_steps: int) -> dict[str, np.ndarray]:
+        """Makes `num_steps` steps, the first of them number `step`.
 
         Returns:
-            A dict of float32 arrays `[steps]`: "loss" and, where the task has one,
-            "accuracy", each of the batch before its step; unless such steps are
-            ignored, "skipped", 1 for a step that was not finite and so was not made,
-            else 0. With "stop" such a step is the last one.
+            A dict of float32 arrays `[steps]`: loss, with penalties, and metrics of
+            each step's batch before its update; unless such steps are ignored also
+            "skipped", 1 for a step that was not finite and so was not applied, else 0.
+            With "stop" such a step is the last one.
         """
-        return {name: values.numpy() for name, values in self._run(indices).items()}
+        feed = self._source.feed(step, num_steps)
+        return {name: values.numpy() for name, values in self._run(feed).items()}
 
-    def batch(self, indices):
-        """The training batch `(x, y)` of the examples `indices` `[batch_size]`."""
-        inputs, targets = self._train_split
-        return self._dataset.standardize(tf.gather(inputs, indices)), tf.gather(
-            targets, indices
-        )
-
-    def evaluate(self, batch_size):
-        """Loss and accuracy on the test split, in inference mode, as floats."""
-        size = len(self._dataset.test)
-        totals = {}
-        for begin in range(0, size, batch_size):
-            end = min(begin + batch_size, size)
-            weight = 1.0 if self._task.loss_is_sum else (end - begin) / size
-            for name, value in self._evaluate_batch(begin, end).items():
-                totals[name] = totals.get(name, 0.0) + weight * float(value)
-        return totals
-
-    def _run(self, indices):
-        num_steps = tf.shape(indices)[0]
+    def _run(self, feed):
+        num_steps = tf.shape(tf.nest.flatten(feed)[0])[0]
         rows = tf.TensorArray(tf.float32, num_steps, element_shape=[len(self._names)])
         made, going = 0, True
         while going and made < num_steps:
-            x, y = self.batch(indices[made])
+            x, y = self._source.batch(feed, made)
             results = self._step(x, y)
             rows = rows.write(made, tf.stack([results[name] for name in self._names]))
             made += 1
@@ -115,7 +88,8 @@ class Steps:
     def _step(self, x, y):
         kept = [(v, tf.identity(v.value)) for v in self._kept_if_not_finite()]
         loss, y_pred, gradients = self._gradients(x, y)
-        results = self._results(y, y_pred, loss)
+        results = self._objective.of_batch(y, y_pred)
+        results["loss"] = tf.cast(loss, tf.float32)
         variables = self._model.trainable_variables
         if self._on_nonfinite == "ignore":
             self._optimizer.apply(gradients, variables)
@@ -130,40 +104,27 @@ class Steps:
                 variable.assign(value)
             return 1.0
 
-        looked_at = [loss] if self._scales_loss else [loss, *gradients]
-        results["skipped"] = tf.cond(all_finite(looked_at), apply, keep)
+        checked = [loss] if self._scales_loss else [loss, *gradients]
+        results["skipped"] = tf.cond(all_finite(checked), apply, keep)
         return results
 
     def _kept_if_not_finite(self):
-        """The variables that the forward pass changes, and that a skipped one keeps."""
+        """The variables that the forward pass changes and a skipped step restores."""
         if self._on_nonfinite == "ignore":
             return []
         if self._on_nonfinite == "skip":
-            return self._model.non_trainable_weights  # no seeds among them
+            return self._model.non_trainable_weights  # without the seeds
         return self._model.non_trainable_variables
 
     def _gradients(self, x, y):
-        """`(loss, predictions, gradients)`, the gradients scaled as the optimizer's."""
+        """`(loss, predictions, gradients)`, the gradients scaled for the optimizer."""
         variables = self._model.trainable_variables
         with tf.GradientTape() as tape:
-            y_pred = self._model(x, training=True)
-            loss = self._task.loss(y, y_pred)
+            # TensorFlow allows names such as _Net in a scope only.
+            with tf.name_scope("model"):
+                y_pred = self._model(x, training=True)
+            loss = self._objective.loss(y, y_pred)
             penalties = [tf.cast(p, loss.dtype) for p in self._model.losses]
             loss = tf.add_n([loss, *penalties])
             scaled_loss = self._optimizer.scale_loss(loss)
         return loss, y_pred, tape.gradient(scaled_loss, variables)
-
-    def _evaluate_batch(self, begin, end):
-        inputs, targets = (part[begin:end] for part in self._test_split)
-        y_pred = self._model(self._dataset.standardize(inputs), training=False)
-        return self._results(targets, y_pred, self._task.loss(targets, y_pred))
-
-    def _results(self, y, y_pred, loss):
-        results = {"loss": tf.cast(loss, tf.float32)}
-        if self._task.accuracy is not None:
-            results["accuracy"] = self._task.accuracy(y, y_pred)
-        return results
-
-
-def _on_device(split):
-    return tf.constant(split.inputs), tf.constant(split.targets)

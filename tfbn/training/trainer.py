@@ -1,133 +1,253 @@
 """The outer loop of a training run."""
 
 import contextlib
+import math
+import os
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from tfbn import diagnostics as diagnostics_lib
 from tfbn import validation
 from tfbn.diagnostics import nonfinite as nonfinite_diagnostics
-from tfbn.diagnostics.instruments import Moment
+from tfbn.diagnostics.diagnostic import Need
+from tfbn.diagnostics.diagnostic import TrainingStep
+from tfbn.diagnostics.layer_calls import all_layers
 from tfbn.diagnostics.loss_function import snapshot
-from tfbn.experiment import builders
-from tfbn.experiment.config import TrainConfig
-from tfbn.experiment.task import task_of
 from tfbn.layers import BatchRenorm
 from tfbn.recording import watching
 from tfbn.recording.cadence import Cadence
+from tfbn.training import batch_sources
 from tfbn.training import memory
 from tfbn.training import nonfinite
 from tfbn.training import run_directory
-from tfbn.training import training_mode
+from tfbn.training.evaluation import Evaluation
 from tfbn.training.interruption import Interruption
 from tfbn.training.metrics import StepMetrics
 from tfbn.training.metrics import means
 from tfbn.training.metrics import num_skipped
+from tfbn.training.objective import Objective
+from tfbn.training.options import TrainerOptions
 from tfbn.training.progress import Progress
 from tfbn.training.resumption import Resumption
 from tfbn.training.step import Steps
 
 
 class Trainer:
-    """Trains what a `TrainConfig` names, and records what it measures.
+    """Trains a Keras model with records, diagnostics and exact resumption.
 
-    A run is a function of its config: batches depend on (seed, step) alone, and with
-    `deterministic=True` two runs of one config agree in every bit. Measuring does not
-    change a run, and neither does ending the process at any moment: `train` of another
-    trainer with the same run_dir goes on from the last checkpoint.
+    Measuring does not change a run, and neither does ending its process at any moment:
+    another trainer made the same way, with the same `run_dir`, resumes from the newest
+    checkpoint and ends with the same numbers; to the bit where TensorFlow's kernels are
+    deterministic (`tf.config.experimental.enable_op_determinism()`).
 
-    Constructing a trainer sets Keras's global random seed and, with
-    `deterministic=True`, TensorFlow's deterministic kernels for the whole process. It
-    writes nothing to disk.
+    Batches come in one of three forms:
+
+    * `tfbn.data.ArrayBatches`, arrays in memory and a sampler: gathered on the device,
+      `steps_per_execution` steps in one call. Resumption is exact.
+    * a function `batches(step) -> (x, y)` of arrays, tensors or structures of them; it
+      must return the same batch whenever it is called with the same step. Each step is
+      a call of its own. Resumption is exact.
+    * a `tf.data.Dataset` of batches `(x, y)` for all of `train_steps`, so usually one
+      that ends in `.repeat()`. Each step is a call of its own. Checkpoints hold the
+      iterator with its shuffle buffers, its prefetched batches and the state of
+      `shuffle`, seeded or not; resumption is exact for the same pipeline on the same
+      files, and as deterministic as the pipeline (`deterministic=False` is not).
+      Pipelines whose iterators cannot be saved are refused: Python functions
+      (`from_generator`, `py_function`) and stateful operations, such as random ones
+      without `tf.random.stateless_*`, unless the dataset's option
+      `experimental_external_state_policy` ignores those; their state is lost then.
+      Diagnostics that need the batch of the next step cannot be measured.
+
+    Constructing a trainer writes nothing to disk.
+
+    Example:
+        >>> import tempfile
+        >>> keras.utils.set_random_seed(0)
+        >>> model = keras.Sequential(
+        ...     [keras.Input((4,)), keras.layers.Dense(8), tfbn.BatchNorm(),
+        ...      keras.layers.Dense(1)]
+        ... )
+        >>> x, y = np.random.normal(size=(64, 4)), np.random.normal(size=(64, 1))
+        >>> batches = tfbn.data.ArrayBatches(x, y, tfbn.data.IIDBatches(64, 16, seed=0))
+        >>> trainer = Trainer(
+        ...     model, "adam", "mse", batches, run_dir=tempfile.mkdtemp(),
+        ...     train_steps=20, validation_data=(x, y), diagnostics={"ics": 10},
+        ...     progress=False,
+        ... )
+        >>> sorted(trainer.train())
+        ['loss']
 
     Args:
-        config: `TrainConfig`.
-        dataset: the `tfbn.data.Dataset` that the config names, where it is loaded
-            already. Default: it is loaded.
+        model: a built Keras model: functional, sequential or subclassed, with any
+            number of inputs and outputs. It need not be compiled, and its own
+            `train_step` and `compute_loss` are not used.
+        optimizer: as `keras.Model.compile` takes it.
+        loss: as `keras.Model.compile` takes it. The penalties of regularizers and of
+            `add_loss` are added to it in training. With `reduction="sum"` an evaluation
+            adds it up; otherwise it averages over the examples.
+        batches: see above.
+        run_dir: folder of the results, made by `train`: `flags.cfg` (the settings),
+            `records.jsonl`, TensorBoard events, `checkpoints/` and `model.keras`. A
+            folder with a run of the same settings is resumed.
+        train_steps: int > 0, optimizer steps.
+        metrics: as `keras.Model.compile` takes them. Training records hold the mean of
+            their values on single batches.
+        loss_weights: as `keras.Model.compile` takes them.
+        validation_data: `(x, y)` arrays or structures of arrays, `tfbn.data.Arrays`, or
+            a finite `tf.data.Dataset` of batches. Default: no evaluation.
+        validation_batch_size: int > 0, examples in an evaluation batch of arrays.
+        validation_freq: int >= 0, steps between evaluations; 0: only at the end.
+        evaluations: mapping from a kind of record to a function without arguments that
+            returns a dict of floats: further evaluations at the same steps.
+        steps_per_execution: int > 0, most steps in one call of the compiled loop.
+        jit_compile: bool or "auto": whether XLA compiles the step. "auto" means on
+            accelerators; on a CPU it makes convolutions several times slower.
+        on_nonfinite: "stop" the run at a step whose loss or gradients are not finite,
+            with the layer where that shows first; "skip" such steps and count them; or
+            "ignore" them.
+        diagnostics: mapping from the name of a diagnostic to the steps between its
+            measurements, or a sequence of `tfbn.recording.watching.Watch`.
+        log_freq: int > 0, steps between training records.
+        checkpoint_freq: int >= 0, steps between checkpoints; 0: by the clock alone.
+        checkpoint_minutes: float >= 0, minutes after which there is one in any case; 0:
+            never.
+        max_to_keep: int > 0, newest checkpoints to keep.
+        settings: sequence of `tfbn.training.Setting`, what the run depends on, for
+            `flags.cfg`. Default: the options of the trainer itself.
+        progress: bool, whether to print the progress.
 
     Attributes:
-        config: the `TrainConfig`.
-        model: the built Keras model.
-        run_dir: str, the folder of the results, made by `train`.
+        model: the model.
+        run_dir: str.
         step: int, optimizer steps made.
 
     Raises:
-        ValueError: if `config` is none, the run directory cannot be used, the data
-            cannot be loaded, or a batch size does not fit the data.
-        MemoryError: if the network, or a step on a CPU, is sure not to fit.
+        ValueError: if an argument breaks its rule, batches, loss, metrics and model do
+            not fit together, or the run directory cannot be used.
+        MemoryError: if a step certainly does not fit into the memory of a CPU.
     """
 
-    def __init__(self, config, *, dataset=None):
-        if not isinstance(config, TrainConfig):
-            raise ValueError(
-                "config must be a TrainConfig. Received: "
-                f"config={validation.shown(config)}."
-            )
-        self.config = config
-        self.run_dir = run_directory.choose(config)
-        if config.deterministic:
-            tf.config.experimental.enable_op_determinism()
-        keras.utils.set_random_seed(config.seed)
-        if dataset is None:
-            dataset = builders.build_dataset(config)
-        self._batches = builders.build_batches(config, dataset)
-        self._task = task_of(dataset)
-        jit_compile = _jit_compile(config.jit_compile)
-        self._optimizer = builders.build_optimizer(config)
-        with _memory_told("the network", "--width"), _dtype_policy(config.dtype_policy):
-            self.model = builders.build_model(config, dataset)
-            self._watches = watching.watches(
-                config, self.model, self._task.loss, dataset, jit_compile=jit_compile
-            )
-        memory.check_step(self.model, config.batch_size)
-        self._steps = Steps(
-            self.model,
-            self._optimizer,
-            self._task,
-            dataset,
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: Any,
+        loss: Any,
+        batches: Any,
+        *,
+        run_dir: str,
+        train_steps: int,
+        metrics: Any = (),
+        loss_weights: Any = None,
+        validation_data: Any = None,
+        validation_batch_size: int = 1000,
+        validation_freq: int = 1000,
+        evaluations: Mapping[str, Callable[[], Mapping[str, float]]] | None = None,
+        steps_per_execution: int = 10,
+        jit_compile: bool | str = "auto",
+        on_nonfinite: str = "stop",
+        diagnostics: Mapping[str, int] | Sequence[watching.Watch] = (),
+        log_freq: int = 10,
+        checkpoint_freq: int = 1000,
+        checkpoint_minutes: float = 10.0,
+        max_to_keep: int = 3,
+        settings: Sequence[run_directory.Setting] = (),
+        progress: bool = True,
+    ):
+        self._options = options = TrainerOptions(
+            train_steps=train_steps,
+            validation_batch_size=validation_batch_size,
+            validation_freq=validation_freq,
+            steps_per_execution=steps_per_execution,
             jit_compile=jit_compile,
-            on_nonfinite=config.on_nonfinite,
+            on_nonfinite=on_nonfinite,
+            log_freq=log_freq,
+            checkpoint_freq=checkpoint_freq,
+            checkpoint_minutes=checkpoint_minutes,
+            max_to_keep=max_to_keep,
+            progress=progress,
         )
-        self._in_training_mode = training_mode.evaluation(
-            config, self.model, self._task, dataset
+        self.model = _checked_model(model)
+        self.run_dir: str = os.fspath(run_dir)
+        self.step = 0
+        self._source = batch_sources.source_of(batches)
+        self._objective = Objective(
+            model, loss, metrics, *self._source.spec, loss_weights=loss_weights
         )
-        self._log = Cadence(config.log_every)
-        self._evaluate_at = Cadence(config.eval_every)
+        compiled_by_xla = uses_xla(jit_compile)
+        self._watches = self._made_watches(diagnostics, compiled_by_xla)
+        self._settings = settings or options.settings(_cadences(self._watches))
+        self._header = _REPEAT if settings else _OPTIONS
+        run_directory.check(self.run_dir, self._settings)
+        if self._source.batch_size is not None:
+            memory.check_step(model, self._source.batch_size)
+        self._optimizer = _built_optimizer(optimizer, model)
+        self._steps = Steps(
+            model,
+            self._optimizer,
+            self._objective,
+            self._source,
+            jit_compile=compiled_by_xla,
+            on_nonfinite=on_nonfinite,
+        )
+        self._evaluations = dict(evaluations or {})
+        if validation_data is not None:
+            self._evaluation = Evaluation(
+                model, self._objective, validation_data, validation_batch_size
+            )
+        else:
+            self._evaluation = None
+        self._log = Cadence(log_freq)
+        self._evaluate_at = Cadence(validation_freq)
         self._metrics = StepMetrics()
         self._resumption = Resumption(
-            config, self.run_dir, self.model, self._optimizer, self._watches
+            self.run_dir,
+            every=checkpoint_freq,
+            minutes=checkpoint_minutes,
+            kept=max_to_keep,
+            model=model,
+            optimizer=self._optimizer,
+            watches=self._watches,
+            **self._source.trackables,
         )
-        self.step = 0
 
-    def train(self):
-        """Runs to the end; returns the last evaluation, a dict of floats.
+    def train(self) -> dict[str, float]:
+        """Trains to the end, from the newest good checkpoint in the run directory.
 
-        Goes on from the newest good checkpoint in the run directory, if there is one.
-        While it runs, SIGINT (Ctrl-C) and SIGTERM wait for the end of the step, and
-        for a checkpoint.
+        SIGINT (Ctrl-C) and SIGTERM wait until the step is made and saved.
+
+        Returns:
+            The last evaluation on the validation data; empty without such data.
 
         Raises:
-            ValueError: if another process uses the run directory, or none of the
-                checkpoints in it can be used.
+            ValueError: if another process uses the run directory, none of the
+                checkpoints in it can be used, or a dataset ends too early.
             OSError: if the run directory cannot be written, as on a full disk.
-            NonFiniteError: as on_nonfinite has it.
+            NonFiniteError: as `on_nonfinite` says.
             MemoryError: if a step or an evaluation does not fit into memory.
             KeyboardInterrupt: after SIGINT.
             SystemExit: with status 143 after SIGTERM.
         """
-        config = self.config
         progress = Progress(
-            config.train_steps, config.batch_size, enabled=config.progress
+            self._options.train_steps,
+            self._source.batch_size,
+            names=self._objective.names,
+            enabled=self._options.progress,
         )
         with (
-            run_directory.RunDirectory(self.run_dir, config) as results,
+            run_directory.RunDirectory(
+                self.run_dir, self._settings, header=self._header
+            ) as results,
             Interruption() as interruption,
         ):
             self._resume(results, progress)
             self._announce(progress)
             while not self._done():
-                with _memory_told(f"step {self.step}", "--batch_size"):
+                with _memory_errors(f"step {self.step}", "batch"):
                     metrics = self._next_steps(results, progress)
                 self._record(results)
                 progress.update(self.step, metrics)
@@ -135,21 +255,35 @@ class Trainer:
                     if self._evaluation_due():
                         self._evaluate(results)
                     self._save_if_due(results, interruption)
+            self._optimizer.finalize_variable_values(self.model.trainable_variables)
             results.save_model(self.model)
             interruption.act(lambda: "The run is complete.")
             evaluation = results.last_evaluation()
         self._sum_up(progress)
         return evaluation
 
+    def _made_watches(self, diagnostics, jit_compile):
+        if isinstance(diagnostics, Mapping):
+            diagnostics = watching.watches(
+                diagnostics, self.model, self._objective.loss, jit_compile=jit_compile
+            )
+        for watch in diagnostics:
+            if Need.NEXT_BATCH in _needs(watch) and not self._source.knows_next:
+                raise ValueError(
+                    "batches must be in-memory arrays or a function of the step for a "
+                    "diagnostic that needs the batch of the next step. Received: a "
+                    f"tf.data.Dataset, and diagnostics with {watch.name}."
+                )
+        return list(diagnostics)
+
     def _resume(self, results, progress):
-        """Takes up the run where its directory has it."""
         values = self._resumption.restore(results)
         if values is None:
             return
         self.step = values["step"]
         self._metrics.take_values(values["metrics"])
-        going_on = "is complete" if self._done() else f"goes on from step {self.step}"
-        progress.note(f"The run {going_on} (of {self.config.train_steps}).")
+        state = "is complete" if self._done() else f"resumes at step {self.step}"
+        progress.note(f"The run {state} (of {self._options.train_steps}).")
 
     def _save_if_due(self, results, interruption):
         if self._resumption.due(self.step) or self._done() or interruption.signal:
@@ -158,8 +292,8 @@ class Trainer:
             self._resumption.save(self.step, values, results)
         interruption.act(
             lambda: (
-                f"Saved at step {self.step}; the same flags with --run_dir="
-                f"{self.run_dir} go on from there."
+                f"Saved at step {self.step}; start again with the same settings and "
+                f"run_dir={self.run_dir} to resume."
             )
         )
 
@@ -171,7 +305,7 @@ class Trainer:
 
     def _announce(self, progress):
         num_bytes = sum(
-            int(np.prod(v.shape)) * tf.as_dtype(v.dtype).size
+            math.prod(v.shape) * tf.as_dtype(v.dtype).size
             for v in self.model.trainable_variables
         )
         for watch in self._watches:
@@ -186,10 +320,9 @@ class Trainer:
 
     def _advance(self, num_steps, results):
         """Makes `num_steps` steps; returns the means of their metrics."""
-        steps = range(self.step, self.step + num_steps)
-        metrics = self._steps.run(np.stack([self._batches.indices(i) for i in steps]))
+        metrics = self._steps.run(self.step, num_steps)
         skipped = num_skipped(metrics)
-        if skipped and self.config.on_nonfinite == "stop":
+        if skipped and self._options.on_nonfinite == "stop":
             self._stop(metrics, results)
         self.step += num_steps
         self._metrics.add(metrics)
@@ -198,19 +331,19 @@ class Trainer:
         return means(metrics)
 
     def _stop(self, metrics, results):
-        """Ends the run at the last one of the steps, which was not made."""
+        """Ends the run at the last one of the steps, which was not applied."""
         self.step += len(metrics["loss"]) - 1
         loss = float(metrics["loss"][-1])
         found = nonfinite_diagnostics.first_nonfinite(
-            self.model, self._task.loss, *self._batch(self.step)
+            self.model, self._objective.loss, *self._source.at(self.step)
         )
         where = found._asdict() if found else {}
         results.measurement("not_finite", self.step, {"loss": loss, **where})
         raise nonfinite.of_step(self.step, loss, found, self._resumption.latest())
 
     def _check_weights(self):
-        """Raises if an update has taken the weights out of the range of floats."""
-        if self.config.on_nonfinite == "ignore":
+        """Raises if an update has made a weight infinite or NaN."""
+        if self._options.on_nonfinite == "ignore":
             return
         path = nonfinite_diagnostics.first_nonfinite_variable(self.model.weights)
         if path is not None:
@@ -221,30 +354,29 @@ class Trainer:
         step, before = self.step, snapshot(self.model)
         learning_rate = float(self._optimizer.learning_rate)
         metrics = self._advance(1, results)
+        needs_next = any(Need.NEXT_BATCH in _needs(watch) for watch in watches)
         with progress.aside():
-            moment = Moment(
+            measured = TrainingStep(
                 step=step,
                 before=before,
                 after=snapshot(self.model),
-                batch=self._batch(step),
-                next_batch=self._batch(step + 1),
-                probe=self._batch(0),
+                batch=self._source.at(step),
+                next_batch=self._source.at(step + 1) if needs_next else None,
+                probe=self._source.probe(),
                 learning_rate=learning_rate,
             )
             for watch in watches:
-                watch.measure(moment, results.measurement)
+                watch.measure(measured, results.measurement)
         return metrics
-
-    def _batch(self, step):
-        return self._steps.batch(self._batches.indices(step))
 
     def _steps_to_next_event(self):
         cadences = [self._log, self._evaluate_at, self._resumption]
         cadences += [w.cadence for w in self._watches]
         following = [cadence.next(self.step) for cadence in cadences]
         return min(
-            self.config.steps_per_execution,
-            self.config.train_steps - self.step,
+            self._source.most_steps or self._options.steps_per_execution,
+            self._options.steps_per_execution,
+            self._options.train_steps - self.step,
             *(step - self.step for step in following if step is not None),
         )
 
@@ -253,63 +385,88 @@ class Trainer:
             return
         values = self._metrics.take_means()
         values["learning_rate"] = float(self._optimizer.learning_rate)
-        values.update(self._renorm_bounds())
-        if self.config.on_nonfinite == "skip":
+        values.update(_renorm_bounds(self.model))
+        if self._options.on_nonfinite == "skip":
             values["skipped"] = self._metrics.num_skipped
         results.train(self.step, values)
-
-    def _renorm_bounds(self):
-        """The bounds that the model's first BatchRenorm has now, or nothing."""
-        for layer in self.model.layers:
-            if isinstance(layer, BatchRenorm):
-                rmax, dmax = layer.bounds()
-                return {"rmax": float(rmax), "dmax": float(dmax)}
-        return {}
 
     def _evaluation_due(self):
         return self._evaluate_at.due(self.step) or self._done()
 
     def _evaluate(self, results):
-        with _memory_told("the evaluation", "--eval_batch_size"):
-            evaluation = self._steps.evaluate(self.config.eval_batch_size)
-        results.evaluation(self.step, evaluation)
-        if self._in_training_mode is not None:
-            with _memory_told(
-                "the evaluation in training mode", "--training_mode_batch_size"
-            ):
-                evaluation = self._in_training_mode()
-            results.measurement("eval_training_mode", self.step, evaluation)
+        if self._evaluation is not None:
+            with _memory_errors("the evaluation", "validation batch"):
+                evaluation = self._evaluation()
+            results.evaluation(self.step, evaluation)
+        for kind, evaluate in self._evaluations.items():
+            with _memory_errors(f"the evaluation {kind}", "batch"):
+                evaluation = evaluate()
+            results.measurement(kind, self.step, evaluation)
 
     def _done(self):
-        return self.step >= self.config.train_steps
+        return self.step >= self._options.train_steps
+
+
+_REPEAT = "Repeat this run: python scripts/train.py --flagfile=THIS_FILE"
+_OPTIONS = "The options of tfbn.training.Trainer in this run"
+
+
+def uses_xla(jit_compile: bool | str) -> bool:
+    """Whether XLA compiles the steps: `jit_compile`, "auto" resolved."""
+    if jit_compile == "auto":
+        return any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU"))
+    return jit_compile
+
+
+def _checked_model(model):
+    if not isinstance(model, keras.Model) or not model.built:
+        raise ValueError(
+            "model must be a built Keras model. Received: model="
+            f"{validation.shown(model)}. Call a model that is not built on a batch."
+        )
+    if not model.trainable_variables:
+        raise ValueError(
+            f"model must have trainable variables. Received: {model.name} with none. "
+            "Check that it is not frozen."
+        )
+    return model
+
+
+def _built_optimizer(optimizer, model):
+    """The optimizer as `compile` makes it: with loss scaling under mixed_float16."""
+    optimizer = validation.keras_object("optimizer", optimizer, keras.optimizers)
+    is_half = model.dtype_policy.name == "mixed_float16"
+    scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if is_half and not scales:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def _needs(watch):
+    diagnostic = diagnostics_lib.registry.get(watch.name)
+    return diagnostic.needs if diagnostic else frozenset()
+
+
+def _cadences(watches):
+    return {watch.name: watch.cadence.every for watch in watches}
+
+
+def _renorm_bounds(model):
+    """The current bounds of the model's first BatchRenorm, if it has one."""
+    for layer in all_layers(model):
+        if isinstance(layer, BatchRenorm):
+            rmax, dmax = layer.bounds()
+            return {"rmax": float(rmax), "dmax": float(dmax)}
+    return {}
 
 
 @contextlib.contextmanager
-def _memory_told(what, flag):
-    """Makes one line of TensorFlow's pages on memory that cannot be had."""
+def _memory_errors(what, batch):
+    """Raises one line for TensorFlow's pages on memory that cannot be allocated."""
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
         raise MemoryError(
-            f"{what} does not fit into memory. Lower {flag}, or take another network "
-            "or half precision (--dtype_policy)."
+            f"{what} does not fit into memory. Lower the {batch} size, or use a "
+            "smaller network or half precision."
         ) from error
-
-
-def _jit_compile(option):
-    """XLA or not; "auto" means accelerators: on a CPU it slows convolutions down."""
-    if option == "auto":
-        return bool(tf.config.list_physical_devices("GPU")) or bool(
-            tf.config.list_physical_devices("TPU")
-        )
-    return option == "on"
-
-
-@contextlib.contextmanager
-def _dtype_policy(name):
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(previous)

@@ -1,6 +1,6 @@
-"""One file an experiment, which holds it as `EXPERIMENT`; the file's name is its name.
+"""The experiments: each file defines one as `EXPERIMENT` and gives it its name.
 
-To add one, add a file.
+To add an experiment, add a file.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from tfbn.reproduction.experiment import Experiment
 
 
 def load() -> dict[str, Experiment]:
-    """All experiments by name, in the order of their papers and names."""
+    """Returns all experiments by name, ordered by paper and name."""
     names = [module.name for module in pkgutil.iter_modules(__path__)]
     found = {
         name: importlib.import_module(f"{__name__}.{name}").EXPERIMENT for name in names

@@ -1,4 +1,4 @@
-"""Ioffe & Szegedy 2015, sec. 4.1: a small sigmoid network, and a unit's input."""
+"""Ioffe & Szegedy 2015, sec. 4.1: a small sigmoid network and a unit's input."""
 
 from tfbn import plots
 from tfbn.reproduction import claims
@@ -22,11 +22,11 @@ def _range(values):
     return max(values) - min(values)
 
 
-_WANDERING = measures.over(
+_DRIFT = measures.over(
     "activations",
     _median_of_unit,
-    layer=2 / 3,  # the third of the hidden layers and the logits
-    what="range of the median of a unit's input over the run, first 2 % left out",
+    layer=2 / 3,  # the third of four layers, the last of which gives the logits
+    what="range of the median of a unit's input over the run, without its first 2 %",
     part=(0.02, 1.0),
     reduce=_range,
 )
@@ -50,37 +50,37 @@ def _percentiles(results):
 
 EXPERIMENT = Experiment(
     paper="ioffe_2015",
-    title="Does BatchNorm make the input of a sigmoid stable?",
+    title="Does BatchNorm stabilise the input of a sigmoid?",
     source="Ioffe & Szegedy 2015, sec. 4.1 and Fig. 1",
     setting="""
-Three hidden layers of 100 sigmoid units, batches of 60, 50,000 steps of SGD; the
-paper gives neither optimizer nor learning rate nor the scale of its Gaussian weights
-(here 0.05, the default of Keras). It trains on MNIST, and so does the scale paper;
-the scale cpu takes CIFAR-10. The unit is the first one of the last hidden layer.
+Three hidden layers of 100 sigmoid units, batches of 60, 50,000 steps of SGD. The
+optimizer, the learning rate and the scale of the Gaussian weights are not stated in the
+paper (here 0.05, the default of Keras). The paper and the scale `paper` train on MNIST,
+the scale `cpu` on CIFAR-10. The unit is the first one of the last hidden layer.
 """,
     runs=_runs,
     kinds=("eval", "activations"),
     figures={"accuracies": _accuracies, "percentiles": _percentiles},
     claims=(
         claims.larger(
-            "The sigmoid network tests better with BatchNorm",
-            "so in Fig. 1a",
+            "The sigmoid network has a higher test accuracy with BatchNorm",
+            "as in Fig. 1a",
             measures.TEST_ACCURACY,
             "batch_norm",
             than="none",
         ),
         claims.larger(
-            "It gets to a test accuracy of 30 % sooner",
-            "so in Fig. 1a",
+            "It reaches a test accuracy of 30 % sooner with BatchNorm",
+            "as in Fig. 1a",
             measures.steps_to(0.3, kind="eval"),
             "none",
             than="batch_norm",
             scales=("cpu",),
         ),
         claims.larger(
-            "The input of a unit wanders more without BatchNorm",
-            "so in Fig. 1b and c",
-            _WANDERING,
+            "The input of a unit drifts further without BatchNorm",
+            "as in Fig. 1b and c",
+            _DRIFT,
             "none",
             than="batch_norm",
         ),

@@ -1,4 +1,4 @@
-"""Why people use BatchNorm: Ioffe & Szegedy's three promises as sweeps."""
+"""Ioffe & Szegedy 2015: robustness to learning rate, initial weights, sigmoids."""
 
 import math
 
@@ -28,23 +28,21 @@ def _by_scale(norm, scale):
 
 
 def _runs(scale):
-    rates, scales = (
-        (grid[::3] if scale == "smoke" else grid) for grid in (_RATES, _SCALES)
-    )
+    every = 3 if scale == "smoke" else 1
     rates = {
         _by_rate(activation, norm, rate): networks.small_vgg(
             scale, norm=norm, activation=activation, learning_rate=rate
         )
         for activation in _ACTIVATIONS
         for norm in _NORMS
-        for rate in rates
+        for rate in _RATES[::every]
     }
     initial = {
         _by_scale(norm, factor): networks.small_vgg(
             scale, norm=norm, activation="relu", kernel_scale=factor
         )
         for norm in _NORMS
-        for factor in scales
+        for factor in _SCALES[::every]
     }
     return rates | initial
 
@@ -68,7 +66,7 @@ _FEWEST_STEPS = _sweep(
     lambda values: min(steps for _, steps in values),
 )
 _NUMBER = _sweep(
-    f"how many reach {_PERCENT}", "{:.2g}", lambda values: len(_reached(values))
+    f"number that reach {_PERCENT}", "{:.2g}", lambda values: len(_reached(values))
 )
 
 
@@ -83,7 +81,7 @@ def _scales(norm, measure):
 
 
 def _table(results, rows, columns, label, share):
-    """Steps to the target, or the share of the seeds that reach it."""
+    """Returns the steps to the target, or the fraction of seeds that reach it."""
     values = np.empty((len(rows), len(columns)))
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
@@ -95,7 +93,7 @@ def _table(results, rows, columns, label, share):
 
 
 def _maps(results, title, xlabel, rows, columns, label):
-    """A heat map of the steps, and one of the share of runs that train."""
+    """Draws heat maps of the steps and of the fraction of runs that train."""
     columns = [c for c in columns if label(*rows[0], c) in results.records]
     common = {
         "rows": [", ".join(row) for row in rows],
@@ -111,9 +109,9 @@ def _maps(results, title, xlabel, rows, columns, label):
         **common,
     )
     share = plots.HeatTable(
-        title="Runs that get there",
+        title="Runs that reach it",
         values=_table(results, rows, columns, label, share=True),
-        colour_label="share of the seeds",
+        colour_label="fraction of the seeds",
         text="{:.0%}",
         limits=(0.0, 1.0),
         **common,
@@ -139,14 +137,14 @@ def _scale_map(results):
 
 EXPERIMENT = Experiment(
     paper="ioffe_2015",
-    title="Why do people use BatchNorm?",
+    title="Does BatchNorm make training robust?",
     source="Ioffe & Szegedy 2015, sec. 3.3 and 4.2",
     setting=f"""
-Short runs of a small VGG over a grid of learning rates, of multiples of the initial
-weights (at learning rate 0.1), and of learning rates with sigmoids in place of ReLUs.
-A run trains if it reaches {_PERCENT} training accuracy, a mean over 25 steps (50 at
-scale paper). The paper trains Inception on ImageNet, with learning rates of 0.0015,
-0.0075 and 0.045.
+Short runs of a small VGG over a grid of learning rates, over multiples of the initial
+weights (at learning rate 0.1), and over learning rates with sigmoids instead of ReLUs.
+A run counts as trained if it reaches {_PERCENT} training accuracy, averaged over 25
+steps (50 at the scale `paper`). The paper trains Inception on ImageNet, with learning
+rates of 0.0015, 0.0075 and 0.045.
 """,
     runs=_runs,
     kinds=("train",),
@@ -158,25 +156,25 @@ scale paper). The paper trains Inception on ImageNet, with learning rates of 0.0
     claims=(
         claims.exceeds(
             "BatchNorm trains at higher learning rates",
-            "0.045 and 0.0015; 0.0075 is too much without (sec. 4.2.2)",
+            "0.045 and 0.0015; without, 0.0075 is too high (sec. 4.2.2)",
             _rates("relu", "batch_norm", _LARGEST_RATE),
             than=_rates("relu", "none", _LARGEST_RATE),
         ),
         claims.exceeds(
-            "Each at its best learning rate, BatchNorm is there in fewer steps",
+            "At the best learning rate of each, BatchNorm needs fewer steps",
             "2.1 million and 31 million (sec. 4.2.2)",
             _rates("relu", "none", _FEWEST_STEPS),
             than=_rates("relu", "batch_norm", _FEWEST_STEPS),
         ),
         claims.exceeds(
-            f"Of {len(_SCALES)} scales of the initial weights more train with "
+            f"More of {len(_SCALES)} scales of the initial weights train with "
             "BatchNorm",
             '"less careful about initialization"',
             _scales("batch_norm", _NUMBER),
             than=_scales("none", _NUMBER),
         ),
         claims.exceeds(
-            f"With sigmoids, of {len(_RATES)} learning rates more train with BatchNorm",
+            f"With sigmoids, more of {len(_RATES)} learning rates train with BatchNorm",
             "69.8 % with, chance without (sec. 4.2.2)",
             _rates("sigmoid", "batch_norm", _NUMBER),
             than=_rates("sigmoid", "none", _NUMBER),

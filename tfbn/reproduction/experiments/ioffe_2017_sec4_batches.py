@@ -1,4 +1,4 @@
-"""Ioffe 2017, sec. 4: batches that are small, or not drawn i.i.d."""
+"""Ioffe 2017, sec. 4: small and non-i.i.d. batches."""
 
 import statistics
 
@@ -9,10 +9,10 @@ from tfbn.reproduction import networks
 from tfbn.reproduction.experiment import Experiment
 
 _NORMS = ("batch_norm", "batch_renorm")
-# How batches of 32 are drawn, and normalised. CIFAR-10 has ten labels where ImageNet
-# has a thousand, so 16 labels drawn with replacement are nearly i.i.d.: hence "2 x 16".
+# How batches of 32 are drawn and normalised. CIFAR-10 has ten labels, not a thousand,
+# so that 16 labels drawn with replacement are nearly i.i.d.: hence "2 x 16".
 _IID, _MICRO, _PAIRS, _SIXTEENS = "i.i.d.", "micro-batches of 4", "16 x 2", "2 x 16"
-_BATCHES = {
+_BATCHES: dict[str, dict] = {
     _IID: {},
     _MICRO: {"virtual_batch_size": 4},
     _PAIRS: {"sampling": "class_biased", "images_per_label": 2},
@@ -44,7 +44,7 @@ def _runs(scale):
     return images | domains
 
 
-# At the end, where the bounds of r and d are open.
+# At the end of the run, when r and d have their final bounds.
 _ACCURACY = measures.TEST_ACCURACY
 _IN_TRAINING_MODE = measures.over(
     "eval_training_mode",
@@ -104,23 +104,23 @@ EXPERIMENT = Experiment(
     title="Does BatchRenorm repair BatchNorm on small and non-i.i.d. batches?",
     source="Ioffe 2017, sec. 4.1 to 4.3",
     setting="""
-The paper trains Inception-v3 on ImageNet by RMSProp; here it is VGG on CIFAR-10 by
-plain SGD, with the same settings for both layers. rmax and dmax open along the
-paper's ramps, scaled to the run (at scale paper in the paper's own steps). Micro-
-batches: statistics of each 4 examples of a batch of 32. 16 x 2: batches of 16 labels,
-drawn with replacement, and 2 images of each, as in the paper; with ten labels instead
-of a thousand such batches are nearly i.i.d., so 2 x 16 has 2 labels and 16 images of
-each. In training mode a batch is normalised by its own statistics; test batches are
-then drawn like training batches. The last pair trains on the two colour domains of
-the built-in shapes in turn and is tested on both.
+The paper trains Inception-v3 on ImageNet with RMSProp; here VGG is trained on CIFAR-10
+with plain SGD and the same settings for both layers. rmax and dmax follow the paper's
+ramps, scaled to the run (at the scale `paper`, in the paper's own steps).
+Micro-batches: statistics of each 4 examples in a batch of 32. 16 x 2: batches of 16
+labels, drawn with replacement, and 2 images of each, as in the paper. With ten labels
+instead of a thousand such batches are nearly i.i.d., so there is also 2 x 16: 2 labels
+and 16 images of each. In training mode a batch is normalised by its own statistics;
+test batches are then drawn like training batches. The last pair of runs trains on the
+two colour domains of the built-in shapes in turn and is tested on both.
 """,
     runs=_runs,
     kinds=("train", "eval", "eval_training_mode"),
     figures={"curves": _curves, "bounds": _bounds},
     claims=(
         claims.near(
-            "On i.i.d. batches of 32 BatchRenorm does as well as BatchNorm, within 2 "
-            "points",
+            "On i.i.d. batches of 32, BatchRenorm is as accurate as BatchNorm, within "
+            "2 percentage points",
             "78.5 % and 78.3 % (sec. 4.1)",
             _ACCURACY,
             _label("batch_renorm", _IID),
@@ -129,22 +129,22 @@ the built-in shapes in turn and is tested on both.
         ),
         _renorm_is_better(
             _MICRO,
-            "With micro-batches of 4 BatchRenorm does better",
+            "With micro-batches of 4, BatchRenorm is more accurate than BatchNorm",
             "76.5 % and 74.2 % (sec. 4.2)",
         ),
         _renorm_is_better(
             _PAIRS,
-            "On batches of 16 labels x 2 images BatchRenorm does better",
+            "On batches of 16 labels x 2 images, BatchRenorm is more accurate",
             "78.5 % and 67.0 % (sec. 4.3)",
         ),
         _renorm_is_better(
             _SIXTEENS,
-            "On batches of 2 labels x 16 images BatchRenorm does better",
+            "On batches of 2 labels x 16 images, BatchRenorm is more accurate",
             "not in the paper",
         ),
         claims.near(
-            "BatchRenorm does as well on batches of 16 x 2 as on i.i.d. ones, within 2 "
-            "points",
+            "BatchRenorm is as accurate on batches of 16 x 2 as on i.i.d. ones, within "
+            "2 percentage points",
             "78.5 % and 78.5 % (sec. 4.3)",
             _ACCURACY,
             _label("batch_renorm", _PAIRS),
@@ -153,9 +153,8 @@ the built-in shapes in turn and is tested on both.
         ),
         *[
             claims.exceeds(
-                "BatchNorm has the accuracy that it loses in inference if it is tested "
-                "in training mode, on batches as biased as the training ones "
-                f"({batches})",
+                "BatchNorm is more accurate in training mode, on test batches as "
+                f"biased as the training batches ({batches}), than in inference mode",
                 paper,
                 claims.Side(_label("batch_norm", batches), _IN_TRAINING_MODE),
                 than=claims.Side(_label("batch_norm", batches), _ACCURACY),
@@ -166,7 +165,8 @@ the built-in shapes in turn and is tested on both.
             )
         ],
         claims.larger(
-            "Trained on one domain after the other BatchRenorm does better on both",
+            "Trained on one domain after the other, BatchRenorm is more accurate "
+            "on both",
             "not in the paper",
             _ON_BOTH_DOMAINS,
             _label("batch_renorm", _DOMAINS),

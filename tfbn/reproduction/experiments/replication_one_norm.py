@@ -1,4 +1,4 @@
-"""The public replication: one BatchNorm, two estimators."""
+"""A public replication of Santurkar et al.: one BatchNorm, two estimators."""
 
 import math
 
@@ -10,7 +10,7 @@ from tfbn.reproduction.experiment import Experiment
 
 _NORMS = ("none", "batch_norm")
 _PLATEAU = 2.2  # chance is a loss of log 10 = 2.30
-# Of the run, until about step 8,000 of 11,700.
+# Fractions of the run, up to about step 8,000 of 11,700.
 _BEFORE = (0.02, 0.68)
 
 
@@ -54,7 +54,7 @@ def _off_the_plateau(records):
 
 
 _STEPS_OFF = measures.Measure(
-    f"steps until the training loss is under {_PLATEAU}",
+    f"steps until the training loss is below {_PLATEAU}",
     _off_the_plateau,
     "{:.0f}",
     "never",
@@ -93,29 +93,29 @@ def _panels(results):
 
 
 def _six_panels(results):
-    title = "The replication's panels, and its estimator's fault"
+    title = "The panels of the replication, with both estimators"
     return plots.seed_curves([*_panels(results)], title=title, columns=4)
 
 
 EXPERIMENT = Experiment(
     paper="replication",
-    title="What does the replication's estimator change?",
+    title="Does the replication's estimator matter?",
     source="github.com/mameli/Test_batch_norm_paper; Santurkar et al. 2018, Def. 2.1",
     setting="""
-VGG-A with one BatchNorm, after the 4th convolution, or none; Glorot's uniform
-weights, SGD at 0.01, batches of 128, 11,700 steps. G and G' are of the kernel of the
-5th convolution. The replication takes G' in a second network that shares the first
-one's convolutions, but has a classifier, biases and a normalisation of its own at
-their initial values (faulty); the right estimator takes it in the same network, with
-the earlier layers updated. What it plots as gradient predictiveness, |g_t + g_{t+1}|,
-grows with the gradient.
+VGG-A with one BatchNorm, after the 4th convolution, or with none; Glorot uniform
+weights, SGD at 0.01, batches of 128, 11,700 steps. G and G' are gradients with respect
+to the kernel of the 5th convolution. The replication computes G' in a second network
+that shares the convolutions of the first, but keeps the initial values of its own
+classifier, biases and normalisation (faulty); the correct estimator computes it in the
+same network with the earlier layers updated. What the replication plots as gradient
+predictiveness, |g_t + g_{t+1}|, grows with the gradient.
 """,
     runs=_runs,
     kinds=("train", "eval", "replication"),
     figures={"panels": _six_panels},
     claims=(
         claims.larger(
-            "One BatchNorm is enough for a better test accuracy",
+            "One BatchNorm is enough for a higher test accuracy",
             "79 % and 72 % after 30 epochs",
             measures.TEST_ACCURACY,
             "batch_norm",
@@ -129,36 +129,36 @@ grows with the gradient.
             than="batch_norm",
         ),
         claims.larger(
-            "By the faulty estimator |G - G'| is larger with BatchNorm",
+            "By the faulty estimator, |G - G'| is larger with BatchNorm",
             "2 to 5 and 0 to about 4 until step 8,000",
             _FAULTY_DISTANCE,
             "batch_norm",
             than="none",
         ),
         claims.larger(
-            "By the right estimator |G - G'| is larger with BatchNorm",
+            "By the correct estimator, |G - G'| is larger with BatchNorm",
             "not in the replication",
             _DISTANCE,
             "batch_norm",
             than="none",
         ),
         claims.between(
-            "By the faulty estimator |cos(G, G')| is under 0.1 with BatchNorm",
-            "under 0.1",
+            "By the faulty estimator, |cos(G, G')| is below 0.1 with BatchNorm",
+            "below 0.1",
             _FAULTY_COSINE,
             "batch_norm",
             high=0.1,
         ),
         claims.between(
-            "By the faulty estimator |cos(G, G')| is under 0.5 without",
-            "under 0.5",
+            "By the faulty estimator, |cos(G, G')| is below 0.5 without BatchNorm",
+            "below 0.5",
             _FAULTY_COSINE,
             "none",
             high=0.5,
         ),
         *[
             claims.between(
-                f"By the right estimator |cos(G, G')| is over 0.5, {norm}",
+                f"By the correct estimator, |cos(G, G')| is above 0.5, {norm}",
                 "not in the replication",
                 _COSINE,
                 norm,
@@ -174,7 +174,8 @@ grows with the gradient.
             than="none",
         ),
         claims.larger(
-            "For their size gradients change less from step to step with BatchNorm",
+            "Relative to their size, gradients change less from step to step with "
+            "BatchNorm",
             "not in the replication",
             _RELATIVE_CHANGE,
             "none",

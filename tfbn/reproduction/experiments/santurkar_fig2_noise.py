@@ -8,7 +8,7 @@ from tfbn.reproduction.experiment import Experiment
 
 _NORMS = ("none", "batch_norm", "noisy_batch_norm", "noise_only")
 _RATES = (0.1, 0.5)
-# Enough to see what trains; noise is slow to draw.
+# Enough to see which runs train; drawing the noise is slow.
 _FEWER_STEPS = {("cpu", 0.5): {"train_steps": 1000}}
 
 
@@ -21,7 +21,7 @@ def _linear(norm):
 
 
 def _watch(norm, rate=0.1):
-    """Activations; and all else where other experiments have the same run."""
+    """Activations, or everything if other experiments share the run."""
     shared = norm in ("none", "batch_norm") and rate == 0.1
     return networks.EVERYTHING if shared else ("activations",)
 
@@ -51,12 +51,12 @@ def _relative_change(layer):
     return layer["mean_change"] / layer["variance"] ** 0.5
 
 
-# The paper draws single activations (Fig. 8); this is the mean over units and layers,
-# in each layer's own units, which normalisation changes.
+# The paper plots single activations (Fig. 8). This is a mean over units and layers,
+# each scaled by its standard deviation, because normalisation changes the scale.
 _CHANGE = measures.over(
     "activations",
     measures.mean_over_layers(_relative_change),
-    what="change of an activation's mean by an update, in its standard deviations",
+    what="change of an activation's mean in one update, in standard deviations",
     part=(0.1, 1.0),
 )
 
@@ -99,12 +99,12 @@ def _distributions(results):
 
 EXPERIMENT = Experiment(
     paper="santurkar",
-    title="Does BatchNorm train well because distributions are stable?",
+    title="Does BatchNorm train well because it stabilises distributions?",
     source="Santurkar et al. 2018, Fig. 1, 2 and 8",
     setting="""
-Noise with a mean and a variance that change at every step (Algorithm 1) follows each
-normalisation (`noisy_batch_norm`), or stands in its place (`noise_only`). The paper
-trains "VGG-like" networks for 15,000 steps; it does not state its network's depth.
+Noise whose mean and variance change at every step (Algorithm 1) follows each
+normalisation (`noisy_batch_norm`) or replaces it (`noise_only`). The paper trains
+"VGG-like" networks for 15,000 steps; their depth is not stated.
 """,
     runs=_runs,
     kinds=("train", "eval", "activations"),
@@ -116,21 +116,22 @@ trains "VGG-like" networks for 15,000 steps; it does not state its network's dep
     },
     claims=(
         claims.larger(
-            "At learning rate 0.1 VGG tests better with BatchNorm than without",
+            "At learning rate 0.1, VGG has a higher test accuracy with BatchNorm",
             "83 % and 80 % after 15,000 steps",
             measures.TEST_ACCURACY,
             _vgg("batch_norm"),
             than=_vgg("none"),
         ),
         claims.between(
-            "At learning rate 0.5 VGG without normalisation stays at chance",
+            "At learning rate 0.5, VGG without normalisation stays at chance level",
             "10 % (read off Fig. 1)",
             measures.TEST_ACCURACY,
             _vgg("none", 0.5),
             high=0.15,
         ),
         claims.larger(
-            "At learning rate 0.5 VGG with BatchNorm trains: five times chance",
+            "At learning rate 0.5, VGG with BatchNorm trains: over five times that "
+            "accuracy",
             "about 80 % (read off Fig. 1)",
             measures.TEST_ACCURACY,
             _vgg("batch_norm", 0.5),
@@ -138,7 +139,7 @@ trains "VGG-like" networks for 15,000 steps; it does not state its network's dep
             by=5.0,
         ),
         claims.near(
-            "Noisy BatchNorm trains like BatchNorm, within 10 points",
+            "Noisy BatchNorm trains as well as BatchNorm, within 10 percentage points",
             "80 % and 72 % after 1,000 steps, both about 100 % at the end (Fig. 2)",
             measures.TRAINING_ACCURACY,
             _vgg("noisy_batch_norm"),
@@ -153,17 +154,18 @@ trains "VGG-like" networks for 15,000 steps; it does not state its network's dep
             than=_vgg("none"),
         ),
         claims.larger(
-            "Activations are less stable with noisy BatchNorm than with none",
-            "so in Fig. 2 and 8",
+            "Activations are less stable with noisy BatchNorm than without "
+            "normalisation",
+            "as in Fig. 2 and 8",
             _CHANGE,
             _vgg("noisy_batch_norm"),
             than=_vgg("none"),
         ),
         *(
             claims.between(
-                "The same noise without normalisation stops training, at learning "
+                "The same noise without normalisation prevents training at learning "
                 f"rate {rate:g}",
-                "so in the text",
+                "stated in the text",
                 measures.TRAINING_ACCURACY,
                 _vgg("noise_only", rate),
                 high=0.15,
@@ -171,21 +173,22 @@ trains "VGG-like" networks for 15,000 steps; it does not state its network's dep
             for rate in _RATES
         ),
         claims.larger(
-            "The deep linear network has a lower loss with BatchNorm than without",
+            "The deep linear network reaches a lower loss with BatchNorm than without",
             "1.65e3 without, 4.8e2 with (read off the figure)",
             measures.TRAINING_LOSS,
             _linear("none"),
             than=_linear("batch_norm"),
         ),
         claims.larger(
-            "The deep linear network has a lower loss with noisy BatchNorm",
+            "The deep linear network reaches a lower loss with noisy BatchNorm than "
+            "without",
             "not shown",
             measures.TRAINING_LOSS,
             _linear("none"),
             than=_linear("noisy_batch_norm"),
         ),
         claims.larger(
-            "The same noise alone makes the deep linear network worse",
+            "The same noise alone raises the loss of the deep linear network",
             "not shown",
             measures.TRAINING_LOSS,
             _linear("noise_only"),

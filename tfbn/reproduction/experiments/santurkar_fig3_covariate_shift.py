@@ -19,7 +19,7 @@ def _label(network, norm, rate):
 
 
 def _watch(network, rate):
-    """The shift; and all else where other experiments have the same run."""
+    """The shift, or everything if other experiments share the run."""
     return networks.EVERYTHING if rate == _RATES[network][0] else ("ics",)
 
 
@@ -79,17 +79,17 @@ def _linear(results):
 
 def _about_vgg(share, rate):
     pair = _label("VGG", "batch_norm", rate), _label("VGG", "none", rate)
-    where = f"in VGG at {rate:g}, {share:.0%} of the way up"
+    where = f"in VGG at learning rate {rate:g}, at {share:.0%} of the depth"
     return [
         claims.larger(
-            f"|G - G'| is no smaller with BatchNorm {where}",
+            f"|G - G'| is not smaller with BatchNorm {where}",
             "similar or larger (Fig. 3)",
             _distance(share),
             pair[0],
             than=pair[1],
         ),
         claims.larger(
-            f"cos(G, G') is no nearer to 1 with BatchNorm {where}",
+            f"cos(G, G') is not closer to 1 with BatchNorm {where}",
             "similar or smaller (Fig. 3)",
             _cosine(share),
             pair[1],
@@ -100,10 +100,10 @@ def _about_vgg(share, rate):
 
 def _about_linear(share):
     slow = {norm: _label("linear", norm, 1e-7) for norm in _NORMS}
-    where = f"{share:.0%} of the way up the deep linear network at 1e-7"
+    where = f"in the deep linear network at 1e-7, at {share:.0%} of the depth"
     return [
         claims.between(
-            f"Without normalisation there is almost no shift {where}: cosine over 0.9",
+            f"Without normalisation there is almost no shift {where}: cosine above 0.9",
             "1 throughout (Fig. 3)",
             _cosine(share),
             slow["none"],
@@ -111,7 +111,7 @@ def _about_linear(share):
         ),
         claims.between(
             f"With BatchNorm G and G' are almost uncorrelated {where}: |cosine| "
-            "under 0.5",
+            "below 0.5",
             "between -1 and 1 (Fig. 3)",
             _cosine(share),
             slow["batch_norm"],
@@ -126,10 +126,10 @@ EXPERIMENT = Experiment(
     title="Does BatchNorm reduce internal covariate shift?",
     source="Santurkar et al. 2018, Def. 2.1 and Fig. 3",
     setting="""
-G and G' are gradients of one layer's parameters (kernel, bias, gamma and beta) on the
-same batch, before and after the earlier layers are updated. The layers are those of
-the paper's figure by their share of the depth. Of the deep linear network the paper's
-text speaks as of one case; its figure shows what the text says at learning rate 1e-7
+G and G' are the gradients with respect to one layer's parameters (kernel, bias, gamma
+and beta) on the same batch, before and after the earlier layers are updated. The layers
+are at the relative depths of those in the paper's figure. The text describes the deep
+linear network without naming a learning rate; in the figure its description fits 1e-7
 only.
 """,
     runs=_runs,

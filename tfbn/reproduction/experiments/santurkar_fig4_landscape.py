@@ -111,13 +111,13 @@ EXPERIMENT = Experiment(
     title="Does BatchNorm make the landscape smoother?",
     source="Santurkar et al. 2018, Fig. 4 and 9 to 13",
     setting="""
-At a step the loss and its gradient are taken at points down the gradient: 0.5 to 4
-learning rates away, 0.01 to 30 in the deep linear network. Effective beta is the
-largest |g' - g| over the distance. Late in training it comes to 2 / learning rate
-with and without normalisation in the paper's own figures (20 at 0.1): where gradient
-descent stays at the edge of stability. So what the paper's figure shows is lower
-peaks, not a lower level. a2 is the least constant with |f(x + u) - f(x) - g.u| <= a2
-|u|^2 / 2 on these points.
+At a step, the loss and its gradient are evaluated at points along the negative
+gradient: 0.5 to 4 learning rates away, 0.01 to 30 in the deep linear network. Effective
+beta is the largest |g' - g| divided by the distance. Late in training it is close to
+2 / learning rate with and without normalisation, in the paper's own figures too (20 at
+0.1), as gradient descent stays at the edge of stability. The paper's figure therefore
+shows lower peaks, not a lower level. a2 is the smallest constant with |f(x + u) - f(x)
+- g.u| <= a2 |u|^2 / 2 at these points.
 """,
     runs=_runs,
     kinds=("train", "landscape"),
@@ -132,12 +132,12 @@ peaks, not a lower level. a2 is the least constant with |f(x + u) - f(x) - g.u| 
                 than=_vgg("batch_norm"),
             )
             for when, measure in (
-                ("All in all", _RANGE),
-                ("In the first fifth", _EARLY_RANGE),
+                ("Over the run,", _RANGE),
+                ("In the first fifth,", _EARLY_RANGE),
             )
         ],
         claims.larger(
-            "In the first fifth its largest variation is over 10 times larger",
+            "In the first fifth, its largest variation is over 10 times larger",
             '"close to two orders of magnitude" in the text, 5 to 10 in Fig. 4',
             _WORST_RANGE,
             _vgg("none"),
@@ -153,12 +153,12 @@ peaks, not a lower level. a2 is the least constant with |f(x + u) - f(x) - g.u| 
                 than=_vgg("batch_norm"),
             )
             for when, measure in (
-                ("All in all", _PREDICTIVENESS),
-                ("In the first fifth", _EARLY_PREDICTIVENESS),
+                ("Over the run,", _PREDICTIVENESS),
+                ("In the first fifth,", _EARLY_PREDICTIVENESS),
             )
         ],
         claims.larger(
-            "Effective beta of VGG has higher peaks without BatchNorm",
+            "The effective beta of VGG has higher peaks without BatchNorm",
             "45 and 20 (read off Fig. 4)",
             _WORST_BETA,
             _vgg("none"),
@@ -166,7 +166,7 @@ peaks, not a lower level. a2 is the least constant with |f(x + u) - f(x) - g.u| 
         ),
         *[
             claims.between(
-                f"Late effective beta of VGG comes to 2 / learning rate, {norm}",
+                f"The effective beta of VGG ends near 2 / learning rate, {norm}",
                 "20 at 0.1 for both (read off Fig. 4); here 1.5 to 2.5",
                 _LATE_BETA,
                 _vgg(norm),
@@ -177,13 +177,13 @@ peaks, not a lower level. a2 is the least constant with |f(x + u) - f(x) - g.u| 
         ],
         claims.larger(
             "The loss of VGG is more nearly linear with BatchNorm: a smaller a2",
-            "asked by readers of the paper, not in it",
+            "not in the paper; a question of its readers",
             _LINEARITY,
             _vgg("none"),
             than=_vgg("batch_norm"),
         ),
         claims.larger(
-            "In the first fifth the loss of the deep linear network varies over 100 "
+            "In the first fifth, the loss of the deep linear network varies over 100 "
             "times more without BatchNorm",
             "up to 1e15 and 1e3 to 1e5 (read off the figure)",
             _WORST_RANGE,
@@ -192,7 +192,7 @@ peaks, not a lower level. a2 is the least constant with |f(x + u) - f(x) - g.u| 
             by=100.0,
         ),
         claims.larger(
-            "In the first fifth its gradients vary over 100 times more, too",
+            "In the first fifth, its gradients vary over 100 times more as well",
             "up to 1e16 and 1e3 to 1e6 (read off the figure)",
             _WORST_PREDICTIVENESS,
             _linear("none"),
@@ -200,7 +200,7 @@ peaks, not a lower level. a2 is the least constant with |f(x + u) - f(x) - g.u| 
             by=100.0,
         ),
         claims.between(
-            "Late effective beta of the deep linear network comes to 2 / learning rate "
+            "The effective beta of the deep linear network ends near 2 / learning rate "
             "with BatchNorm",
             "2e6 at 1e-6 (read off the figure); here 1.5 to 2.5",
             _LATE_BETA,

@@ -1,4 +1,4 @@
-"""Santurkar et al. 2018, sec. 3.3: other ways of normalising."""
+"""Santurkar et al. 2018, sec. 3.3: normalisation by l_p norms."""
 
 from tfbn import plots
 from tfbn.reproduction import claims
@@ -20,7 +20,7 @@ def _linear(norm):
 
 
 def _watch(norm):
-    """Activations; and all else where other experiments have the same run."""
+    """Activations, or everything if other experiments share the run."""
     return ("activations",) if norm in _LP else networks.EVERYTHING
 
 
@@ -93,10 +93,10 @@ EXPERIMENT = Experiment(
     title="Is it the second moment that matters?",
     source="Santurkar et al. 2018, sec. 3.3, Fig. 6 and App. B",
     setting="""
-The mean is taken off as in BatchNorm, then activations are divided by their average
-l_p norm, taken before that. The paper gives no formula, so this is a reading of its
-words. Where the mean is taken off, a unit's mean is its beta: what an l_p norm leaves
-free is the variance.
+The mean is subtracted as in BatchNorm, then activations are divided by their average
+l_p norm, computed before the subtraction. The formula is not stated in the paper;
+inferred from its description. As the mean is subtracted, a unit's mean is its beta: an
+l_p norm leaves only the variance free.
 """,
     runs=_runs,
     kinds=("train", "eval", "activations"),
@@ -105,7 +105,8 @@ free is the variance.
     claims=(
         *[
             claims.near(
-                f"{norm} does about as well as BatchNorm on VGG, within 5 points",
+                f"{norm} is as accurate as BatchNorm on VGG, within 5 percentage "
+                "points",
                 "comparable (Fig. 5)",
                 measures.TEST_ACCURACY,
                 _vgg(norm),
@@ -116,8 +117,8 @@ free is the variance.
         ],
         *[
             claims.larger(
-                f"{norm} does better than no normalisation on VGG",
-                "so in Fig. 5",
+                f"{norm} is more accurate than no normalisation on VGG",
+                "as in Fig. 5",
                 measures.TEST_ACCURACY,
                 _vgg(norm),
                 than=_vgg("none"),
@@ -126,9 +127,9 @@ free is the variance.
         ],
         *[
             claims.larger(
-                f"Activations' {moment} drifts more with {norm} than without "
+                f"The {moment} of activations drifts more with {norm} than without "
                 "normalisation",
-                "so of the distribution in Fig. 6",
+                "as the distribution in Fig. 6",
                 drift,
                 _vgg(norm),
                 than=_vgg("none"),
@@ -137,14 +138,14 @@ free is the variance.
             for norm in _LP
         ],
         claims.larger(
-            "On the deep linear network l1 has a lower loss than BatchNorm",
+            "On the deep linear network, l1 reaches a lower loss than BatchNorm",
             "about 1e2 and 4.8e2 (read off the figure)",
             measures.TRAINING_LOSS,
             _linear("batch_norm"),
             than=_linear("l1"),
         ),
         claims.larger(
-            "On the deep linear network linf has a higher loss than BatchNorm",
+            "On the deep linear network, linf reaches a higher loss than BatchNorm",
             "about 1e3 and 4.8e2 (read off the figure)",
             measures.TRAINING_LOSS,
             _linear("linf"),

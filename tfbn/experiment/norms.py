@@ -1,0 +1,110 @@
+"""The normalisation layers that a run can name."""
+
+import functools
+from typing import Any
+
+from tfbn import layers
+from tfbn import schedules
+from tfbn.experiment._group_norm import GROUP_NORM
+from tfbn.experiment.norm import EPSILON
+from tfbn.experiment.norm import Norm
+from tfbn.options import Option
+from tfbn.registry import Registry
+
+_STATISTICS = (
+    Option(
+        "norm_momentum",
+        0.99,
+        "Momentum of the moving averages.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    EPSILON,
+    Option(
+        "virtual_batch_size",
+        0,
+        "Examples that share statistics, where not the whole batch does (Ioffe 2017, "
+        "sec. 4.2); 0: the whole batch.",
+    ),
+)
+
+
+def _statistics(norm_momentum, norm_epsilon, virtual_batch_size) -> dict[str, Any]:
+    return {
+        "momentum": norm_momentum,
+        "epsilon": norm_epsilon,
+        "virtual_batch_size": virtual_batch_size or None,
+    }
+
+
+def _by_statistics(name, layer, *, is_plain=False, **arguments):
+    def build(train_steps, **options):
+        return functools.partial(layer, **_statistics(**options), **arguments)
+
+    return Norm(name, build, _STATISTICS, is_plain)
+
+
+def _paper_bounds(rmax, dmax, train_steps):
+    return _ramps(schedules.ioffe_2017(), rmax, dmax)
+
+
+def _scaled_bounds(rmax, dmax, train_steps):
+    return _ramps(schedules.ioffe_2017(train_steps), rmax, dmax)
+
+
+def _constant_bounds(rmax, dmax, train_steps):
+    return {"rmax": rmax, "dmax": dmax}
+
+
+_BOUNDS = {
+    "paper": _paper_bounds,
+    "scaled": _scaled_bounds,
+    "constant": _constant_bounds,
+}
+
+
+def _ramps(ramps, rmax, dmax):
+    """The ramps, but to these final values."""
+    values = {}
+    for name, ramp, final in zip(("rmax", "dmax"), ramps, (rmax, dmax), strict=True):
+        values[name] = schedules.LinearRamp(
+            ramp.initial_value, final, ramp.begin_step, ramp.end_step
+        )
+    return values
+
+
+def _batch_renorm(train_steps, *, rmax, dmax, renorm_schedule, **options):
+    bounds = _BOUNDS[renorm_schedule](rmax, dmax, train_steps)
+    return functools.partial(layers.BatchRenorm, **_statistics(**options), **bounds)
+
+
+_BATCH_RENORM = Norm(
+    "batch_renorm",
+    _batch_renorm,
+    (
+        *_STATISTICS,
+        Option("rmax", 3.0, "Renorm: the final bound of r.", minimum=1.0),
+        Option("dmax", 5.0, "Renorm: the final bound of d.", minimum=0.0),
+        Option(
+            "renorm_schedule",
+            "scaled",
+            "Renorm: rmax and dmax follow the paper's ramps in its own steps (paper), "
+            "scaled to --train_steps, or are constant.",
+            choices=tuple(_BOUNDS),
+        ),
+    ),
+)
+
+
+NORMS = Registry(
+    "norm",
+    Norm("none", lambda train_steps: None),
+    _by_statistics("batch_norm", layers.BatchNorm, is_plain=True),
+    _BATCH_RENORM,
+    _by_statistics("noisy_batch_norm", layers.NoisyBatchNorm, is_plain=True),
+    Norm("noise_only", lambda train_steps: layers.ActivationNoise),
+    _by_statistics("l1", layers.LpBatchNorm, order=1),
+    _by_statistics("l2", layers.LpBatchNorm, order=2),
+    _by_statistics("linf", layers.LpBatchNorm, order="inf"),
+    GROUP_NORM,
+)

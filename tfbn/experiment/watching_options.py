@@ -1,0 +1,78 @@
+"""Options of the diagnostics, as their declarations state them."""
+
+import dataclasses
+
+from tfbn import diagnostics
+from tfbn.diagnostics import Need
+from tfbn.experiment import model_files
+from tfbn.experiment.norms import NORMS
+from tfbn.experiment.section import Section
+from tfbn.options import Option
+from tfbn.recording import cadence
+
+DIAGNOSTICS = {
+    name: diagnostic
+    for name, diagnostic in diagnostics.registry.items()
+    if diagnostic.during_training
+}
+_SPACING = Option(
+    "diagnostics_spacing",
+    "linear",
+    "Steps between measurements: constant (linear), or growing to about a tenth of the "
+    "step (log), in multiples of the number given.",
+    choices=cadence.SPACINGS,
+)
+
+
+def every(config) -> dict[str, int]:
+    """The steps between the measurements of each diagnostic, by name; 0: never."""
+    return {name: getattr(config, d.every.name) for name, d in DIAGNOSTICS.items()}
+
+
+def chosen(config) -> dict[str, dict]:
+    """The values of the options of each diagnostic, by name."""
+    return {
+        name: {o.name: getattr(config, flag) for flag, o in d.flags.items()}
+        for name, d in DIAGNOSTICS.items()
+    }
+
+
+def _options():
+    yield _SPACING
+    for diagnostic in DIAGNOSTICS.values():
+        yield diagnostic.every
+        for flag, option in diagnostic.flags.items():
+            yield dataclasses.replace(option, name=flag)
+
+
+def _check(config):
+    for name, steps in every(config).items():
+        if not steps:
+            continue
+        diagnostic = DIAGNOSTICS[name]
+        received = f"{diagnostic.every.name}={steps}"
+        if Need.BATCH_STATISTICS in diagnostic.needs:
+            _check_batch_statistics(config, diagnostic.every.name, received)
+        if Need.SECOND_MODEL in diagnostic.needs and model_files.is_path(config.model):
+            raise ValueError(
+                f"{diagnostic.every.name} needs {Need.SECOND_MODEL.value}, so a model "
+                f"that is built here. Received: {received}, model={config.model}."
+            )
+
+
+def _check_batch_statistics(config, name, received):
+    if config.takes("norm") and not NORMS[config.norm].is_plain:
+        plain = " or ".join(n for n, norm in NORMS.items() if norm.is_plain)
+        raise ValueError(
+            f"{name} needs {Need.BATCH_STATISTICS.value}: norm={plain}. Received: "
+            f"{received}, norm={config.norm}."
+        )
+    if config.virtual_batch_size:
+        raise ValueError(
+            f"virtual_batch_size must be 0 with {name}, which needs statistics of the "
+            f"whole batch. Received: virtual_batch_size={config.virtual_batch_size}, "
+            f"{received}."
+        )
+
+
+SECTION = Section("Measurements", tuple(_options()), _check)

@@ -1,0 +1,19 @@
+"""The floors of tfbn, from the ground up.
+
+A module or package imports only from the lists above its own, or within itself. BUILD
+makes one library of each, and tests/architecture_test.py holds the imports to it.
+"""
+
+FLOORS = [
+    ["validation", "version"],
+    ["_compat", "environment", "files", "options", "schedules", "tables"],
+    ["ops", "registry"],
+    ["layers"],
+    ["data", "models"],
+    ["diagnostics"],
+    ["recording"],
+    ["_diagnose", "callbacks", "plots"],
+    ["training"],
+    ["experiment"],
+    ["commands", "reproduction"],
+]

@@ -1,0 +1,212 @@
+"""Where a run's batches come from: arrays in memory, a function, or a tf.data.Dataset.
+
+A source has
+
+* `spec`, the batch `(x, y)` as `tf.TensorSpec`, with free batch sizes;
+* `batch_size`, an int, or None where it is not known;
+* `most_steps`, how many steps one call of the compiled loop can make, or None;
+* `signature`, the input signature of the compiled loop, or None;
+* `feed(step, num_steps)`, what the loop is called with: tensors with one row a step;
+* `batch(feed, i)`, the batch of row i, computed inside the loop;
+* `at(step)`, the batch of the step that was just made, and of the next one too where
+  the source `knows_next`; and `probe()`, the batch of step 0: for measurements;
+* `trackables`, the part of its state that checkpoints hold.
+"""
+
+import base64
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfbn import validation
+from tfbn.data.array_batches import ArrayBatches
+from tfbn.training.checkpoints import PlainState
+from tfbn.training.objective import first_line
+
+
+def source_of(batches: Any):
+    """The source of what a trainer is given as `batches`.
+
+    Raises:
+        ValueError: if it is nothing that batches can be had from.
+    """
+    if isinstance(batches, ArrayBatches):
+        return ArraySource(batches)
+    if isinstance(batches, tf.data.Dataset):
+        return DatasetSource(batches)
+    if callable(batches):
+        return FunctionSource(batches)
+    raise ValueError(
+        "batches must be tfbn.data.ArrayBatches, a function batches(step) -> (x, y) or "
+        f"a tf.data.Dataset. Received: batches={validation.shown(batches)}."
+    )
+
+
+class ArraySource:
+    """Batches gathered on the device, many steps a call."""
+
+    most_steps = None
+    # Unknown sizes: another number of steps is not traced anew.
+    signature = [tf.TensorSpec([None, None], tf.int64)]
+    knows_next = True
+    trackables = {}
+
+    def __init__(self, batches):
+        self._batches = batches
+        self.batch_size = batches.batch_size
+        self.spec = free_sizes(batches(0))
+
+    def feed(self, step, num_steps):
+        indices = [self._batches.indices(i) for i in range(step, step + num_steps)]
+        return tf.constant(np.stack(indices), tf.int64)
+
+    def batch(self, feed, i):
+        return self._batches.arrays.gather(feed[i])
+
+    def at(self, step):
+        return self._batches(step)
+
+    def probe(self):
+        return self._batches(0)
+
+
+class FunctionSource:
+    """Batches of a function of the step, one step a call."""
+
+    most_steps = 1
+    signature = None
+    knows_next = True
+    trackables = {}
+
+    def __init__(self, function):
+        self._function = function
+        self._probe = self.at(0)
+        self.spec = free_sizes(self._probe)
+        self.batch_size = tf.nest.flatten(self._probe)[-1].shape[0]
+
+    def feed(self, step, num_steps):
+        del num_steps  # 1
+        return _as_row(self.at(step))
+
+    def batch(self, feed, i):
+        return tf.nest.map_structure(lambda rows: rows[i], feed)
+
+    def at(self, step):
+        return checked_batch(self._function(step))
+
+    def probe(self):
+        return self._probe
+
+
+class DatasetSource:
+    """Batches of a `tf.data.Dataset`, one step a call.
+
+    The position of its iterator is part of the checkpoints, and so is the batch of
+    step 0, which an iterator does not give twice.
+    """
+
+    most_steps = 1
+    signature = None
+    knows_next = False
+
+    def __init__(self, dataset):
+        self.spec = _checked_spec(dataset.element_spec)
+        self.batch_size = tf.nest.flatten(dataset.element_spec)[-1].shape[0]
+        self._iterator = iter(dataset)
+        _check_serializable(self._iterator)
+        self._last = None
+        self._first = PlainState()
+        self.trackables = {"iterator": self._iterator, "first_batch": self._first}
+
+    def feed(self, step, num_steps):
+        del num_steps  # 1
+        try:
+            batch = next(self._iterator)
+        except StopIteration as error:
+            raise ValueError(
+                "batches must hold a batch for each of train_steps steps. Received: a "
+                f"dataset that ends before step {step}. Give dataset.repeat()."
+            ) from error
+        self._last = step, batch
+        if step == 0:
+            texts = [tf.io.serialize_tensor(t).numpy() for t in tf.nest.flatten(batch)]
+            self._first.values = [base64.b64encode(t).decode() for t in texts]
+        return _as_row(batch)
+
+    def batch(self, feed, i):
+        return tf.nest.map_structure(lambda rows: rows[i], feed)
+
+    def at(self, step):
+        last_step, batch = self._last
+        assert step == last_step
+        return batch
+
+    def probe(self):
+        texts = [base64.b64decode(text) for text in self._first.values]
+        specs = tf.nest.flatten(self.spec)
+        parts = [
+            tf.io.parse_tensor(t, s.dtype) for t, s in zip(texts, specs, strict=True)
+        ]
+        return tf.nest.pack_sequence_as(self.spec, parts)
+
+
+def checked_batch(batch: Any) -> tuple:
+    """A batch `(x, y)` as tensors.
+
+    Raises:
+        ValueError: if it is no pair of arrays or structures of arrays.
+    """
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise ValueError(
+            "batches must give a pair (x, y). Received: a batch that is "
+            f"{validation.shown(batch)}."
+        )
+    try:
+        x, y = (tf.nest.map_structure(tf.convert_to_tensor, part) for part in batch)
+        return x, y
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "batches must give pairs of arrays or structures of arrays. Received: "
+            f"{validation.shown(batch)}."
+        ) from error
+
+
+def free_sizes(batch: Any) -> Any:
+    """The `tf.TensorSpec`s of a batch, with any number of examples."""
+
+    def spec(part):
+        if not part.shape.rank:
+            raise ValueError(
+                "batches must have an axis of examples. Received: a batch with a part "
+                f"of shape {part.shape}."
+            )
+        return tf.TensorSpec([None, *part.shape[1:]], part.dtype)
+
+    return tf.nest.map_structure(spec, batch)
+
+
+def _checked_spec(element_spec):
+    if not isinstance(element_spec, tuple) or len(element_spec) != 2:
+        raise ValueError(
+            "batches must give a pair (x, y). Received: a dataset with elements "
+            f"{validation.shown(element_spec)}. Map them to pairs."
+        )
+    return free_sizes(element_spec)
+
+
+def _as_row(batch):
+    return tf.nest.map_structure(lambda part: part[tf.newaxis], batch)
+
+
+def _check_serializable(iterator):
+    """Refuses an iterator that no checkpoint can hold, before the first step."""
+    try:
+        tf.train.Checkpoint(iterator=iterator).write("ram://tfbn_iterator/checkpoint")
+    except tf.errors.OpError as error:
+        raise ValueError(
+            "batches must be a dataset whose iterator can be saved, without Python "
+            "functions (from_generator) and unseeded random operations. Received: a "
+            f"dataset of which TensorFlow says: {first_line(error)} Use "
+            "tf.random.stateless_* operations, or give a function batches(step)."
+        ) from error

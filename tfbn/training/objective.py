@@ -1,0 +1,184 @@
+"""What a model is trained for: its loss and metrics, as `compile` takes them."""
+
+import contextlib
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfbn import validation
+
+
+class Objective:
+    """The loss and the metrics of a model, resolved as by `keras.Model.compile`.
+
+    The model itself is not compiled: its variables, and so its checkpoints and files,
+    do not depend on loss or metrics.
+
+    Args:
+        model: a built Keras model.
+        loss, loss_weights, metrics: as `keras.Model.compile` takes them.
+        x, y: structures of `tf.TensorSpec`, a batch.
+
+    Attributes:
+        names: list of str, the values of a batch: "loss", for several outputs with a
+            loss each also "OUTPUT_loss", then the metrics.
+        sums: bool, whether the loss adds up over examples (`reduction="sum"`) or is
+            their mean.
+
+    Raises:
+        ValueError: if the model does not take `x`, or loss and metrics do not fit `y`
+            and its outputs.
+    """
+
+    def __init__(self, model, loss, metrics, x, y, *, loss_weights=None):
+        self.sums = _sums(loss)
+        outputs = _outputs(model, x)
+        with _floatx_of(outputs):
+            self._losses = _Compiled(model, loss=loss, loss_weights=loss_weights)
+            self._metrics = _Compiled(model, metrics=_listed(metrics))
+            self.names = self._built(y, outputs)
+
+    def loss(self, y_true: Any, y_pred: Any) -> tf.Tensor:
+        """The loss of a batch without penalties of regularizers; changes nothing."""
+        with keras.StatelessScope():
+            return self._losses.compute_loss(y=y_true, y_pred=y_pred)
+
+    def of_batch(self, y_true: Any, y_pred: Any) -> dict[str, tf.Tensor]:
+        """Loss, losses of the outputs and metrics of one batch; changes nothing."""
+        with keras.StatelessScope():
+            self._metrics.reset_metrics()
+            metrics = self._metrics.updated(y_true, y_pred)
+        return _as_float32({**self._losses_of_batch(y_true, y_pred), **metrics})
+
+    def accumulate(self, y_true: Any, y_pred: Any) -> dict[str, tf.Tensor]:
+        """Updates the metrics with a batch; returns its losses alone."""
+        self._metrics.updated(y_true, y_pred)
+        return _as_float32(self._losses_of_batch(y_true, y_pred))
+
+    def reset(self) -> None:
+        """Forgets the batches that `accumulate` was given."""
+        self._metrics.reset_metrics()
+
+    def accumulated(self) -> dict[str, float]:
+        """The metrics of all batches since `reset`."""
+        return {name: float(v) for name, v in self._metrics.results().items()}
+
+    def _losses_of_batch(self, y_true, y_pred):
+        losses = self._losses
+        with keras.StatelessScope():
+            losses.reset_metrics()
+            loss = losses.compute_loss(y=y_true, y_pred=y_pred)
+            return {"loss": loss, **losses.results()}
+
+    def _built(self, y, outputs):
+        """Makes the metrics' variables on a batch of zeros; returns the names."""
+        y_true, y_pred = tf.nest.map_structure(_zeros, (y, outputs))
+        try:
+            loss = self._losses.compute_loss(y=y_true, y_pred=y_pred)
+            self._metrics.updated(y_true, y_pred)
+            self.reset()
+            values = self.of_batch(y_true, y_pred)
+        except Exception as error:  # a user's loss or metric may raise anything
+            raise ValueError(
+                "loss and metrics must fit the model's outputs and the targets. "
+                f"Received: outputs of {shapes(outputs)}, targets of {shapes(y)}. "
+                f"{first_line(error)}"
+            ) from error
+        for name, value in {**values, "loss": loss}.items():
+            if len(value.shape):
+                raise ValueError(
+                    f"{name} must be a scalar for a batch. Received: a tensor of shape "
+                    f'{tuple(value.shape)}. Give a loss a reduction, such as "sum".'
+                )
+        return list(values)
+
+
+class _Compiled(keras.Model):
+    """No network: what `compile` makes of losses or metrics."""
+
+    def __init__(self, model, **options):
+        super().__init__()
+        names = getattr(model, "output_names", None)
+        if names is not None:
+            self.output_names = names
+        self.compile(**options)
+
+    def updated(self, y_true, y_pred):
+        """Updates the metrics with a batch; returns their values."""
+        self.compute_metrics(None, y_true, y_pred)
+        return self.results()
+
+    def results(self):
+        """The values of all metrics but the mean of the total loss."""
+        results = self.get_metrics_result()
+        results.pop("loss", None)
+        return results
+
+
+def _listed(metrics):
+    """Metrics as `compile` wants them: one alone in a list."""
+    is_structure = isinstance(metrics, (list, tuple, dict))
+    return metrics if is_structure else [metrics]
+
+
+def _sums(loss):
+    """Whether the losses are sums over examples."""
+    losses = [one for one in tf.nest.flatten(loss) if one is not None]
+    sums = {getattr(one, "reduction", None) == "sum" for one in losses}
+    if len(sums) != 1:
+        raise ValueError(
+            'loss must be given, with reduction="sum" in all or in none of the '
+            f"outputs' losses. Received: loss={validation.shown(loss)}."
+        )
+    return sums.pop()
+
+
+def _outputs(model, x):
+    """The model's outputs for a batch `x`, a structure of `keras.KerasTensor`."""
+    inputs = tf.nest.map_structure(
+        lambda spec: keras.KerasTensor(tuple(spec.shape), spec.dtype.name), x
+    )
+    try:
+        return model(inputs, training=False)
+    except Exception as error:  # a user's model may raise anything
+        raise ValueError(
+            f"batches must be what model {model.name} takes. Received: inputs of "
+            f"{shapes(x)}. {first_line(error)}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _floatx_of(outputs):
+    """float64 as Keras's default for losses of a float64 model."""
+    previous = keras.config.floatx()
+    if any(tf.as_dtype(t.dtype) == tf.float64 for t in tf.nest.flatten(outputs)):
+        keras.config.set_floatx("float64")
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(previous)
+
+
+def _zeros(spec):
+    """One example of zeros; sizes that are not known are 2."""
+    _, *sizes = spec.shape
+    return tf.zeros([1, *(2 if size is None else size for size in sizes)], spec.dtype)
+
+
+def shapes(structure: Any) -> str:
+    """The shapes of all tensors of a structure, for a message."""
+    return ", ".join(f"shape {tuple(t.shape)}" for t in tf.nest.flatten(structure))
+
+
+def first_line(error: Exception) -> str:
+    """What an error of TensorFlow or Keras says, in one line."""
+    message = str(getattr(error, "message", error)).strip()
+    lines = message.replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()
+    # Keras puts a heading of its own above the message of a layer.
+    lines = [n for n in lines if n and not n.startswith("Exception encountered when")]
+    return lines[0] if lines else type(error).__name__
+
+
+def _as_float32(values):
+    return {name: tf.cast(value, tf.float32) for name, value in values.items()}
