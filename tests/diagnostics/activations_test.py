@@ -196,7 +196,7 @@ class ActivationsTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_cost(self):
         meter = ActivationMeter(_scaling())
-        self.assertEqual(meter.cost, (2.0 / 3.0, 0))
+        self.assertEqual(meter.cost, (4.0 / 3.0, 0))
 
     @parameterized.parameters(
         ({"unit": 2}, "unit=2, and layer 'scaling' has 2"),

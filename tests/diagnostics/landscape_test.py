@@ -250,7 +250,7 @@ class LandscapeTest(tf.test.TestCase, parameterized.TestCase):
         model, *_ = _quadratic(np.eye(3))
         for direction, copies in (("gradient", 2), ("random", 3)):
             meter = LandscapeMeter(model, squared_error, direction=direction)
-            self.assertEqual(meter.cost, (1.0, copies))
+            self.assertEqual(meter.cost, (9.0, copies))
 
     @parameterized.parameters(
         ({"step_sizes": []}, r"step_sizes=\[\]"),
@@ -280,7 +280,7 @@ class LandscapeTest(tf.test.TestCase, parameterized.TestCase):
 class RelativeStepSizesTest(tf.test.TestCase, parameterized.TestCase):
     def test_values(self):
         self.assertAllClose(
-            relative_step_sizes(0.1, num=4), [0.05, 0.1, 0.2, 0.4], rtol=1e-12
+            relative_step_sizes(0.1, points=4), [0.05, 0.1, 0.2, 0.4], rtol=1e-12
         )
         sizes = relative_step_sizes(1e-6, 0.01, 30.0, 5)
         self.assertAllClose(sizes[[0, -1]], [1e-8, 3e-5], rtol=1e-12, atol=0.0)
@@ -291,7 +291,7 @@ class RelativeStepSizesTest(tf.test.TestCase, parameterized.TestCase):
         ((0.0,), "learning_rate=0.0"),
         ((0.1, 0.0), "low=0.0"),
         ((0.1, 2.0, 1.0), "high=1.0"),
-        ((0.1, 0.5, 4.0, 1), "num=1"),
+        ((0.1, 0.5, 4.0, 1), "points=1"),
     )
     def test_errors(self, arguments, message):
         with self.assertRaisesRegex(ValueError, message):

@@ -156,7 +156,7 @@ class SurfaceTest(tf.test.TestCase, parameterized.TestCase):
         record = surface.record()
         self.assertEqual(record["radii"], [-1.0, 0.0, 1.0])
         self.assertEqual(record["losses"], surface.losses.tolist())
-        self.assertEqual(SurfaceMeter(model, squared_error).cost, (1.0 / 3.0, 3))
+        self.assertEqual(SurfaceMeter(model, squared_error).cost, (7.0, 2))
 
     @parameterized.parameters(
         ({"radii": []}, r"radii=\[\]"),
