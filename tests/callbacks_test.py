@@ -159,9 +159,6 @@ class _Weights(keras.callbacks.Callback):
 class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.named_parameters(
         ("noisy", "noisy", ["ics", "activations"], {}),
-        ("sequential", "sequential", ["curvature"], {}),
-        ("subclassed", "subclassed", ["theory"], {}),
-        ("two_outputs", "two_outputs", ["landscape"], {}),
         ("xla", "functional", ["activations"], {"jit_compile": True}),
     )
     def test_watching_changes_nothing(self, name, names, options):

@@ -126,6 +126,7 @@ class RegistryTest(tf.test.TestCase, parameterized.TestCase):
         for variable in self.model.trainable_variables:
             variable.assign(7.0 * variable + 1.0)  # not what the step has
         before = [v.numpy() for v in self.model.variables]
+        attributes = [set(vars(layer)) for layer in self.model.layers]
         keras.utils.set_random_seed(9)
         calls = Counting.calls
         again = self.meters[name].measure(self.step)
@@ -137,11 +138,27 @@ class RegistryTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(json.dumps(again), expected)
         for value, variable in zip(before, self.model.variables, strict=True):
             self.assertAllEqual(value, variable)
+        self.assertEqual(attributes, [set(vars(la)) for la in self.model.layers])
         drawn = keras.random.normal((3,)).numpy()
         keras.utils.set_random_seed(9)
         self.assertAllEqual(drawn, keras.random.normal((3,)))
         for value, variable in zip(kept, self.model.variables, strict=True):
             variable.assign(value)
+
+    @parameterized.parameters(*NAMES)
+    def test_values_that_are_not_finite_are_recorded(self, name):
+        self.records(name)
+        x, y = self.step.batch
+        nan = {n: (np.nan * x, y) for n in ("batch", "next_batch", "probe")}
+        found = self.meters[name].measure(self.step._replace(**nan))
+        for kind in registry[name].kinds:
+            values = found[kind.name]
+            records.encode({"step": 5, "kind": kind.name, **values})
+            if kind.divergence is not None:
+                parts = [values] if kind.divergence in kind.values else values["layers"]
+                ends = [part[kind.divergence] for part in parts]
+                # The first layer's shift is 0 by definition, of whatever gradient.
+                self.assertFalse(np.isfinite(ends[-1]), kind.name)
 
     @parameterized.parameters(*NAMES)
     def test_wrong_options(self, name):

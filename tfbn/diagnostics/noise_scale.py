@@ -269,8 +269,8 @@ DIAGNOSTIC = Diagnostic(
                 "the batch size"
             },
             totals={
-                "|G|^2, unbiased": "squared_norm",
-                "tr(Sigma) of an example's gradient": "covariance_trace",
+                "squared gradient, unbiased": "squared_norm",
+                "variance of an example's gradient": "covariance_trace",
                 "gradient noise scale, of this batch alone": _ratio,
             },
             divergence="squared_norm",
