@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,8 +28,8 @@ TESTS = (
     "tests/serialization_test.py",
     "tests/conformance_test.py",
 )
-# What pytest's exit status says of a fault.
-OUTCOMES = {0: "survived", 1: "killed", 2: "killed"}  # 2: a module fails to import
+# Ways in which a fault ends the process, by no hand from outside.
+CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGFPE)
 
 
 def main():
@@ -53,6 +54,7 @@ def parse_arguments():
     parser.add_argument("--tree", type=pathlib.Path, default=HERE.parent)
     parser.add_argument("--table", default=HERE / "mutations.toml")
     parser.add_argument("--tests", nargs="+", default=TESTS, help="pytest's arguments")
+    parser.add_argument("--deselect", nargs="+", default=[], help="tests to leave out")
     parser.add_argument("--only", nargs="+", help="the ids of some mutations")
     parser.add_argument("--timeout", type=float, default=3600, help="seconds for each")
     parser.add_argument("--report", action="store_true", help="run nothing")
@@ -96,33 +98,35 @@ def run_tests(tree, mutation, options):
     outcome, failed = "survived", None
     for tests in (mirrors(tree, mutation), options.tests):
         if outcome == "survived" and tests:
-            outcome, failed = run_pytest(tree, tests, options.timeout)
+            outcome, failed = run_pytest(tree, tests, options)
     seconds = round(time.monotonic() - start)
     return {"outcome": outcome, "seconds": seconds, "by": failed}
 
 
-def run_pytest(tree, tests, timeout):
+def run_pytest(tree, tests, options):
     """`(outcome, the first failed test or None)`."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=line"]
+    command += [f"--deselect={name}" for name in options.deselect]
     try:
         done = subprocess.run(
             [*command, "-p", "no:cacheprovider", *tests],
             cwd=tree,
             env={**os.environ, "PYTHONPATH": str(tree)},
-            timeout=timeout,
+            timeout=options.timeout,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
     except subprocess.TimeoutExpired:
         return "timeout", None
-    crashed = done.returncode < 0
-    if not crashed and done.returncode not in OUTCOMES:
-        raise SystemExit(f"pytest could not run:\n{done.stdout}")
+    if done.returncode == 0:
+        return "survived", None
     for line in done.stdout.splitlines():
-        if line.startswith(("FAILED", "ERROR")):
+        if line.startswith(("FAILED", "ERROR", "SUBFAILED")):
             return "killed", line.partition(" - ")[0].partition(" ")[2]
-    return OUTCOMES.get(done.returncode, "killed"), None
+    if done.returncode in CRASHES:
+        return "killed", f"signal {-done.returncode}"
+    raise SystemExit(f"pytest ended with {done.returncode}:\n{done.stdout}")
 
 
 def mirrors(tree, mutation):
