@@ -74,14 +74,6 @@ class LinearRampTest(tf.test.TestCase, parameterized.TestCase):
         schedule = schedules.LinearRamp(0.0, 4.0, 0, 4)
         self.assertAllClose(schedule(tf.constant(3, dtype)), 3.0, rtol=TOLERANCE)
 
-    def test_config_round_trip(self):
-        schedule = schedules.LinearRamp(1, 3.5, 10, 2**33)
-        config = keras.saving.serialize_keras_object(schedule)
-        self.assertEqual(config["registered_name"], "tfbn>LinearRamp")
-        copy = keras.saving.deserialize_keras_object(config)
-        self.assertIsInstance(copy, schedules.LinearRamp)
-        self.assertEqual(copy.get_config(), schedule.get_config())
-
     def test_a_keras_optimizer_takes_it(self):
         schedule = schedules.LinearRamp(0.0, 1.0, 0, 4)
         optimizer = keras.optimizers.SGD(schedule)
@@ -92,20 +84,6 @@ class LinearRampTest(tf.test.TestCase, parameterized.TestCase):
             optimizer.apply([tf.constant(1.0)], [variable])
             rates.append(before - variable.numpy())
         self.assertAllClose(rates, [0.0, 0.25, 0.5, 0.75, 1.0, 1.0])
-
-    @parameterized.parameters(
-        ((1.0, 3.0, 10, 10), r"begin_step=10, end_step=10"),
-        ((1.0, 3.0, 10, 9), r"end_step must be greater.*begin_step=10, end_step=9"),
-        ((1.0, 3.0, -1, 9), r"begin_step=-1"),
-        ((1.0, 3.0, 0.5, 9), r"begin_step=0\.5 of type float"),
-        ((1.0, 3.0, 0, True), r"end_step=True"),
-        ((float("nan"), 3.0, 0, 9), r"initial_value=nan"),
-        ((1.0, float("inf"), 0, 9), r"final_value=inf"),
-        ((1.0, "3", 0, 9), r"final_value='3'"),
-    )
-    def test_refuses(self, arguments, message):
-        with self.assertRaisesRegex(ValueError, message):
-            schedules.LinearRamp(*arguments)
 
 
 class Ioffe2017Test(tf.test.TestCase, parameterized.TestCase):
@@ -150,11 +128,6 @@ class Ioffe2017Test(tf.test.TestCase, parameterized.TestCase):
     def test_the_shortest_runs_have_a_ramp(self, total_steps):
         for ramp in schedules.ioffe_2017(total_steps):
             self.assertGreater(ramp.end_step, ramp.begin_step)
-
-    @parameterized.parameters(0, -5, 1.5, "10", True)
-    def test_refuses(self, total_steps):
-        with self.assertRaisesRegex(ValueError, f"total_steps={total_steps!r}"):
-            schedules.ioffe_2017(total_steps)
 
 
 class GetTest(tf.test.TestCase, parameterized.TestCase):

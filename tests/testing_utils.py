@@ -26,33 +26,21 @@ NUM_LOGICAL_CPUS = 2
 MODES = ("eager", "graph", "xla")
 
 
-def configure_logical_cpus():
-    """Splits the CPU in two, for tests of distribution, unless TF runs already."""
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    try:
-        tf.config.set_logical_device_configuration(
-            cpu, [tf.config.LogicalDeviceConfiguration()] * NUM_LOGICAL_CPUS
-        )
-    except RuntimeError:  # two_cpus_strategy tells, if it matters
-        pass
+def start_tensorflow():
+    """Sets what TensorFlow takes only before it starts; tests/conftest.py calls it.
 
-
-def share_cores():
-    """Has TensorFlow, here and in child processes, use this pytest worker's share.
-
-    Threads of several workers on one core wait for each other: with them the tests of
-    layers and ops take a tenth longer.
+    The CPU is split in two for the tests of distribution. And each pytest worker, with
+    its child processes, uses its share of the cores: threads of several workers on one
+    core wait for each other, which costs a tenth of the time of layers and ops.
     """
     num_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if num_workers > 1:
         share = max(1, len(os.sched_getaffinity(0)) // num_workers)
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(share))
-
-
-# TensorFlow takes these only before it starts. Under pytest all test modules are
-# imported before the first test runs, so this is early enough whatever the order.
-share_cores()
-configure_logical_cpus()
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * NUM_LOGICAL_CPUS
+    )
 
 
 # absl defines them once in a process, in the name of whoever calls it: were that within
@@ -71,8 +59,8 @@ def two_cpus_strategy():
     devices = tf.config.list_logical_devices("CPU")
     if len(devices) < NUM_LOGICAL_CPUS:
         raise RuntimeError(
-            "TensorFlow had started before tests.testing_utils was imported. Import it "
-            "in the test module that uses TensorFlow while being imported."
+            "TensorFlow runs with one logical CPU. Run tests by pytest, whose "
+            "tests/conftest.py splits it."
         )
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
@@ -144,6 +132,8 @@ def assert_same_state(actual, expected):
 def trainer(layer, mask=None, mode="graph"):
     """A function `(x, upstream) -> (y, gradients)`: a training call and the gradients
     of sum(upstream * y) for the input, then for each trainable weight (gamma, beta).
+
+    `mode` is one of `MODES` or "unknown_size".
     """
     options = {} if mask is None else {"mask": tf.constant(mask)}
 
@@ -155,6 +145,8 @@ def trainer(layer, mask=None, mode="graph"):
             loss = tf.reduce_sum(upstream * tf.cast(y, upstream.dtype))
         return y, tape.gradient(loss, [x, *variables])
 
+    if mode == "unknown_size":
+        return tf.function(lambda x, upstream: call(of_unknown_size(x), upstream))
     return in_mode(call, mode)
 
 
@@ -298,23 +290,110 @@ class Renorm:
         return dx, dgamma, np.sum(upstream, axis=0)
 
 
-class VirtualBatches:
-    """Each of `number` groups of consecutive rows by itself, with a `Renorm`.
+@dataclasses.dataclass
+class LpNorm:
+    """Normalisation by an l_p norm of an [elements, channels] matrix.
 
-    `mean`, `variance` and `sigma` are the means of the groups', of those of which
-    `keep` leaves anything.
+    By the docstring of tfbn.LpBatchNorm, with the names of `Renorm`. The gradient of
+    the norm is that of TensorFlow where it has none: several largest elements share it,
+    and it is 0 at 0.
     """
 
-    def __init__(self, x, number, epsilon, gamma=1.0, beta=0.0, keep=None):
+    x: np.ndarray
+    epsilon: float
+    gamma: np.ndarray | float = 1.0
+    beta: np.ndarray | float = 0.0
+    keep: np.ndarray | None = None
+    order: int | str = 1
+    centered: bool = False
+    literal: bool = False
+
+    def __post_init__(self):
+        if self.keep is None:
+            self.keep = np.ones(len(self.x), bool)
+        self.kept = self.keep[:, np.newaxis]
+        rows = np.where(self.kept, self.x, 0.0)
+        self.count = int(np.sum(self.keep))
+        self.divisor = max(self.count, 1)
+        # About a kept element, for the digits of a large mean.
+        shift = rows[np.argmax(self.keep)] if self.count else 0.0
+        rest = np.sum((rows - shift) * self.kept, axis=0) / self.divisor
+        self.mean = shift + rest
+        self.centred = self.x - shift - rest
+        centred = np.where(self.kept, self.centred, 0.0)
+        self.measured = centred if self.centered else rows
+        powers = {1: 0.0, 2: -0.5, "inf": -1.0}
+        self.factor = self.divisor ** powers[self.order] if self.literal else 1.0
+        self.power_mean = self._power_mean()
+        self.norm = self.power_mean * self.factor
+        self.scale = self.norm + self.epsilon
+
+    def _power_mean(self):
+        sizes = np.abs(self.measured)
+        if self.order == "inf":
+            return np.max(sizes, axis=0, initial=0.0)
+        total = np.sum(sizes**self.order, axis=0) / self.divisor
+        return total ** (1.0 / self.order)
+
+    @property
+    def normalized(self):
+        return self.centred / self.scale
+
+    @property
+    def output(self):
+        return self.gamma * self.normalized + self.beta
+
+    def norm_gradient(self):
+        """That of the norm for each element."""
+        if self.order == 1:
+            gradient = np.sign(self.measured) / self.divisor
+        elif self.order == 2:
+            norm = np.where(self.power_mean > 0.0, self.power_mean, 1.0)
+            gradient = self.measured / (self.divisor * norm)
+        else:
+            largest = (np.abs(self.measured) == self.power_mean) & self.kept
+            gradient = np.sign(self.measured) * largest
+            gradient = gradient / np.maximum(np.sum(largest, axis=0), 1)
+        if self.centered:
+            gradient = gradient - self.kept * np.sum(gradient, axis=0) / self.divisor
+        return gradient * self.factor
+
+    def gradients(self, upstream):
+        """Those of sum(upstream * output) for x, gamma and beta."""
+        gain = self.gamma / self.scale
+        direct = upstream - self.kept * np.sum(upstream, axis=0) / self.divisor
+        slope = -np.sum(upstream * self.centred, axis=0) * gain / self.scale
+        dx = gain * direct + slope * self.norm_gradient()
+        dgamma = np.sum(upstream * self.normalized, axis=0)
+        return dx, dgamma, np.sum(upstream, axis=0)
+
+
+class VirtualBatches:
+    """Each of `number` groups of consecutive rows by itself.
+
+    Statistics are the means of the groups', of those of which `keep` leaves anything.
+
+    Args:
+        make: `Renorm` or `LpNorm`, or a function with their first five arguments.
+    """
+
+    def __init__(self, x, number, epsilon, gamma=1.0, beta=0.0, keep=None, make=Renorm):
         keeps = [None] * number if keep is None else np.split(keep, number)
         self.groups = [
-            Renorm(rows, epsilon, gamma, beta, keep=kept)
+            make(rows, epsilon, gamma, beta, keep=kept)
             for rows, kept in zip(np.split(x, number), keeps, strict=True)
         ]
-        filled = [group for group in self.groups if group.count] or self.groups[:1]
-        for name in ("mean", "variance", "sigma"):
-            values = [getattr(group, name) for group in filled]
-            setattr(self, name, np.mean(values, axis=0))
+        self.filled = [group for group in self.groups if group.count]
+
+    def average(self, statistic):
+        """The mean over the groups that are not empty."""
+        groups = self.filled or self.groups[:1]
+        return np.mean([getattr(group, statistic) for group in groups], axis=0)
+
+    mean = property(lambda self: self.average("mean"))
+    variance = property(lambda self: self.average("variance"))
+    sigma = property(lambda self: self.average("sigma"))
+    norm = property(lambda self: self.average("norm"))
 
     def correct(self, mean, stddev, rmax, dmax):
         """Sets r and d of each group from the same averages."""
@@ -336,22 +415,97 @@ class VirtualBatches:
         return np.concatenate(dx), sum(dgamma), sum(dbeta)
 
 
-def lp_norm(x, order, *, centered=False, literal=False):
+class TrainingCall:
+    """What a training call of a tfbn layer has to give, in float64.
+
+    Of the layer's weights and options when this is made, before the call.
+
+    Args:
+        layer: a built BatchNorm, BatchRenorm or LpBatchNorm.
+        x: the input.
+        mask: None or a bool array, as the layer takes it.
+    """
+
+    def __init__(self, layer, x, mask=None):
+        self.layer, self.before = layer, state(layer)
+        self.shape, self.axis = x.shape, layer.axis % x.ndim
+        wide = {k: v.astype("float64") for k, v in self.before.items()}
+        self.wide = wide
+        size = layer.virtual_batch_size
+        options = ("order", "centered", "literal")
+        options = {
+            name: getattr(layer, name) for name in options if hasattr(layer, name)
+        }
+        self.groups = VirtualBatches(
+            channels_last(x, self.axis),
+            1 if size is None else len(x) // size,
+            layer.epsilon,
+            wide.get("gamma", 1.0),
+            wide.get("beta", 0.0),
+            keep=self._keep(mask),
+            make=functools.partial(LpNorm, **options) if options else Renorm,
+        )
+        if "step" in wide:
+            kind = "renorm" if "renorm_mean" in wide else "moving"
+            rmax, dmax = (float(bound) for bound in layer.bounds())
+            floor = layer.epsilon**0.5
+            stddev = np.maximum(wide[f"{kind}_stddev"], floor)
+            self.groups.correct(wide[f"{kind}_mean"], stddev, rmax, dmax)
+
+    def _keep(self, mask):
+        if mask is None:
+            return None
+        rest = len(self.shape) - 1 - mask.ndim
+        mask = np.expand_dims(mask.reshape(*mask.shape, *[1] * rest), self.axis)
+        return channels_last(np.broadcast_to(mask, self.shape), self.axis)[:, 0] > 0
+
+    @property
+    def output(self):
+        return like(self.groups.output, self.shape, self.axis)
+
+    def gradients(self, upstream):
+        """Those of sum(upstream * output) for the input and each trainable weight."""
+        upstream = channels_last(upstream, self.axis)
+        dx, dgamma, dbeta = self.groups.gradients(upstream)
+        rest = [dgamma] * self.layer.scale + [dbeta] * self.layer.center
+        return [like(dx, self.shape, self.axis), *rest]
+
+    def after(self):
+        """The state after the call, by name."""
+        after = dict(self.wide)
+        momenta = {"moving": self.layer.momentum}
+        if "renorm_mean" in after:
+            momenta["renorm"] = self.layer.renorm_momentum
+        batch = {
+            "mean": "mean",
+            "variance": "variance",
+            "stddev": "sigma",
+            "norm": "norm",
+        }
+        for name, before in self.wide.items():
+            kind, _, statistic = name.partition("_")
+            if kind in momenta and self.groups.filled:
+                value, m = (
+                    self.groups.average(batch.get(statistic, statistic)),
+                    momenta[kind],
+                )
+                after[name] = m * before + (1.0 - m) * value
+        if "step" in after:
+            after["step"] += 1
+            variance = after["moving_stddev"] ** 2 - self.layer.epsilon
+            after["moving_variance"] = np.maximum(variance, 0.0)
+            if not self.groups.filled:
+                after["moving_variance"] = self.wide["moving_variance"]
+        return after
+
+
+def lp_norm(x, order, **options):
     """The norm of each column of x, as LpBatchNorm's docstring defines it."""
-    if centered:
-        x = x - np.mean(x, axis=0)
-    if order == "inf":
-        norm = np.max(np.abs(x), axis=0)
-        return norm / len(x) if literal else norm
-    total = np.sum(np.abs(x) ** order, axis=0)
-    if literal:
-        return total ** (1.0 / order) / len(x)
-    return (total / len(x)) ** (1.0 / order)
+    return LpNorm(x, 0.0, order=order, **options).norm
 
 
 def lp_output(x, order, epsilon, gamma=1.0, beta=0.0, **options):
-    norm = lp_norm(x, order, **options)
-    return gamma * (x - np.mean(x, axis=0)) / (norm + epsilon) + beta
+    return LpNorm(x, epsilon, gamma, beta, order=order, **options).output
 
 
 def numeric_gradient(function, x, delta=1e-6):

@@ -1,50 +1,59 @@
-"""What the tables of bad input share: their rows, and what a refusal has to say."""
+"""What the tests of bad input share: wrong values, and what a refusal has to say."""
 
-from collections.abc import Callable
-from typing import Any
-from typing import NamedTuple
+import inspect
 
+import keras
 import tensorflow as tf
 from absl.testing import parameterized
 
-from tests import testing_utils  # noqa: F401  (before TensorFlow starts)
-
-# Long enough for a list of all choices; a value of a million items is cut short.
+# Long enough for a list of all choices; a value of a million items is abbreviated.
 LONGEST_MESSAGE = 600
 
 
-class Row(NamedTuple):
-    """`call(**{argument: value})` has to be refused by an error that says `rule`."""
+class Wrong:
+    """A value that no argument accepts."""
 
-    call: Callable
-    argument: str
-    rule: str
-    value: Any
+    def __repr__(self):
+        return "<a Wrong>"
 
 
-def rows(call, argument, rule, *values):
-    """A row for each value."""
-    return [Row(call, argument, rule, value) for value in values]
+def parameters(function):
+    """The names of the arguments of a function or class: `(all, required)`.
+
+    A layer's **kwargs are the named arguments of its base class, as far as
+    keras.layers.BatchNormalization.
+    """
+    owners = [function]
+    if inspect.isclass(function):
+        layer = keras.layers.BatchNormalization
+        owners += [c for c in function.__mro__[1:] if issubclass(c, layer)]
+    found = {}
+    for owner in owners:
+        for parameter in inspect.signature(owner).parameters.values():
+            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                found.setdefault(parameter.name, parameter)
+    return list(found), [p.name for p in found.values() if p.default is p.empty]
 
 
 class BadInputTest(tf.test.TestCase, parameterized.TestCase):
     """Checks what an error says: the argument, the rule, the value; in one line."""
 
-    def assert_refused(self, row):
+    def assert_refused(self, call, argument, value, rule=" must ", **others):
         with self.assertRaises(ValueError) as caught:
-            row.call(**{row.argument: row.value})
-        self.assert_message(str(caught.exception), row)
-
-    def assert_message(self, message, row):
-        rule, received, value = message.partition("Received: ")
+            call(**{**others, argument: value})
+        message = str(caught.exception)
+        said, received, shown = message.partition("Received: ")
         self.assertTrue(received, message)
-        self.assertIn(row.argument, rule)
-        self.assertIn(row.rule, message)
-        self.assertTrue(any(text in value for text in _shown(row.value)), message)
+        self.assertIn(argument, said)
+        self.assertIn(rule, said if rule == " must " else message)
+        self.assertTrue(any(text in shown for text in _shown(value)), message)
         self.assertLen(message.splitlines(), 1)
         self.assertLess(len(message), LONGEST_MESSAGE)
 
 
 def _shown(value):
-    """How a message may show a value: the beginning of a long one."""
-    return [" ".join(text.split())[:40] for text in (repr(value), str(value))]
+    """How a message may show a value: abbreviated, or by its type."""
+    texts = [" ".join(text.split())[:40] for text in (repr(value), str(value))]
+    if isinstance(value, Wrong):
+        texts += ["Wrong", "dtype object"]
+    return texts

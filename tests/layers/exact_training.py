@@ -14,6 +14,7 @@ their number, on data shifted by the first kept element of each channel.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -104,7 +105,7 @@ class ExactTraining:
         valid: whether the averages move.
     """
 
-    def __init__(self, batch, epsilon, gamma=1.0, beta=0.0):
+    def __init__(self, batch, layer):
         rows, kept = batch.rows(batch.clean), batch.rows(batch.kept)[:, 0] > 0
         self.unit = UNITS[batch.statistics_dtype]
         self.valid = bool(np.any(kept))
@@ -112,13 +113,11 @@ class ExactTraining:
         self.reference = testing_utils.VirtualBatches(
             self._shifted(rows, kept, batch.groups),
             batch.groups,
-            epsilon,
-            np.asarray(gamma, np.longdouble),
-            np.asarray(beta, np.longdouble),
+            layer.epsilon,
+            *affine(layer),
             keep=kept,
         )
-        size = np.max(np.abs(rows), axis=0, where=kept[:, np.newaxis], initial=0.0)
-        self._lost = MEAN_ULPS * self.unit * size
+        self._lost = MEAN_ULPS * self.unit * _largest(rows, kept)
         self._d_errors = [0.0] * batch.groups
 
     def correct(self, mean, stddev, rmax, dmax):
@@ -155,7 +154,7 @@ class ExactTraining:
 
     def statistics(self):
         """Those of the batch that the averages take, by name."""
-        filled = [group for group in self.reference.groups if group.count]
+        filled = self.reference.filled
         size = self._lost / (MEAN_ULPS * self.unit)
         widest = np.mean([self._widest(group) for group in filled], axis=0)
         variance, sigma = self.reference.variance, self.reference.sigma
@@ -167,6 +166,10 @@ class ExactTraining:
             "variance": Expected(variance, self.unit * ULPS * variance + slack**2),
             "sigma": Expected(sigma, self.unit * ULPS * sigma + slack),
         }
+
+    def smooth(self):
+        """Where the gradient is tested: everywhere."""
+        return np.s_[:]
 
     def average(self, before, momentum, name):
         """A moving average after the call."""
@@ -208,6 +211,122 @@ class ExactTraining:
         return dx, dgamma + dbeta / (self.unit * ULPS) * d_error, dbeta
 
 
+class ExactLpTraining:
+    """A training call of LpBatchNorm, with the interface of `ExactTraining`."""
+
+    def __init__(self, batch, layer):
+        rows, kept = batch.rows(batch.clean), batch.rows(batch.kept)[:, 0] > 0
+        self.unit = UNITS[batch.statistics_dtype]
+        self.valid = bool(np.any(kept))
+        self._ulps = ULPS * self.unit
+        self._lost = MEAN_ULPS * self.unit * _largest(rows, kept)
+        options = {k: getattr(layer, k) for k in ("order", "centered", "literal")}
+        self.reference = testing_utils.VirtualBatches(
+            rows,
+            batch.groups,
+            layer.epsilon,
+            *affine(layer),
+            keep=kept,
+            make=functools.partial(testing_utils.LpNorm, **options),
+        )
+
+    def output(self):
+        parts = []
+        for group in self.reference.groups:
+            gain = np.abs(group.gamma) / group.scale
+            centred = np.abs(group.centred)
+            sizes = gain * (centred + self._widest(group)) + np.abs(group.beta)
+            through_norm = gain * centred / group.scale * self._norm_error(group)
+            parts.append(self._ulps * sizes + through_norm)
+        return Expected(self.reference.output, np.concatenate(parts))
+
+    def gradients(self, upstream):
+        """Those of sum(upstream * output) for x, gamma and beta."""
+        values = self.reference.gradients(upstream)
+        parts = np.split(np.abs(upstream), len(self.reference.groups))
+        dx, dgamma = zip(
+            *map(self._gradient_tolerances, self.reference.groups, parts), strict=True
+        )
+        # TensorFlow's derivatives have running sums, which may all round the same way.
+        running = self._ulps * (1.0 + len(upstream) / ULPS)
+        dbeta = running * np.sum(np.abs(upstream), axis=0)
+        tolerances = running * np.concatenate(dx), running * sum(dgamma), dbeta
+        return [Expected(*pair) for pair in zip(values, tolerances, strict=True)]
+
+    def average(self, before, momentum, name):
+        """A moving average after the call."""
+        if not self.valid:
+            return Expected(before, np.zeros_like(before))
+        filled = self.reference.filled
+        # Of the mean over the groups, which may cancel.
+        errors = self._ulps * np.mean([np.abs(getattr(g, name)) for g in filled], 0)
+        if name == "norm":
+            errors += np.mean([self._norm_error(g) for g in filled], 0)
+        else:
+            errors *= 2.0
+            errors += self._ulps * np.mean([self._widest(g) for g in filled], 0)
+        value = momentum * before + (1.0 - momentum) * self.reference.average(name)
+        tolerance = self._ulps * momentum * np.abs(before)
+        return Expected(value, tolerance + (1.0 - momentum) * errors)
+
+    def smooth(self):
+        """Where rounding does not change the norm's gradient, `[elements, channels]`.
+
+        It does where an element crosses the mean, or another becomes the largest.
+        """
+        groups = self.reference.groups
+        return np.repeat([self._is_smooth(g) for g in groups], len(groups[0].x), axis=0)
+
+    def _is_smooth(self, group):
+        if not group.centered:
+            return np.ones_like(group.norm, bool)
+        slack = self._ulps * self._widest(group)
+        sizes = np.where(group.kept, np.abs(group.centred), np.nan)
+        if group.order == 1:
+            return ~np.any(sizes <= 4.0 * slack, axis=0)
+        if group.order == 2:
+            return group.power_mean > 1e4 * slack
+        near = np.nansum(sizes >= group.power_mean - 4.0 * slack, axis=0)
+        return (near == 1) & (group.power_mean > 1e4 * slack)
+
+    def _widest(self, group):
+        return np.max(np.abs(group.centred * group.kept), axis=0) + self._lost
+
+    def _norm_error(self, group):
+        slack = self._widest(group) * group.factor if group.centered else 0.0
+        return self._ulps * (group.norm + slack)
+
+    def _gradient_tolerances(self, group, sizes):
+        """Of dx and dgamma, in units of the rounding of a sum."""
+        gain = np.abs(group.gamma) / group.scale
+        centred = np.abs(group.centred) + self._widest(group)
+        slopes = np.sum(sizes * centred, axis=0) * gain / group.scale
+        # The gradient of the norm is a mean of signs, or a share of the largest.
+        share = group.kept * group.factor / group.divisor
+        through_norm = slopes * (np.abs(group.norm_gradient()) + share)
+        direct = gain * (sizes + np.sum(sizes, axis=0) / group.divisor)
+        blurred = 1.0 + self._norm_error(group) / group.scale / self._ulps
+        dgamma = np.sum(sizes * centred, axis=0) / group.scale
+        return (direct + through_norm) * blurred, dgamma * blurred
+
+
+def _largest(rows, kept):
+    return np.max(np.abs(rows), axis=0, where=kept[:, np.newaxis], initial=0.0)
+
+
+def expected_training(batch, layer):
+    """What the next training call of a layer on a batch has to give."""
+    if hasattr(layer, "order"):
+        return ExactLpTraining(batch, layer)
+    exact = ExactTraining(batch, layer)
+    if hasattr(layer, "rmax"):
+        # The bounds as the layer has them: ramps are float32, a batch may be wider.
+        rmax, dmax = (np.longdouble(float(bound)) for bound in layer.bounds())
+        mean, stddev = map(strategies.wide, (layer.renorm_mean, layer.renorm_stddev))
+        exact.correct(mean, np.maximum(stddev, np.sqrt(layer.epsilon)), rmax, dmax)
+    return exact
+
+
 def set_weights(layer, rng):
     """Random ones: gamma and beta of either sign, averages of spreads positive."""
     testing_utils.set_random_state(layer, rng)
@@ -219,7 +338,9 @@ def affine(layer):
     """gamma and beta, or what stands for them."""
     values = (layer.gamma, 1.0), (layer.beta, 0.0)
     return [
-        default if weight is None else weight.numpy().astype("longdouble")
+        np.longdouble(default)
+        if weight is None
+        else weight.numpy().astype("longdouble")
         for weight, default in values
     ]
 

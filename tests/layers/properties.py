@@ -3,8 +3,10 @@
 import hypothesis
 import numpy as np
 import tensorflow as tf
+from absl.testing import parameterized
 from hypothesis import strategies as st
 
+import tfbn
 from tests import strategies
 from tests import testing_utils
 from tests.layers import exact_training
@@ -20,6 +22,34 @@ def options():
             "scale": st.booleans(),
         }
     )
+
+
+def bounds(smallest):
+    """A number, or a LinearRamp over some of the first calls."""
+    values = st.floats(smallest, smallest + 10.0, width=32)
+    ramps = st.tuples(values, values, st.integers(0, 2), st.integers(3, 5))
+    return (
+        values
+        | st.just(float("inf"))
+        | ramps.map(lambda ramp: tfbn.schedules.LinearRamp(*ramp))
+    )
+
+
+# By layer, the options of its own.
+OWN = {
+    tfbn.BatchNorm: st.just({}),
+    tfbn.BatchRenorm: st.fixed_dictionaries(
+        {"rmax": bounds(1.0), "dmax": bounds(0.0)},
+        optional={"renorm_momentum": strategies.momenta()},
+    ),
+    tfbn.LpBatchNorm: st.fixed_dictionaries(
+        {
+            "order": st.sampled_from((1, 2, "inf")),
+            "centered": st.booleans(),
+            "literal": st.booleans(),
+        }
+    ),
+}
 
 
 def make(layer_class, batch, **options):
@@ -42,7 +72,7 @@ def assert_same(actual, expected):
     np.testing.assert_array_equal(strategies.wide(actual), strategies.wide(expected))
 
 
-class PropertiesTestCase(tf.test.TestCase):
+class PropertiesTestCase(tf.test.TestCase, parameterized.TestCase):
     call = ""  # which of several calls in an example is tested
 
     def assert_expected(self, actual, expected, dtype, name):
@@ -64,13 +94,13 @@ class PropertiesTestCase(tf.test.TestCase):
         actual = batch.rows(y)[chosen]
         self.assert_expected(actual, exact.output().chosen(chosen), batch.dtype, "y")
         expected = exact.gradients(batch.rows(batch.upstream))
-        self.assert_gradients(gradients, expected, batch, layer)
+        self.assert_gradients(gradients, expected, batch, layer, exact.smooth())
 
-    def assert_gradients(self, gradients, expected, batch, layer):
+    def assert_gradients(self, gradients, expected, batch, layer, smooth=np.s_[:]):
         dx, *rest = gradients
         wanted, dgamma, dbeta = expected
-        dx = batch.rows(dx)
-        self.assert_expected(dx, wanted, batch.dtype, "dx")
+        dx = batch.rows(dx)[smooth]
+        self.assert_expected(dx, wanted.chosen(smooth), batch.dtype, "dx")
         wanted = {"dgamma": dgamma} if layer.scale else {}
         wanted.update({"dbeta": dbeta} if layer.center else {})
         for actual, (name, expected) in zip(rest, wanted.items(), strict=True):
