@@ -270,7 +270,9 @@ def sum_of_products(rows, others, height):
         padding="VALID",
     )
     partial = tf.reshape(partial, [-1, rows.shape[1]])
-    return tf.reduce_sum(tf.cast(partial, tf.float64), axis=0)
+    total = tf.reduce_sum(tf.cast(partial, tf.float64), axis=0)
+    # Given no rows, the kernel leaves its result undefined.
+    return tf.where(tf.shape(rows)[0] > 0, total, tf.zeros_like(total))
 
 
 def _statistics(rows, mean, variance, epsilon):
