@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 
@@ -13,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from tests import testing_utils
 from tfbn.recording import summaries
 from tfbn.training import checkpoints
 from tfbn.training import run_directory
@@ -295,21 +295,14 @@ class TablesTest(tf.test.TestCase):
         return tables.failures({"checks": checks})
 
 
-class FromTheShellTest(tf.test.TestCase):
-    def test_wrong_input_is_one_line(self):
-        done = subprocess.run(
-            [
-                sys.executable,
-                os.path.join(_SCRIPTS, "endurance.py"),
-                f"--from={__file__}",
-            ],
-            capture_output=True,
-            text=True,
-            cwd=_ROOT,
-        )
-        self.assertEqual((done.returncode, done.stdout), (2, ""))
+class WrongInputTest(tf.test.TestCase):
+    def test_is_one_line(self):
+        script = os.path.join(_SCRIPTS, "endurance.py")
         message = f"--from must name a file written by --out. Received: {__file__}."
-        self.assertEqual(done.stderr, f"endurance.py: error: {message}\n")
+        self.assertEqual(
+            testing_utils.run_script(script, f"--from={__file__}"),
+            (2, "", f"endurance.py: error: {message}\n"),
+        )
 
 
 def _write(path, *lines):

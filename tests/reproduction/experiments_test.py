@@ -17,9 +17,6 @@ from tfbn.reproduction.experiment import SEEDS
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _ALL = experiments.load()
 _EACH = tuple((name, name) for name in _ALL)
-_EACH_AT_EACH_SCALE = tuple(
-    (f"{name}_{scale}", name, scale) for name in _ALL for scale in SCALES
-)
 
 
 class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
@@ -36,39 +33,32 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLen(set(titles), len(titles))
 
     @parameterized.named_parameters(*_EACH)
-    def test_name_and_texts(self, name):
+    def test_claims_are_of_runs_and_have_a_number_a_seed(self, name):
         experiment = _ALL[name]
         self.assertStartsWith(name, f"{experiment.paper}_")
         self.assertNotEmpty({"train", "eval"} & set(experiment.kinds))
-        texts = [claim.text for claim in experiment.claims]
-        self.assertLen(set(texts), len(texts))
-        for claim in experiment.claims:
-            self.assertTrue(claim.paper)
-            self.assertNotEmpty(claim.scales)
-            self.assertContainsSubset(claim.scales, SCALES)
-
-    @parameterized.named_parameters(*_EACH_AT_EACH_SCALE)
-    def test_claims_are_of_runs(self, name, scale):
-        runs = _ALL[name].runs(scale)
-        for claim in _ALL[name].claims:
-            for side in claim.sides:
-                if isinstance(side, claims.Side):
-                    self.assertIn(side.label, runs)
-                elif scale == "smoke":
-                    self.assertNotEmpty(set(side.points) & set(runs))
-                else:
-                    self.assertContainsSubset(side.points, runs)
-
-    @parameterized.named_parameters(*_EACH_AT_EACH_SCALE)
-    def test_claims_have_a_number_a_seed(self, name, scale):
-        results = made_up.results(_ALL[name], scale)
-        for claim in _ALL[name].claims:
-            judgement = claims.judge(claim, results)
-            for values in judgement.values:
-                self.assertLen(values, SEEDS[scale], claim.text)
-                self.assertTrue(all(map(math.isfinite, values)), claim.text)
-            if scale not in claim.scales:
-                self.assertEqual(judgement.verdict, claims.NOT_DECIDED)
+        self.assertLen(
+            {claim.text for claim in experiment.claims}, len(experiment.claims)
+        )
+        for scale in SCALES:
+            runs = experiment.runs(scale)
+            results = made_up.results(experiment, scale)
+            for claim in experiment.claims:
+                self.assertTrue(claim.paper)
+                for side in claim.sides:
+                    points = (
+                        [side.label] if isinstance(side, claims.Side) else side.points
+                    )
+                    if scale == "smoke":
+                        self.assertNotEmpty(set(points) & set(runs))
+                    else:
+                        self.assertContainsSubset(points, runs)
+                judgement = claims.judge(claim, results)
+                for values in judgement.values:
+                    self.assertLen(values, SEEDS[scale], claim.text)
+                    self.assertTrue(all(map(math.isfinite, values)), claim.text)
+                if scale not in claim.scales:
+                    self.assertEqual(judgement.verdict, claims.NOT_DECIDED)
 
     @parameterized.named_parameters(*_EACH)
     def test_diverged_runs_are_judged_and_told_in_words(self, name):

@@ -118,7 +118,37 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_page(self):
         self.report.gather(self.study)
-        _, page = self._write()
+        paths, page = self._write()
+        with self.subTest("claims"):
+            self._check_claims(page)
+        with self.subTest("chapter"):
+            self.assertIn("## Is it a loss? (No, two.)\n\n`tiny`: Somewhere", page)
+            self.assertIn("\n\nSome words.\n\n", page)
+            size = "a network of dense layers on shapes for 30 steps of 128 examples"
+            self.assertIn(f"\n\nAt this scale: {size} (6 runs).\n\n", page)
+            self.assertIn(environment.machine()["platform"], page)
+            for run in self.study.runs[::3]:
+                self.assertEqual(page.count(f"- {run.label}: `{run.command()}`\n"), 1)
+        with self.subTest("overview"):
+            (row,) = (line for line in page.splitlines() if line.startswith("| [Is it"))
+            self.assertEqual(_cells(row)[2:], ["1", "1", "1"])
+            self.assertIn("probability 1/20", " ".join(page.split()))  # see claims_test
+            self.assertIn("Every run has 3 seed(s).", page)
+        with self.subTest("tables"):
+            blocks = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
+            self.assertLen(blocks, 2)
+            for block in blocks:
+                self.assertLen({len(_cells(line)) for line in block.splitlines()}, 1)
+        with self.subTest("links"):
+            links = re.findall(r"!\[.*?\]\((.*?)\)", page)
+            names = ["figures/tiny_losses.png", "figures/tiny_others.png"]
+            self.assertEqual(links, names)
+            places = [os.path.join(self.report.path, link) for link in links]
+            self.assertCountEqual(places, paths)
+            for place in places:
+                self.assertGreater(os.path.getsize(place), 1000)
+
+    def _check_claims(self, page):
         command = "`scripts/reproduce.py tiny --scale=cpu`"
         rows = [_cells(line) for line in page.splitlines() if command in line]
         sides = "none: 36.00 (35.00 to 37.00)", "batch_norm: 31.00 (30.00 to 32.00)"
@@ -129,28 +159,14 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
         ]
         verdicts = ("holds", "does not hold", "not decided at this scale")
         texts = (r"\|a\| > \|b\|", r"\|a\| < \|b\|", "It is small")
-        self.assertEqual(
-            rows,
-            [
-                [text, paper, number, "3", f"**{verdict}**", command]
-                for text, paper, number, verdict in zip(
-                    texts, (r"2 \| 1", r"2 \| 1", "so"), numbers, verdicts, strict=True
-                )
-            ],
-        )
-        self.assertIn("## Is it a loss? (No, two.)\n\n`tiny`: Somewhere", page)
-        self.assertIn("\n\nSome words.\n\n", page)
-        self.assertIn(environment.machine()["platform"], page)
-        for run in self.study.runs[::3]:
-            self.assertEqual(page.count(f"- {run.label}: `{run.command()}`\n"), 1)
-
-    def test_what_was_trained(self):
-        self.report.gather(self.study)
-        _, page = self._write()
-        told = (
-            "a network of dense layers on shapes for 30 steps of 128 examples (6 runs)"
-        )
-        self.assertIn(f"\n\nAt this scale: {told}.\n\n", page)
+        papers = (r"2 \| 1", r"2 \| 1", "so")
+        expected = [
+            [text, paper, number, "3", f"**{verdict}**", command]
+            for text, paper, number, verdict in zip(
+                texts, papers, numbers, verdicts, strict=True
+            )
+        ]
+        self.assertEqual(rows, expected)
 
     @parameterized.parameters(
         (
@@ -168,32 +184,6 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
         chapter = sections.Chapter(plan.Study("name", experiment, runs), [], [], "")
         page = sections.page([chapter], "smoke")
         self.assertIn(f"\n\nAt this scale: {told} (2 runs).\n\n", page)
-
-    def test_overview(self):
-        self.report.gather(self.study)
-        _, page = self._write()
-        (row,) = (line for line in page.splitlines() if line.startswith("| [Is it"))
-        self.assertEqual(_cells(row)[2:], ["1", "1", "1"])
-        self.assertIn("probability 1/20", " ".join(page.split()))  # see claims_test
-        self.assertIn("Every run has 3 seed(s).", page)
-
-    def test_all_tables_have_the_cells_of_their_heads(self):
-        self.report.gather(self.study)
-        _, page = self._write()
-        blocks = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
-        self.assertLen(blocks, 2)
-        for block in blocks:
-            self.assertLen({len(_cells(line)) for line in block.splitlines()}, 1)
-
-    def test_links_lead_somewhere(self):
-        self.report.gather(self.study)
-        paths, page = self._write()
-        links = re.findall(r"!\[.*?\]\((.*?)\)", page)
-        self.assertEqual(links, ["figures/tiny_losses.png", "figures/tiny_others.png"])
-        places = [os.path.join(self.report.path, link) for link in links]
-        self.assertCountEqual(places, paths)
-        for place in places:
-            self.assertGreater(os.path.getsize(place), 1000)
 
     def test_made_again_from_its_records(self):
         self.report.gather(self.study)
