@@ -13,7 +13,7 @@ import tfbn
 from tests import testing_utils
 from tfbn import callbacks
 from tfbn import plots
-from tfbn.diagnostics import instruments
+from tfbn.diagnostics import Meter
 from tfbn.diagnostics.measurement import Cost
 from tfbn.recording import records
 
@@ -124,14 +124,17 @@ def _fit(model, x, y, *watching, epochs=2, batch_size=_BATCH, shuffle=True):
     return model.fit(x, y, callbacks=list(watching), verbose=0, **options).history
 
 
-def _spy(moments):
-    """A function of instruments that keeps the moments."""
+def _spy(steps):
+    """A function of meters that keeps the steps."""
 
-    def measure(moment):
-        moments.append(moment)
-        return {"spy": {"number": float(len(moments))}}
+    class Spy(Meter):
+        cost = Cost(0.0, 0)
 
-    return lambda model: [instruments.Instrument("spy", Cost(0.0, 0), measure)]
+        def measure(self, step):
+            steps.append(step)
+            return {"spy": {"number": float(len(steps))}}
+
+    return lambda model: [Spy()]
 
 
 def _place(variables, norm):
@@ -156,9 +159,6 @@ class _Weights(keras.callbacks.Callback):
 class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.named_parameters(
         ("noisy", "noisy", ["ics", "activations"], {}),
-        ("sequential", "sequential", ["curvature"], {}),
-        ("subclassed", "subclassed", ["theory"], {}),
-        ("two_outputs", "two_outputs", ["landscape"], {}),
         ("xla", "functional", ["activations"], {"jit_compile": True}),
     )
     def test_watching_changes_nothing(self, name, names, options):
@@ -189,26 +189,26 @@ class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
             [2, 3], [0.1, 0.2, 0.3]
         )
         model = _compiled("functional", keras.optimizers.SGD(rate))
-        moments, weights = [], _Weights()
-        watch = callbacks.Diagnostics(_spy(moments), *_probe(x, y), every=1)
+        steps, weights = [], _Weights()
+        watch = callbacks.Diagnostics(_spy(steps), *_probe(x, y), every=1)
         _fit(model, x, y, weights, watch)
-        self.assertEqual([m.step for m in moments], [0, 1, 2, 3, 4, 5])
+        self.assertEqual([m.step for m in steps], [0, 1, 2, 3, 4, 5])
         self.assertAllClose(
-            [m.learning_rate for m in moments], [0.1, 0.1, 0.1, 0.2, 0.3, 0.3]
+            [m.learning_rate for m in steps], [0.1, 0.1, 0.1, 0.2, 0.3, 0.3]
         )
         order = [model.trainable_variables, model.non_trainable_variables]
         place = {id(v): i for i, v in enumerate(model.weights)}
-        for moment, before, after in zip(
-            moments, weights.before, weights.after, strict=True
+        for step, before, after in zip(
+            steps, weights.before, weights.after, strict=True
         ):
-            for state, expected in ((moment.before, before), (moment.after, after)):
+            for state, expected in ((step.before, before), (step.after, after)):
                 for variables, values in zip(order, state, strict=True):
                     for variable, value in zip(variables, values, strict=True):
                         if id(variable) in place:  # seeds are no weights
                             np.testing.assert_array_equal(
                                 value, expected[place[id(variable)]]
                             )
-            for pair in (moment.batch, moment.next_batch, moment.probe):
+            for pair in (step.batch, step.next_batch, step.probe):
                 self.assertAllEqual(pair[0], x[:_BATCH])
                 self.assertAllEqual(pair[1], y[:_BATCH])
         self.assertNotAllClose(weights.before[3][0], weights.after[3][0])
@@ -255,14 +255,14 @@ class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(layers[1]["norm"], length / 0.1, rtol=1e-4)
         self.assertGreater(layers[1]["distance"], 0.0)
 
-    def test_another_fit_counts_on_with_the_same_instruments(self):
+    def test_another_fit_counts_on_with_the_same_meters(self):
         x, y = _data()
         model = _compiled("functional")
-        moments, made = [], []
+        steps, made = [], []
 
         def make(of_model):
             made.append(of_model)
-            return _spy(moments)(of_model)
+            return _spy(steps)(of_model)
 
         watch = callbacks.Diagnostics(make, *_probe(x, y), every=2)
         _fit(model, x, y, watch, epochs=1)
@@ -274,7 +274,7 @@ class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
         model.compile("sgd", "mse")
         _fit(model, x, y, watch, epochs=1)
         self.assertLen(made, 2)
-        self.assertLen(moments[-1].before.parameters, len(model.trainable_variables))
+        self.assertLen(steps[-1].before.parameters, len(model.trainable_variables))
         # A new optimizer begins at 0; the later record of a step is kept.
         self.assertEqual([r["step"] for r in watch.records], [4, 0, 2])
         self.assertEqual([r["number"] for r in watch.history["spy"]], [3.0, 4.0, 5.0])
@@ -290,19 +290,19 @@ class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
         x, y = _data()
         optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
         model = _compiled("subclassed", optimizer)
-        moments, weights = [], _Weights()
-        watch = callbacks.Diagnostics(_spy(moments), *_probe(x, y), every=1)
+        steps, weights = [], _Weights()
+        watch = callbacks.Diagnostics(_spy(steps), *_probe(x, y), every=1)
         _fit(model, x, y, weights, watch)
-        self.assertEqual([m.step for m in moments], [0, 1, 2])
-        for i, moment in enumerate(moments):
+        self.assertEqual([m.step for m in steps], [0, 1, 2])
+        for i, step in enumerate(steps):
             kernels = weights.before[2 * i][0], weights.after[2 * i + 1][0]
-            np.testing.assert_array_equal(moment.before.parameters[0], kernels[0])
-            np.testing.assert_array_equal(moment.after.parameters[0], kernels[1])
+            np.testing.assert_array_equal(step.before.parameters[0], kernels[0])
+            np.testing.assert_array_equal(step.after.parameters[0], kernels[1])
             self.assertNotAllClose(*kernels)
             # Moving averages go on between the two batches.
             mean = weights.before[2 * i][_place(model.weights, model.norm)]
             buffers = _place(model.non_trainable_variables, model.norm)
-            np.testing.assert_array_equal(moment.before.buffers[buffers], mean)
+            np.testing.assert_array_equal(step.before.buffers[buffers], mean)
 
     def test_updates_that_a_loss_scale_skips_are_no_steps(self):
         x, y = _data()
@@ -369,9 +369,11 @@ class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
 
 class ErrorsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.named_parameters(
-        ("unknown", {"instruments": ["isc"]}, "'isc'.*Did you mean 'ics'"),
-        ("string", {"instruments": "ics"}, "list of names.*instruments='ics'"),
-        ("none", {"instruments": []}, r"one or more.*instruments=\[\]"),
+        ("unknown", {"diagnostics": ["isc"]}, "'isc'.*Did you mean 'ics'"),
+        ("string", {"diagnostics": "ics"}, "list of names.*diagnostics='ics'"),
+        ("none", {"diagnostics": []}, r"one or more.*diagnostics=\[\]"),
+        ("options", {"options": {"isc": {}}}, "'isc'.*Did you mean 'ics'"),
+        ("option", {"options": {"ics": 3}}, r"options={'ics': 3}"),
         ("every", {"every": 0}, "every must be at least 1.*every=0"),
         ("spacing", {"spacing": "cubic"}, "spacing='cubic'"),
         ("loss", {"loss": "mse"}, "loss must be a function.*loss='mse'"),
@@ -380,7 +382,7 @@ class ErrorsTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_at_once(self, changed, message):
         x, y = _data()
-        arguments = {"instruments": ["ics"], "x": x, "y": y, **changed}
+        arguments = {"diagnostics": ["ics"], "x": x, "y": y, **changed}
         with self.assertRaisesRegex(ValueError, message):
             callbacks.Diagnostics(**arguments)
 
@@ -426,14 +428,16 @@ class ErrorsTest(tf.test.TestCase, parameterized.TestCase):
         watch = callbacks.Diagnostics(_spy([]), x, y)
         _fit(_compiled("functional"), x, y, watch, epochs=1)
         with self.assertRaisesRegex(
-            ValueError, "is of one model. Received: functional"
+            ValueError, "belongs to one model. Received: functional"
         ):
             _fit(_compiled("functional"), x, y, watch, epochs=1)
 
     @parameterized.parameters(lambda m: None, lambda m: ["ics"])
-    def test_no_instruments_of_a_function(self, make):
+    def test_no_meters_of_a_function(self, make):
         x, y = _data()
-        with self.assertRaisesRegex(ValueError, "must return a list of Instrument"):
+        with self.assertRaisesRegex(
+            ValueError, "must return a list of tfbn.diagnostics.Meter"
+        ):
             _fit(_compiled("functional"), x, y, callbacks.Diagnostics(make, x, y))
 
     def test_several_replicas(self):

@@ -130,10 +130,11 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
         new = {path for path in after if path.startswith("diagnosis")}
         self.assertEqual({p: after[p] for p in after.keys() - new}, before)
         names = "covariate_shift landscape activation_ridges activation_moments "
-        names += "activation_percentiles curvature hessian_spectrum surface theory"
+        names += "activation_percentiles curvature hessian_spectrum surface theory "
+        names += "noise_scale"
         figures = {f"diagnosis/{name}.png" for name in names.split()}
         self.assertEqual(new, figures | {"diagnosis", "diagnosis/records.jsonl"})
-        self.assertEqual({os.path.join(run, f) for f in figures}, set(lines[-9:]))
+        self.assertEqual({os.path.join(run, f) for f in figures}, set(lines[-10:]))
         self._assert_recorded(found, run)
         for layer in found["ics"]["layers"]:
             cells = _cells(lines, layer["name"])

@@ -14,7 +14,6 @@ import tfbn
 from tests.bad_input import base
 from tfbn import callbacks
 from tfbn import diagnostics
-from tfbn.diagnostics import instruments
 from tfbn.recording import cadence
 from tfbn.recording import records
 
@@ -81,9 +80,9 @@ _ROWS = [
     *base.rows(_LANDSCAPE, "seed", "at most", 10**30),
     *base.rows(_STEP_SIZES, "low", "greater than 0", 0.0),
     *base.rows(_STEP_SIZES, "high", "greater than 0.5", 0.5, 0.1),
-    *base.rows(_STEP_SIZES, "num", "at least 2", 1),
-    *base.rows(_STEP_SIZES, "num", "must be an integer", 8.0),
-    *base.rows(_STEP_SIZES, "num", "must fit into memory", 10**15),
+    *base.rows(_STEP_SIZES, "points", "at least 2", 1),
+    *base.rows(_STEP_SIZES, "points", "must be an integer", 8.0),
+    *base.rows(_STEP_SIZES, "points", "must fit into memory", 10**15),
     *base.rows(_ACTIVATIONS, "layers", "a list of names", "head", 3),
     *base.rows(_ACTIVATIONS, "layers", "one or more", [], {}),
     *base.rows(_ACTIVATIONS, "unit", "at least 0", -1),
@@ -109,7 +108,7 @@ _ROWS = [
     *base.rows(_CALLBACK, "log_dir", "a path or None", 3, ["runs"]),
     *base.rows(
         functools.partial(callbacks.Diagnostics, x=_X, y=_Y),
-        "instruments",
+        "diagnostics",
         "a list of names",
         "ics",
         [],
@@ -133,8 +132,7 @@ for _made in (
 _ROWS += [
     *base.rows(_meter(diagnostics.GradientIdentityMeter), "jit_compile", "True", 1),
     *base.rows(_meter(diagnostics.CurvatureMeter), "per_layer", "True or False", 1),
-    *base.rows(_meter(instruments.covariate_shift), "update", "mean 'sgd'?", "SDG"),
-    *base.rows(_meter(instruments.landscape), "directions", "must be one of", "all"),
+    *base.rows(_meter(diagnostics.CovariateShiftMeter), "update", "mean 'sgd'?", "SDG"),
 ]
 
 # `(call, argument, value, rule, what is received)` of what is not shown whole.
@@ -144,7 +142,7 @@ _OTHERS = [
     (_IDENTITIES, "layers", ["hed"], "layers must name", "'hed'"),
     (_ICS, "groups", {"a": ["haed"]}, "mean 'head'?", "'haed' in group 'a'"),
     (_ICS, "groups", {"a": ["head"], "b": ["head"]}, "once", "again in 'b'"),
-    (_CALLBACK, "instruments", ["icss"], "mean 'ics'?", "instruments='icss'"),
+    (_CALLBACK, "diagnostics", ["icss"], "mean 'ics'?", "diagnostics='icss'"),
 ]
 _BATCHES = [
     ({"x": _X[:5]}, "x and y must hold the same number", r"\(5, 4\), \(6, 2\)"),

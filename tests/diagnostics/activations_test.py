@@ -112,36 +112,18 @@ class ActivationsTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, r"\('dense1', 6\)"):
             now.record(after=other)
 
-    def test_nothing_changes_and_buffers_are_those_of_the_state(self):
+    def test_buffers_are_those_of_the_state(self):
         model = models.mlp(
             hidden_units=(6,),
             norm=lambda: tfbn.NoisyBatchNorm(seed=3),
             input_shape=(8,),
         )
         meter, x = ActivationMeter(model), tf.constant(_inputs())
-        before = [v.numpy().copy() for v in model.variables]
         state = snapshot(model)
         first, again = meter(state, x), meter(state, x)
-        for value, variable in zip(before, model.variables, strict=True):
-            self.assertAllEqual(value, variable.numpy())
         self.assertAllEqual(first[0].mean, again[0].mean)
         model(x, training=True)  # draws, and moves the seed on
         self.assertNotAllClose(first[0].mean, meter(snapshot(model), x)[0].mean)
-
-    def test_second_measurement_does_not_trace_again(self):
-        traces = []
-
-        class Counting(keras.layers.Layer):
-            def call(self, inputs):
-                traces.append(1)
-                return inputs
-
-        model = keras.Sequential([keras.Input((8,)), Counting(), keras.layers.Dense(2)])
-        meter, x = ActivationMeter(model), tf.constant(_inputs())
-        meter(snapshot(model), x)
-        once = len(traces)
-        meter(snapshot(model), x + 1.0)
-        self.assertLen(traces, once)
 
     @parameterized.parameters("mixed_bfloat16", "mixed_float16")
     def test_half_precision_activations_have_float32_moments(self, policy):
@@ -193,22 +175,6 @@ class ActivationsTest(tf.test.TestCase, parameterized.TestCase):
             x[0] *= -1.0
             (result,) = activation_moments(_scaling(), x, num_bins=5)
             self.assertAllEqual(result.counts, [2, 0, 0, 0, 4])
-
-    def test_cost(self):
-        meter = ActivationMeter(_scaling())
-        self.assertEqual(meter.cost, (2.0 / 3.0, 0))
-
-    @parameterized.parameters(
-        ({"unit": 2}, "unit=2, and layer 'scaling' has 2"),
-        ({"unit": -1}, "unit=-1"),
-        ({"num_bins": 0}, "num_bins=0"),
-        ({"layers": []}, r"layers=\[\]"),
-        ({"layers": "scaling"}, "layers='scaling'"),
-        ({"layers": ["scale"]}, "scaling. Received: 'scale'"),
-    )
-    def test_errors(self, arguments, message):
-        with self.assertRaisesRegex(ValueError, message):
-            activation_moments(_scaling(), np.ones((3, 2)), **arguments)
 
 
 class _Scaling(keras.layers.Layer):

@@ -45,10 +45,8 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(second.cosine, cosine, rtol=RTOL)
 
     @parameterized.named_parameters(
-        ("none", None),
         ("batch_norm", tfbn.BatchNorm),
         ("batch_renorm", lambda: tfbn.BatchRenorm(rmax=2.0, dmax=0.5)),
-        ("l1", tfbn.LpBatchNorm),
     )
     def test_equals_the_naive_implementation(self, norm):
         keras.utils.set_random_seed(2)
@@ -82,21 +80,6 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
         for shift in shifts:
             self.assertLess(shift.distance, 1e-5 * shift.norm)
             self.assertAllClose(shift.cosine, 1.0, rtol=1e-5)
-
-    def test_nothing_changes(self):
-        model = models.mlp(
-            hidden_units=(6, 5),
-            input_shape=(8,),
-            norm=lambda: tfbn.NoisyBatchNorm(seed=3),
-        )
-        x, y = classification_batch((8,), 10)
-        model(x, training=True)
-        before = [v.numpy().copy() for v in model.variables]
-        diagnostics.internal_covariate_shift(
-            model, cross_entropy, x, y, learning_rate=LEARNING_RATE
-        )
-        for value, variable in zip(before, model.variables, strict=True):
-            self.assertAllEqual(value, variable.numpy())
 
     def test_regularizers_count_as_loss(self):
         penalized = models.deep_linear(depth=1, units=2, l2_penalty=0.25)
@@ -142,26 +125,32 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(shift.norm_after, np.linalg.norm(after), rtol=RTOL)
 
     def test_given_and_simulated_step_agree(self):
-        model, x, y, state, loss = _mlp_and_batch()
-        gradients = loss.gradients(*state, x, y)
-        updated = [
-            p - 0.1 * g for p, g in zip(state.parameters, gradients, strict=True)
-        ]
-        meter = diagnostics.CovariateShiftMeter(model, cross_entropy)
-        given = meter(state, updated, x, y)
-        simulated = meter.simulated(state, x, y, learning_rate=0.1)
-        for one, other in zip(given, simulated, strict=True):
-            self.assertAllClose(one[1:], other[1:], rtol=RTOL, atol=1e-6)
+        model = models.deep_linear(depth=2, units=3)
+        x, y = tf.random.stateless_normal((2, 6, 3), [0, 4])
+        state = diagnostics.snapshot(model)
+        loss = diagnostics.LossFunction(model, squared_error)
+        pairs = zip(state.parameters, loss.gradients(*state, x, y), strict=True)
+        after = diagnostics.State([p - 0.1 * g for p, g in pairs], state.buffers)
+        step = diagnostics.TrainingStep(0, state, after, (x, y), None, None, 0.1)
+        given, simulated = (
+            diagnostics.CovariateShiftMeter(
+                model, squared_error, update=update
+            ).measure(step)["ics"]["layers"][1]
+            for update in ("optimizer", "sgd")
+        )
+        for name in ("distance", "cosine", "norm", "norm_after"):
+            self.assertAllClose(given[name], simulated[name], rtol=RTOL)
+        self.assertGreater(given["distance"], 0.0)
 
     def test_a_different_learning_rate_does_not_trace_again(self):
-        model, x, y, state, _ = _mlp_and_batch()
-        calls = []
+        model, calls = models.deep_linear(depth=2, units=3), []
 
         def loss(y_true, y_pred):
             calls.append(1)
-            return cross_entropy(y_true, y_pred)
+            return squared_error(y_true, y_pred)
 
         meter = diagnostics.CovariateShiftMeter(model, loss)
+        state, (x, y) = diagnostics.snapshot(model), tf.ones((2, 6, 3))
         first = meter.simulated(state, x, y, learning_rate=0.1)
         traced = len(calls)
         second = meter.simulated(state, x, y, learning_rate=0.2)
@@ -188,10 +177,11 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
         backward = (k - 1) + sum(n - 1 for n in suffixes)
         self.assertEqual(num_products, forward + backward + k + (k - 1))
 
-    @parameterized.parameters("mixed_bfloat16", "mixed_float16")
-    def test_half_precision(self, policy):
+    def test_half_precision(self):
         model, x, y, _, _ = _mlp_and_batch()
-        half = keras.models.clone_model(model, clone_function=_with_policy(policy))
+        half = keras.models.clone_model(
+            model, clone_function=_with_policy("mixed_float16")
+        )
         half.set_weights(model.get_weights())
         options = {"learning_rate": LEARNING_RATE}
         exact = diagnostics.internal_covariate_shift(
@@ -233,15 +223,6 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
         cosine = np.sum(before * after) / np.prod(norms)
         self.assertAllClose(total.cosine, cosine, rtol=RTOL)
 
-    def test_loss_that_is_not_finite_is_reported(self):
-        model, x, y, state, _ = _mlp_and_batch()
-        meter = diagnostics.CovariateShiftMeter(
-            model, lambda t, p: np.nan * cross_entropy(t, p)
-        )
-        for shift in meter.simulated(state, x, y, learning_rate=0.1):
-            self.assertAllEqual(np.isnan(shift[1:]), [True] * 4)
-        self.assertTrue(np.isnan(diagnostics.total_shift([shift]).distance))
-
     def test_without_a_gradient_there_is_no_angle(self):
         model, x, y, state, _ = _mlp_and_batch()
         meter = diagnostics.CovariateShiftMeter(
@@ -250,14 +231,6 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
         for shift in meter.simulated(state, x, y, learning_rate=0.1):
             self.assertEqual((shift.distance, shift.norm), (0.0, 0.0))
             self.assertTrue(np.isnan(shift.cosine))
-
-    @parameterized.parameters(0.0, -1.0, float("nan"))
-    def test_learning_rate_must_be_positive(self, learning_rate):
-        model, x = models.deep_linear(depth=1, units=2), np.zeros((3, 2), "float32")
-        with self.assertRaisesRegex(ValueError, f"learning_rate={learning_rate}"):
-            diagnostics.internal_covariate_shift(
-                model, squared_error, x, x, learning_rate=learning_rate
-            )
 
 
 def _mlp_and_batch():

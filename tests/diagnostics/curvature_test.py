@@ -302,7 +302,7 @@ class CurvatureTest(tf.test.TestCase, parameterized.TestCase):
             values = np.linalg.eigvalsh(features.T @ features)
             self.assertAllClose(run.eigenvalue, values[-1], rtol=1e-4)
 
-    def test_noise_is_that_of_the_seeds_and_nothing_changes(self):
+    def test_noise_is_that_of_the_seeds(self):
         model = models.mlp(
             hidden_units=(4,),
             input_shape=(3,),
@@ -310,13 +310,9 @@ class CurvatureTest(tf.test.TestCase, parameterized.TestCase):
             num_classes=3,
         )
         x, y = classification_batch((3,), 3)
-        model(x, training=True)
-        before = [v.numpy().copy() for v in model.variables]
         meter = curvature.CurvatureMeter(model, cross_entropy)
         args = diagnostics.snapshot(model), tf.constant(x), tf.constant(y)
         self.assertEqual(meter(*args).eigenvalue, meter(*args).eigenvalue)
-        for value, variable in zip(before, model.variables, strict=True):
-            self.assertAllEqual(value, variable.numpy())
 
     def test_seed_is_that_of_the_start_vector(self):
         values = np.linspace(-1.0, 2.0, 30)
@@ -328,23 +324,6 @@ class CurvatureTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(runs[0].nodes, runs[1].nodes)
         self.assertNotAllClose(runs[0].nodes[1], runs[2].nodes[1], rtol=1e-3)
         self.assertAllClose(runs[0].eigenvalue, runs[2].eigenvalue, rtol=1e-4)
-
-    def test_traces_once(self):
-        traces = []
-
-        def counted(y_true, y_pred):
-            traces.append(1)
-            return cross_entropy(y_true, y_pred)
-
-        model, (x, y) = functional(), classification_batch((3,), 3)
-        meter = curvature.CurvatureMeter(model, counted, per_layer=True)
-        state, x, y = diagnostics.snapshot(model), tf.constant(x), tf.constant(y)
-        first = meter(state, x, y)
-        self.assertLen(traces, 3)  # all parameters, and two groups
-        moved = state._replace(parameters=[2.0 * p for p in state.parameters])
-        second = meter(moved, x, y)
-        self.assertLen(traces, 3)
-        self.assertNotAllClose(first.eigenvalue, second.eigenvalue, rtol=1e-2)
 
     def test_half_precision(self):
         x, y = classification_batch((3,), 3)
@@ -389,40 +368,11 @@ class CurvatureTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertAllEqual(np.isnan(run.weights), [True] * run.iterations)
             json.dumps(result.record())
 
-    def test_record(self):
-        model, x, y = _diagonal([1.0, 2.0, 3.0])
-        meter = curvature.CurvatureMeter(model, weighted_squares, per_layer=True)
-        result = meter(diagnostics.snapshot(model), x, y)
-        record = json.loads(json.dumps(result.record()))
-        names = "eigenvalue smallest residual iterations nodes weights layers".split()
-        self.assertEqual(list(record), names)
-        self.assertEqual(record["nodes"], result.nodes.tolist())
-        self.assertLen(record["weights"], 3)
-        (layer,) = record["layers"]
-        self.assertEqual(list(layer), ["name", "eigenvalue", "residual"])
-        self.assertEqual(layer["eigenvalue"], record["eigenvalue"])
-
     def test_cost(self):
         model, x, y = _diagonal([1.0, 2.0, 3.0])
         whole = curvature.CurvatureMeter(model, weighted_squares, iterations=2).cost
         both = curvature.CurvatureMeter(model, weighted_squares, per_layer=True).cost
         self.assertEqual(both.passes, 3 * whole.passes)  # 2 to 3 + 3 products
-
-    @parameterized.parameters(
-        ({"iterations": 0}, "iterations=0"),
-        ({"iterations": 2.5}, "iterations=2.5"),
-        ({"tolerance": -1.0}, "tolerance=-1.0"),
-        ({"tolerance": float("nan")}, "tolerance=nan"),
-        ({"seed": -1}, "seed=-1"),
-        ({"training": 1}, "training=1"),
-        ({"jit_compile": "no"}, "jit_compile='no'"),
-        ({"per_layer": 2}, "per_layer=2"),
-        ({"groups": {"a": ["hidden"]}}, "per_layer=False"),
-        ({"groups": {"a": ["hiden"]}, "per_layer": True}, "Received: 'hiden'"),
-    )
-    def test_options_are_checked(self, options, message):
-        with self.assertRaisesRegex(ValueError, message):
-            curvature.CurvatureMeter(functional(), cross_entropy, **options)
 
     def test_group_and_batch_are_checked(self):
         model, (x, y) = functional(), classification_batch((3,), 3)
@@ -430,8 +380,9 @@ class CurvatureTest(tf.test.TestCase, parameterized.TestCase):
             curvature.hessian_top_eigenvalue(model, cross_entropy, x, y, group="logit")
         with self.assertRaisesRegex(ValueError, r"Received: shapes \(16, 3\), \(15,\)"):
             curvature.hessian_top_eigenvalue(model, cross_entropy, x, y[1:])
-        with self.assertRaisesRegex(ValueError, r"x of shape \(16, 2\)"):
-            curvature.hessian_top_eigenvalue(model, cross_entropy, x[:, 1:], y)
+        with self.assertRaisesRegex(ValueError, "groups=.*per_layer=False"):
+            groups = {"a": ["hidden"]}
+            curvature.CurvatureMeter(model, cross_entropy, groups=groups)
 
 
 def _diagonal(values):

@@ -1,11 +1,11 @@
-"""Tests of tfbn.diagnostics.first_activations."""
+"""Tests of the memory of tfbn.diagnostics.ActivationMeter."""
 
 import numpy as np
 import tensorflow as tf
 
 from tfbn.diagnostics.activations import Activations
+from tfbn.diagnostics.activations import FirstActivations
 from tfbn.diagnostics.activations import LayerActivations
-from tfbn.diagnostics.first_activations import FirstActivations
 
 
 def _activations():

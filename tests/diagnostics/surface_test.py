@@ -147,32 +147,6 @@ class SurfaceTest(tf.test.TestCase, parameterized.TestCase):
         surface = loss_surface(model, squared_error, x * np.nan, x, radii=[0.0])
         self.assertAllEqual(np.isnan(surface.losses), [True])
 
-    def test_record_and_cost(self):
-        model = models.deep_linear(depth=1, units=3)
-        x = np.ones((4, 3), "float32")
-        surface = loss_surface(
-            model, squared_error, x, x, radii=[-1, 0, 1], dimensions=2
-        )
-        record = surface.record()
-        self.assertEqual(record["radii"], [-1.0, 0.0, 1.0])
-        self.assertEqual(record["losses"], surface.losses.tolist())
-        self.assertEqual(SurfaceMeter(model, squared_error).cost, (1.0 / 3.0, 3))
-
-    @parameterized.parameters(
-        ({"radii": []}, r"radii=\[\]"),
-        ({"radii": 1.0}, "radii=1.0"),
-        ({"radii": [0.0, float("inf")]}, r"radii=\[0.0, inf\]"),
-        ({"radii": "ab"}, "radii='ab'"),
-        ({"dimensions": 3}, "dimensions=3"),
-        ({"seed": -1}, "seed=-1"),
-        ({"include_vectors": 1}, "include_vectors=1"),
-    )
-    def test_errors(self, arguments, message):
-        model = models.deep_linear(depth=1, units=3)
-        x = np.ones((4, 3), "float32")
-        with self.assertRaisesRegex(ValueError, message):
-            loss_surface(model, squared_error, x, x, **{"radii": [0.0], **arguments})
-
     def test_directions_must_fit(self):
         model = models.deep_linear(depth=1, units=3)
         meter, x = SurfaceMeter(model, squared_error), tf.ones((4, 3))

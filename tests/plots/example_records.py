@@ -46,6 +46,7 @@ def _run(rng, steps, noise, size, sharpness, diverges):
             _activations(state),
             _replication(state),
             _theory(state),
+            _noise_scale(state),
         ]
         if t % 8 == 7:
             records += [_eval(state), _curvature(state), _surface(state)]
@@ -202,6 +203,21 @@ def _theory(state):
         layer["channel_violations"] = 3.0
         layers.append(layer | {"sum_residual": 1e-6, "projection_residual": 1e-6})
     return state.record("theory", layers=layers)
+
+
+def _noise_scale(state):
+    def estimates(share):
+        norm = (
+            state.size * share * (math.exp(-state.progress) + 0.2 * state.rng.normal())
+        )
+        return {
+            "squared_norm": norm,
+            "covariance_trace": 300 * share * state.size * state.noisy(),
+        }
+
+    layers = [{"name": name, **estimates(0.1)} for name in LAYERS]
+    values = {"small_batch": 32, "large_batch": 128, "layers": layers}
+    return state.record("noise_scale", **estimates(1.0), **values)
 
 
 def _surface(state):

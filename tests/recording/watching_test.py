@@ -2,127 +2,100 @@
 
 from unittest import mock
 
-import numpy as np
+import keras
 import tensorflow as tf
-from absl.testing import parameterized
 
-from tfbn import data
-from tfbn.diagnostics.instruments import Instrument
+from tests.testing_utils import cross_entropy
+from tfbn import models
+from tfbn.diagnostics import Meter
+from tfbn.diagnostics import registry
 from tfbn.diagnostics.measurement import Cost
-from tfbn.experiment import TrainConfig
-from tfbn.experiment import _trainer
-from tfbn.experiment import builders
-from tfbn.experiment import task
 from tfbn.recording import watching
 from tfbn.recording.cadence import Cadence
 
-_EVERY = {
-    "ics": 2,
-    "landscape": 3,
-    "activations": 4,
-    "curvature": 5,
-    "theory": 6,
-    "replication": 7,
-}
+
+class _Meter(Meter):
+    def __init__(self, records, cost):
+        self._records, self._cost = records, cost
+
+    @property
+    def cost(self):
+        return self._cost
+
+    def measure(self, step):
+        return self._records
 
 
-class WatchesTest(tf.test.TestCase, parameterized.TestCase):
-    def test_one_for_each_measurement_at_its_steps(self):
-        every = {f"{name}_every": steps for name, steps in _EVERY.items()}
-        watches = _watches(**every, diagnostics_spacing="log")
-        found = {w.instrument.name: w.cadence.every for w in watches}
-        self.assertEqual(found, _EVERY)
+class WatchesTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        keras.utils.set_random_seed(1)
+        self.model = models.vgg(width=0.05, input_shape=(32, 32, 3))
+
+    def watches(self, every, **options):
+        return watching.watches(every, self.model, cross_entropy, **options)
+
+    def test_one_for_each_diagnostic_at_its_steps(self):
+        every = {name: i + 1 for i, name in enumerate(reversed(registry))}
+        watches = self.watches(every, spacing="log", second_model=lambda: self.model)
+        self.assertEqual([w.name for w in watches], list(registry))
+        self.assertEqual({w.name: w.cadence.every for w in watches}, every)
         self.assertEqual({w.cadence.spacing for w in watches}, {"log"})
-        self.assertEqual([w.seconds for w in watches], [[]] * 6)
+        self.assertEqual([w.seconds for w in watches], [[]] * len(registry))
 
-    @parameterized.parameters(*_EVERY)
-    def test_zero_is_never(self, name):
-        (watch,) = _watches(**{f"{name}_every": 1})
-        self.assertEqual(watch.instrument.name, name)
+    def test_zero_is_never(self):
+        (watch,) = self.watches({"ics": 0, "theory": 3})
+        self.assertEqual(watch.name, "theory")
 
-    def test_none_by_default(self):
-        self.assertEqual(_watches(), [])
+    def test_options_reach_the_meter(self):
+        options = {"landscape": {"points": 3}, "curvature": {"iterations": 5}}
+        landscape, curvature = self.watches(
+            {"landscape": 1, "curvature": 1}, options=options
+        )
+        self.assertEqual(landscape.meter.cost.passes, 4.0)
+        self.assertEqual(curvature.meter.cost.passes, 15.0)
 
-    @parameterized.parameters(
-        ("covariate_shift", {"ics_every": 1, "ics_update": "sgd"}, {"update": "sgd"}),
-        (
-            "landscape",
-            {
-                "landscape_every": 1,
-                "landscape_low": 0.1,
-                "landscape_high": 7.0,
-                "landscape_points": 5,
-                "landscape_directions": "random",
-            },
-            {"low": 0.1, "high": 7.0, "num": 5, "directions": "random"},
-        ),
-        ("activations", {"activations_every": 1, "activations_unit": 3}, {"unit": 3}),
-        (
-            "curvature",
-            {
-                "curvature_every": 1,
-                "curvature_iterations": 9,
-                "curvature_per_layer": True,
-            },
-            {"iterations": 9, "per_layer": True},
-        ),
-        ("theory", {"theory_every": 1}, {}),
-        (
-            "replication",
-            {"replication_every": 1, "replication_convolutions": (2, 5)},
-            {"layers": ["conv2", "conv5"]},
-        ),
-    )
-    def test_options_reach_the_instrument(self, maker, options, expected):
-        with mock.patch.object(watching.instruments, maker) as make:
-            _watches(**options, jit_compile=True)
-        self.assertEqual(make.call_args.kwargs, {**expected, "jit_compile": True})
+    def test_common_arguments_reach_the_meters(self):
+        made = {}
+        for name in registry:
+            with mock.patch.object(type(registry[name]), "meter") as meter:
+                self.watches({name: 1}, jit_compile=True, training=False)
+            made[name] = meter.call_args.kwargs
+        for arguments in made.values():
+            self.assertTrue(arguments["jit_compile"])
+            self.assertFalse(arguments["training"])
 
-    def test_second_network_of_the_replication_is_another_one(self):
-        with mock.patch.object(watching.instruments, "replication") as make:
-            _watches(replication_every=1)
-        model, _, other = make.call_args.args
-        own = model.trainable_variables
-        self.assertEqual([v.shape for v in own], [v.shape for v in other])
-        self.assertNotAllClose(own[0], other[0])
+    def test_second_model_is_made_when_it_is_needed(self):
+        second_model = mock.Mock(return_value=self.model)
+        self.watches({"ics": 1, "replication": 0}, second_model=second_model)
+        second_model.assert_not_called()
+        self.watches({"replication": 1}, second_model=second_model)
+        second_model.assert_called_once()
+        with self.assertRaisesRegex(ValueError, "second_model must be given"):
+            self.watches({"replication": 1})
 
-    def test_second_network_of_the_replication_starts_as_the_options_have_it(self):
-        options = {"kernel_initializer": "ones", "kernel_scale": 0.5}
-        with mock.patch.object(watching.instruments, "replication") as make:
-            _watches(replication_every=1, **options)
-        _, _, other = make.call_args.args
-        kernels = [v.numpy() for v in other if v.name == "kernel"]
-        self.assertLen(kernels, 9)
-        for kernel in kernels:
-            self.assertAllEqual(kernel, np.full(kernel.shape, 0.5))
-
-    def test_makers_take_further_options(self):
-        config, model, loss, _ = _network(activations_unit=3, ics_update="sgd")
-        makers = watching.makers(config, model, loss)
-        self.assertEqual(list(makers), [n for n in _EVERY if n != "replication"])
-        for name, maker, given, expected in (
-            ("activations", "activations", {"drift": False}, {"unit": 3}),
-            ("ics", "covariate_shift", {"update": "optimizer"}, {}),
+    def test_errors(self):
+        for every, options, message in (
+            ({"isc": 1}, {}, "diagnostics must be .*Did you mean 'ics'"),
+            ({"ics": -1}, {}, "every=-1"),
+            ({"ics": 1}, {"options": {"isc": {}}}, "Did you mean 'ics'"),
+            ({"ics": 1}, {"options": {"ics": {"update": "adam"}}}, "update='adam'"),
+            ({"ics": 1}, {"spacing": "cubic"}, "spacing='cubic'"),
         ):
-            with mock.patch.object(watching.instruments, maker) as make:
-                watching.makers(config, model, loss)[name](**given)
-            self.assertEqual(make.call_args.kwargs, given | expected)
+            with self.assertRaisesRegex(ValueError, message):
+                self.watches(every, **options)
 
 
 class WatchTest(tf.test.TestCase):
-    def test_writes_each_kind_with_the_step(self):
-        watch, moment = _watch({"a": {"x": 1.0}, "b": {"layers": []}}), mock.Mock()
-        moment.step, write = 17, mock.Mock()
-        watch.measure(moment, write)
-        expected = [mock.call("a", 17, {"x": 1.0}), mock.call("b", 17, {"layers": []})]
-        self.assertEqual(write.call_args_list, expected)
-
-    def test_seconds_hold_writing_too(self):
-        watch, moment = _watch({"a": {}}), mock.Mock(step=0)
+    def test_writes_each_kind_with_the_step_and_takes_the_time(self):
+        watch, write = _watch({"a": {"x": 1.0}, "b": {"layers": []}}), mock.Mock()
         times = iter([100.0, 100.5, 200.0, 202.0])
         with mock.patch.object(watching.time, "perf_counter", lambda: next(times)):
-            watch.measure(moment, mock.Mock())
-            watch.measure(moment, mock.Mock())
+            for step in (17, 18):
+                watch.measure(mock.Mock(step=step), write)
+        expected = [("a", 17, {"x": 1.0}), ("b", 17, {"layers": []})]
+        expected += [(kind, 18, values) for kind, _, values in expected]
+        self.assertEqual([call.args for call in write.call_args_list], expected)
         self.assertEqual(watch.seconds, [0.5, 2.0])
 
     def test_announced(self):
@@ -147,29 +120,8 @@ class WatchTest(tf.test.TestCase):
         self.assertEqual(watching.summed_up(watch), line)
 
 
-def _watch(records, cost=None, cadence=None):
-    instrument = Instrument("example", cost or Cost(1.0, 0), lambda _: records)
-    return watching.Watch(instrument, cadence or Cadence(1), [])
-
-
-def _watches(jit_compile=False, **options):
-    config, model, loss, dataset = _network(**options)
-    return _trainer._watches(
-        config,
-        model,
-        mock.Mock(loss=loss),
-        dataset,
-        "auto" if not jit_compile else True,
-    )
-
-
-def _network(**options):
-    config = TrainConfig(
-        dataset="shapes", norm="batch_norm", width=0.05, hidden_units=(), **options
-    )
-    dataset = data.shapes(num_train=10, num_test=10)
-    model = builders.build_model(config, dataset)
-    return config, model, task.task_of(dataset).loss, dataset
+def _watch(records, cost=Cost(1.0, 0), cadence=None):  # noqa: B008  it is immutable
+    return watching.Watch("example", _Meter(records, cost), cadence or Cadence(1), [])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from tfbn.diagnostics import _landscape
 from tfbn.diagnostics import activations
 from tfbn.diagnostics import covariate_shift
 from tfbn.diagnostics import curvature
+from tfbn.diagnostics import noise_scale
 from tfbn.diagnostics import replication
 from tfbn.diagnostics import surface
 from tfbn.diagnostics import theory
@@ -39,6 +40,9 @@ from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.diagnostics.measurement import Cost
+from tfbn.diagnostics.noise_scale import NoiseScale
+from tfbn.diagnostics.noise_scale import NoiseScaleMeter
+from tfbn.diagnostics.noise_scale import gradient_noise_scale
 from tfbn.diagnostics.nonfinite import NonFinite
 from tfbn.diagnostics.nonfinite import first_nonfinite
 from tfbn.diagnostics.replication import ReplicationMeter
@@ -60,6 +64,7 @@ registry: Mapping[str, Diagnostic] = types.MappingProxyType(
             activations.DIAGNOSTIC,
             curvature.DIAGNOSTIC,
             theory.DIAGNOSTIC,
+            noise_scale.DIAGNOSTIC,
             replication.DIAGNOSTIC,
             surface.SURFACE,
             surface.SURFACE_2D,
@@ -86,6 +91,8 @@ __all__ = [
     "LossSurface",
     "Meter",
     "Need",
+    "NoiseScale",
+    "NoiseScaleMeter",
     "NonFinite",
     "RecordKind",
     "ReplicationMeter",
@@ -97,6 +104,7 @@ __all__ = [
     "filter_normalized_directions",
     "first_nonfinite",
     "gradient_identities",
+    "gradient_noise_scale",
     "hessian_top_eigenvalue",
     "internal_covariate_shift",
     "landscape",

@@ -121,9 +121,10 @@ def _levels(losses):
 def _tick(bar, levels):
     """Labels some levels with their values, to as many digits as tell them apart."""
     shown = levels[:: (_LEVELS - 1) // 5]
-    for digits in range(3, 17):
-        labels = [f"{level:.{digits}g}" for level in shown]
-        if len(set(labels)) == len(labels):
-            break
+    labels = [f"{level:.3g}" for level in shown]
+    digits = 3
+    while len(set(labels)) < len(labels) and digits < 17:
+        digits += 1
+        labels = [f"{level:#.{digits}g}" for level in shown]
     bar.set_ticks(shown, labels=labels)
     bar.minorticks_off()

@@ -1,0 +1,289 @@
+"""The gradient noise scale (McCandlish et al. 2018, arXiv 1812.06162).
+
+Let G be the gradient of the expected loss and Sigma the covariance of the gradient of a
+single example. The gradient G_B of a batch of B independent examples has
+
+```
+E |G_B|^2 = |G|^2 + tr(Sigma) / B
+```
+
+so squared norms at two batch sizes b < B give unbiased estimates (App. A.1):
+
+```
+|G|^2     = (B |G_B|^2 - b |G_b|^2) / (B - b)
+tr(Sigma) = (|G_b|^2 - |G_B|^2) / (1 / b - 1 / B)
+```
+
+The noise scale tr(Sigma) / |G|^2, the paper's B_simple, is about the batch size up to
+which a larger batch is worth its cost. Single estimates are noisy, and that of |G|^2
+can be negative. Their ratio is biased, so average both over steps before dividing.
+"""
+
+from typing import Any
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbn import validation
+from tfbn.diagnostics import measurement
+from tfbn.diagnostics._layer_groups import Groups
+from tfbn.diagnostics._layer_groups import layer_groups
+from tfbn.diagnostics.diagnostic import Diagnostic
+from tfbn.diagnostics.diagnostic import Meter
+from tfbn.diagnostics.diagnostic import RecordKind
+from tfbn.diagnostics.diagnostic import TrainingStep
+from tfbn.diagnostics.loss_function import Loss
+from tfbn.diagnostics.loss_function import LossFunction
+from tfbn.diagnostics.loss_function import State
+from tfbn.diagnostics.loss_function import snapshot
+from tfbn.options import Option
+
+
+class NoiseScale(NamedTuple):
+    """The estimates from one batch, over all parameters or those of a layer group.
+
+    Attributes:
+        name: str, of the group; None for all parameters.
+        squared_norm: float, the estimate of |G|^2; it can be negative.
+        covariance_trace: float, the estimate of tr(Sigma).
+        small_batch, large_batch: ints, b and B.
+        layers: tuple of `NoiseScale`, one per group; empty in that of a group.
+    """
+
+    name: str | None
+    squared_norm: float
+    covariance_trace: float
+    small_batch: int
+    large_batch: int
+    layers: tuple["NoiseScale", ...] = ()
+
+    @property
+    def noise_scale(self) -> float:
+        """tr(Sigma) / |G|^2 of this batch alone."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(np.divide(self.covariance_trace, self.squared_norm))
+
+    def record(self) -> dict[str, Any]:
+        """Returns the values of a "noise_scale" record."""
+        values = self._asdict()
+        del values["name"]
+        names = ("name", "squared_norm", "covariance_trace")
+        values["layers"] = [{n: getattr(la, n) for n in names} for la in self.layers]
+        return values
+
+
+class NoiseScaleMeter(Meter):
+    """Measures the gradient noise scale of one model's loss.
+
+    A batch is split at random into `parts` equal parts of b examples; examples left
+    over are not used. |G_b|^2 is the mean over the parts, and G_B the mean of their
+    gradients, as the paper has it for workers that share a batch. The loss has to be a
+    mean over the examples; for a sum, both estimates are b^2 times as large, and their
+    ratio is the same. Splits of one batch estimate what the batch can tell: its
+    examples must be drawn independently.
+
+    In training mode batch normalisation uses the statistics of a part, not those of the
+    whole batch, so that examples of a part are not independent. G is then the gradient
+    of training with batches of b, and the noise of the statistics counts as noise of
+    the gradient. Other noise, as of dropout, is the same in all parts and does not
+    count.
+
+    Cost: one forward and backward pass over the batch, part by part, with the memory of
+    a training step on a part and one copy of the parameters. No state changes.
+
+    Args:
+        model: a built Keras model.
+        loss: function `loss(y_true, y_pred)` -> scalar.
+        parts: int >= 2. Default 4. More parts make the estimates less noisy, and the
+            statistics of batch normalisation more so.
+        groups: as in `layer_groups`.
+        training: bool, whether the model runs in training mode. Default True.
+        jit_compile: bool, whether XLA compiles the measurement. Default False.
+
+    Raises:
+        ValueError: for an argument outside its range, a model that is not built or has
+            nothing to train, or a group that names an unknown layer.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        loss: Loss,
+        *,
+        parts: int = 4,
+        groups: Groups = None,
+        training: bool = True,
+        jit_compile: bool = False,
+    ):
+        self._parts = validation.integer("parts", parts, minimum=2)
+        self._loss = LossFunction(model, loss, training=training)
+        self._groups = layer_groups(model, groups)
+        self._squares = measurement.compiled(
+            self._squared_norms, jit_compile=jit_compile
+        )
+
+    @property
+    def cost(self) -> measurement.Cost:
+        """The `Cost` of a measurement."""
+        return measurement.Cost(passes=1.0, copies=1)
+
+    def measure(self, step: TrainingStep) -> dict[str, dict[str, Any]]:
+        """Returns the record "noise_scale" of the step's batch, before the update."""
+        result = self(step.before, *step.batch, seed=step.step)
+        return {"noise_scale": result.record()}
+
+    def __call__(self, state: State, x: Any, y: Any, *, seed: int = 0) -> NoiseScale:
+        """Measures at `state`.
+
+        Args:
+            state: `State`.
+            x, y: the batch: tensors, or structures of them.
+            seed: int >= 0, of the split, which `jit_compile` may change.
+
+        Returns:
+            The `NoiseScale` of all parameters, with those of the groups in `layers`.
+
+        Raises:
+            ValueError: for fewer examples than parts, or a batch that does not fit.
+        """
+        seed = tf.constant(validation.integer("seed", seed, minimum=0), tf.int64)
+        size = tf.nest.flatten(x)[0].shape[0]
+        if size < self._parts:
+            raise ValueError(
+                "parts must be at most the number of examples in a batch. Received: "
+                f"parts={self._parts}, and a batch of {size}."
+            )
+        squares = self._squares(*state, x, y, seed).numpy()
+        small = size // self._parts
+        layers = tuple(
+            self._estimate(group.name, squares[:, group.indices], small)
+            for group in self._groups
+        )
+        return self._estimate(None, squares, small)._replace(layers=layers)
+
+    def _estimate(self, name, squares, small):
+        of_parts, of_whole = squares.sum(axis=1).tolist()
+        large = small * self._parts
+        norm = (large * of_whole - small * of_parts) / (large - small)
+        trace = (of_parts - of_whole) / (1.0 / small - 1.0 / large)
+        return NoiseScale(name, norm, trace, small, large)
+
+    def _squared_norms(self, parameters, buffers, x, y, seed):
+        """Returns `[2, parameters]`: mean of |G_b|^2 over the parts, and |G_B|^2."""
+        x, y = self._split((x, y), seed)
+
+        def add(i, sums, squares):
+            part = tf.nest.map_structure(lambda t: t[i], (x, y))
+            gradients = self._loss.gradients(parameters, buffers, *part)
+            own = [measurement.squared_norm([g]) for g in gradients]
+            sums = [s + g for s, g in zip(sums, gradients, strict=True)]
+            return i + 1, sums, squares + tf.stack(own)
+
+        # Sequentially: the activations of one part are alive at a time.
+        _, sums, squares = tf.while_loop(
+            lambda i, *_: i < self._parts,
+            add,
+            [
+                tf.constant(0),
+                [tf.zeros_like(p) for p in parameters],
+                tf.zeros([len(parameters)], tf.float64),
+            ],
+            parallel_iterations=1,
+        )
+        of_whole = [measurement.squared_norm([s / self._parts]) for s in sums]
+        return tf.stack([squares / self._parts, tf.stack(of_whole)])
+
+    def _split(self, batch, seed):
+        """Returns the tensors of a batch as `[parts, examples, ...]`, shuffled."""
+        size = tf.shape(tf.nest.flatten(batch)[0])[0]
+        small = size // self._parts
+        keys = tf.random.stateless_uniform([size], [seed, 0], alg="philox")
+        order = tf.argsort(keys)[: small * self._parts]
+
+        def split(tensor):
+            shape = tf.concat([[self._parts, small], tf.shape(tensor)[1:]], axis=0)
+            parts = tf.reshape(tf.gather(tensor, order), shape)
+            return tf.ensure_shape(parts, [self._parts, None, *tensor.shape[1:]])
+
+        return tf.nest.map_structure(split, batch)
+
+
+def gradient_noise_scale(
+    model: keras.Model,
+    loss: Loss,
+    x: Any,
+    y: Any,
+    *,
+    parts: int = 4,
+    seed: int = 0,
+    groups: Groups = None,
+    training: bool = True,
+) -> NoiseScale:
+    """Measures the gradient noise scale at a model's present weights.
+
+    Args:
+        model, loss, parts, groups, training: as in `NoiseScaleMeter`.
+        x, y: a batch: arrays, tensors, or structures of them.
+        seed: int >= 0, of the split into parts. Default 0.
+
+    Returns:
+        A `NoiseScale`. Cost: that of `NoiseScaleMeter`, and a new trace with every
+        call. No state changes.
+
+    Raises:
+        ValueError: as `NoiseScaleMeter`.
+    """
+    meter = NoiseScaleMeter(model, loss, parts=parts, groups=groups, training=training)
+    return meter(snapshot(model), *measurement.as_batch(x, y), seed=seed)
+
+
+def _ratio(record):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.divide(record["covariance_trace"], record["squared_norm"])
+
+
+_ESTIMATES = {
+    "squared_norm": "estimate of |G|^2; it can be negative",
+    "covariance_trace": "estimate of tr(Sigma), of a single example's gradient",
+}
+
+DIAGNOSTIC = Diagnostic(
+    name="noise_scale",
+    title="the gradient noise scale",
+    details="|G|^2 and tr(Sigma), unbiased, of every layer",
+    cost="about one step",
+    make=NoiseScaleMeter,
+    kinds=(
+        RecordKind(
+            "noise_scale",
+            values={
+                **_ESTIMATES,
+                "small_batch": "examples in a part of the batch",
+                "large_batch": "examples in all parts",
+            },
+            layer_values=_ESTIMATES,
+            figures={
+                "noise_scale": "McCandlish et al. 2018: gradient noise scale, beside "
+                "the batch size"
+            },
+            totals={
+                "squared gradient, unbiased": "squared_norm",
+                "variance of an example's gradient": "covariance_trace",
+                "gradient noise scale, of this batch alone": _ratio,
+            },
+            divergence="squared_norm",
+        ),
+    ),
+    options=(
+        Option(
+            "parts",
+            4,
+            "Noise scale: parts of the batch whose gradients are compared with that of "
+            "the whole.",
+            minimum=2,
+        ),
+    ),
+    arguments=("groups",),
+)
