@@ -4,7 +4,6 @@ Most run the script's main in this process: a start from the shell costs seconds
 """
 
 import contextlib
-import dataclasses
 import filecmp
 import functools
 import io
@@ -53,14 +52,14 @@ if "train_steps" not in flags.FLAGS:
 _build_dataset = builders.build_dataset  # tests put a small one in its place
 
 # A run of a second: two steps of a small network on few images.
-_TINY = (
-    "--train_steps=2",
-    "--width=0.05",
-    "--linear_depth=3",
-    "--batch_size=8",
-    "--ics_every=0",
-    "--noprogress",
-)
+_TINY = ("--train_steps=2", "--batch_size=8", "--ics_every=0", "--noprogress")
+_SMALL = {
+    "vgg": ("--width=0.05",),
+    "quickstart": ("--width=0.05",),
+    "resnet": ("--width=0.1", "--resnet_depth=8"),
+    "dln": ("--linear_depth=3",),
+    "mlp": (),
+}
 
 
 class ScriptTest(tf.test.TestCase, parameterized.TestCase):
@@ -93,19 +92,24 @@ class FlagfilesTest(ScriptTest):
         sorted(name for name in os.listdir(_CONFIGS) if not name.startswith("_"))
     )
     def test_flagfile_trains(self, name):
-        # What is tested is the file: two convolutions will do.
+        # What is tested is the file: two convolutions will do, and one figure.
+        if name != "quickstart.cfg":
+            self.enter_context(mock.patch.object(plots, "figures", return_value={}))
         stages = {"A": (1, 0, 0, 0, 1)}
         self.enter_context(mock.patch.dict(_vgg._STAGES, stages))
         status, out, err = self.run_script(
-            f"--flagfile={name}", *_TINY, f"--run_dir={self.run_dir}"
+            f"--flagfile={name}",
+            *_TINY,
+            *_SMALL[re.match("[a-z]+", name)[0]],
+            f"--run_dir={self.run_dir}",
         )
         self.assertEqual(status, 0, err)
         self.assertIn("Test split after 2 steps: loss ", out)
         for file in ("flags.cfg", "records.jsonl", "model.keras"):
             self.assertTrue(os.path.isfile(os.path.join(self.run_dir, file)), file)
         curves = os.path.join(self.run_dir, "figures", "learning_curves.png")
-        self.assertIn(curves, out.splitlines())
-        self.assertTrue(os.path.isfile(curves))
+        for found in (curves in out.splitlines(), os.path.isfile(curves)):
+            self.assertEqual(found, name == "quickstart.cfg")
 
     def test_norm_of_a_flagfile_is_that_of_its_name(self):
         norms = {
@@ -117,7 +121,7 @@ class FlagfilesTest(ScriptTest):
         }
         for name in os.listdir(_CONFIGS):
             model, _, norm = name.removesuffix(".cfg").partition("_")
-            if model in ("vgg", "dln", "mlp"):
+            if model in ("vgg", "dln", "mlp", "resnet"):
                 arguments = flagfiles.expand_flagfiles([f"--flagfile={name}"])
                 self.assertIn(f"--norm={norms.get(norm, norm)}", arguments)
 
@@ -143,19 +147,19 @@ class FlagfilesTest(ScriptTest):
 
 
 class FlagsTest(ScriptTest):
-    def test_help_lists_the_options_alone(self):
+    def test_help_lists_the_options_alone_by_section(self):
         status, out, err = testing_utils.run_script(_TRAIN, "--help")
         self.assertEqual((status, err), (0, ""))
-        self.assertIn("--ics_every", out)
         self.assertIn("python scripts/train.py --flagfile=NAME.cfg", out)
         self.assertNotIn("--pdb", out)
+        places = [out.index(f"\n{s.title}:\n") for s in config_lib.SECTIONS]
+        self.assertEqual(places, sorted(places))
+        self.assertBetween(out.index("--ics_every"), places[-1], len(out))
+        self.assertBetween(out.index("--norm_groups"), places[1], places[2])
 
-    def test_one_flag_for_each_field(self):
-        for field in dataclasses.fields(TrainConfig):
-            self.assertIn(field.name, flags.FLAGS)
-            self.assertEndsWith(flags.FLAGS[field.name].help, field.metadata["help"])
-
-    def test_flags_without_values_give_the_default_config(self):
+    def test_one_flag_for_each_option(self):
+        for name, option in config_lib.OPTIONS.items():
+            self.assertEndsWith(flags.FLAGS[name].help, option.help)
         flags.FLAGS(["train.py"])
         self.assertEqual(flagfiles.from_flags(), TrainConfig())
 
@@ -165,15 +169,13 @@ class FlagsTest(ScriptTest):
         self.assertEqual(config.norm_after, (4, 5))
         self.assertEqual((config.deterministic, config.rmax), (False, 2.5))
 
-    def test_some_of_the_fields(self):
+    def test_some_of_the_options(self):
         values = flags.FlagValues()
         flagfiles.define(["width", "norm_after"], values)
         self.assertEqual({"width", "norm_after"}, set(values))
         values(["script", "--norm_after=4,5"])
         names = ("norm_after", "width")
         self.assertEqual(flagfiles.given(names, values), {"norm_after": (4, 5)})
-        values(["script", "--width=0.5"])
-        self.assertEqual(flagfiles.given(["width"], values), {"width": 0.5})
         default = TrainConfig().width
         values(["script", f"--width={default}"])  # given, though it is the default
         self.assertEqual(flagfiles.given(names, values)["width"], default)
@@ -181,15 +183,45 @@ class FlagsTest(ScriptTest):
 
     def test_config_of_a_file(self):
         config = TrainConfig(
-            dataset="shapes", norm_after=(4, 5), deterministic=True, rmax=2.5
+            dataset="shapes",
+            norm_after=(4, 5),
+            deterministic=True,
+            rmax=2.5,
+            kernel_initializer="he_normal",
         )
-        text = "\n".join(["# A run.", *config_lib.to_flags(config)])
-        path = os.path.join(self.folder, "flags.cfg")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+        path = self._write_flags(config_lib.to_flags(config))
         before = flags.FLAGS.flag_values_dict()
         self.assertEqual(flagfiles.from_file(path), config)
         self.assertEqual(flags.FLAGS.flag_values_dict(), before)
+
+    def test_flags_of_a_run_that_do_not_apply_are_left_out(self):
+        """tfbn 0.1.0 wrote all flags; flags of a user's own file are refused."""
+        lines = ["--norm=none", "--norm_momentum=0.5", "--linear_depth=2", "--width=2"]
+        path = self._write_flags(lines)
+        with self.assertLogs("absl", level="INFO") as logs:
+            self.assertEqual(
+                flagfiles.from_file(path), TrainConfig(norm="none", width=2.0)
+            )
+        self.assertIn("--norm_momentum=0.5 --linear_depth=2", logs.output[0])
+        # Behind the file, another norm takes the momentum; a network not the width.
+        for argument, flag in {"norm=l1": "width=2", "model=mlp": "norm=none"}.items():
+            arguments = [f"--flagfile={path}", f"--{argument}", "--seed=1"]
+            expanded = flagfiles.expand_flagfiles(arguments)
+            self.assertIn(f"--{flag}", expanded)
+            kept = "--norm_momentum=0.5" in expanded
+            self.assertEqual(kept, argument == "norm=l1")
+        own = self._write_flags(lines, "own.cfg")
+        with self.assertRaisesRegex(ValueError, "own.cfg: .*not an option of"):
+            flagfiles.from_file(own)
+        status, _, err = self.run_script(f"--flagfile={path}", "--norm_epsilon=0.5")
+        self.assertEqual(status, 2)
+        self.assertIn("train.py: error: norm_epsilon is not an option of norm=n", err)
+
+    def _write_flags(self, lines, name="flags.cfg"):
+        path = os.path.join(self.folder, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("\n".join(["# A run.", *lines]))
+        return path
 
     @parameterized.parameters(
         ("--lerning_rate=1", "flags.cfg: Unknown command line flag 'lerning_rate'"),
@@ -229,6 +261,7 @@ class FlagsTest(ScriptTest):
         status, _, err = self.run_script(
             "--flagfile=dln_none.cfg",
             *_TINY,
+            "--linear_depth=3",
             "--learning_rate=1e30",
             f"--run_dir={self.run_dir}",
         )
@@ -342,7 +375,7 @@ class FromTheShellTest(tf.test.TestCase):
         run_dir = os.path.join(self.get_temp_dir(), "interrupted")
         status, out, err = self._signalled(signal.SIGINT, run_dir)
         self.assertEqual(status, 130)
-        saved = r"Saved at step (\d+); start again with the same settings and run_dir="
+        saved = r"Saved at step (\d+); start again with .* run_dir=\S+ to resume"
         self.assertRegex(err, rf"^\nCtrl-C: stopping .*\n{saved}.\ntrain.py: interr")
         step = re.search(saved, err)[1]
         self.assertEqual(records.read_records(run_dir)[-1]["step"], int(step))

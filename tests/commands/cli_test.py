@@ -1,14 +1,10 @@
-"""Tests of scripts/cli.py, and of scripts/plot.py from the outside.
-
-The helper is tested by a tiny script, for one that imports TensorFlow needs seconds to
-start; only the last class runs scripts/plot.py, mostly in this process.
-"""
+"""Tests of tfbn.commands.cli by a tiny script, and of scripts/plot.py."""
 
 import os
-import subprocess
 import sys
 
 import tensorflow as tf
+from absl import logging
 from absl.testing import parameterized
 
 from tests import testing_utils
@@ -23,12 +19,12 @@ _TINY = '''
 
 Usage: tiny.py [flags]
 """
-import sys
-sys.path.insert(0, {scripts!r})
 from tfbn.commands import cli
 from absl import app, flags
 DO = flags.DEFINE_string("do", "None", "An expression.")
 COUNT = flags.DEFINE_integer("count", 1, "A number.", lower_bound=0)
+flags.DEFINE_string("kind", "a", "A kind.", module_name="Kinds")
+cli.add_help_section("Kinds")
 
 def fail(error):
     raise error
@@ -42,25 +38,17 @@ if __name__ == "__main__":
 '''
 
 
-def _run(path, *args, **environment):
-    """Returns the exit status, stdout and stderr of a script."""
-    inherited = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    done = subprocess.run(
-        [sys.executable, path, *args],
-        capture_output=True,
-        text=True,
-        env=inherited | environment,
-        cwd=_ROOT,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
 class RunTest(tf.test.TestCase, parameterized.TestCase):
-    def _tiny(self, *args, **environment):
-        path = os.path.join(self.get_temp_dir(), "tiny.py")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(_TINY.format(scripts=_SCRIPTS).lstrip())
-        return _run(path, *args, **environment)
+    def setUp(self):
+        super().setUp()
+        self.path = os.path.join(self.get_temp_dir(), "tiny.py")
+        with open(self.path, "w", encoding="utf-8") as file:
+            file.write(_TINY.lstrip())
+        verbosity = logging.get_verbosity()
+        self.addCleanup(logging.set_verbosity, verbosity)
+
+    def _tiny(self, *arguments):
+        return testing_utils.run_script(self.path, *arguments)
 
     @parameterized.named_parameters(
         ("unknown_flag", "--cuont=1", "Unknown command line flag 'cuont'. Did you"),
@@ -78,22 +66,22 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
         self.assertRegex(err.rstrip("\n"), r"\Atiny\.py: error: " + message)
         self.assertLen(err.splitlines(), 1)
 
-    def test_program_error_keeps_its_traceback(self):
-        status, _, err = self._tiny("--do=1 / 0")
-        self.assertEqual(status, 1)
-        self.assertIn("Traceback", err)
-        self.assertIn("ZeroDivisionError", err)
+    def test_failed_task_is_one_line_and_status_1(self):
+        status, _, err = self._tiny("--do=fail(MemoryError('too much'))")
+        self.assertEqual((status, err), (1, "tiny.py: error: too much\n"))
 
-    def test_value_error_of_a_library_keeps_its_traceback(self):
-        status, _, err = self._tiny("--do=__import__('json').loads('{')")
-        self.assertEqual(status, 1)
-        self.assertIn("Traceback", err)
+    @parameterized.parameters(
+        ("1 / 0", ZeroDivisionError), ("__import__('json').loads('{')", ValueError)
+    )
+    def test_other_errors_and_those_of_libraries_are_bugs(self, expression, error):
+        with self.assertRaises(error):
+            self._tiny(f"--do={expression}")
 
     def test_verbosity_shows_the_traceback_of_a_user_error(self):
-        status, _, err = self._tiny("--do=fail(ValueError('why'))", "--verbosity=1")
-        self.assertEqual(status, 2)
-        self.assertIn("Traceback", err)
-        self.assertEndsWith(err, "tiny.py: error: why\n")
+        with self.assertLogs("absl", level="DEBUG") as logs:
+            status, _, err = self._tiny("--do=fail(ValueError('why'))", "--verbosity=1")
+        self.assertEqual((status, err), (2, "tiny.py: error: why\n"))
+        self.assertIn("Traceback", logs.output[0])
 
     def test_interrupt(self):
         status, _, err = self._tiny("--do=fail(KeyboardInterrupt())")
@@ -103,20 +91,16 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
     def test_status_is_what_main_returns(self, expression, expected):
         self.assertEqual(self._tiny(f"--do={expression}"), (expected, "", ""))
 
-    def test_help_shows_the_flags_of_the_script_only(self):
-        status, out, err = self._tiny("--help")
+    @parameterized.parameters("--help", "-h")
+    def test_help_shows_the_script_and_its_sections(self, argument):
+        status, out, err = self._tiny(argument)
         self.assertEqual((status, err), (0, ""))
         self.assertStartsWith(out, "Does what --do says.\n\nUsage: tiny.py [flags]")
-        self.assertIn("--do: An expression.", out)
+        self.assertRegex(out, r"(?s)--do: An expression.*\nKinds:\n +--kind: A kind")
         self.assertNotIn("--verbosity", out)
-
-    def test_imports_neither_tensorflow_nor_tfbn(self):
-        expression = "print({'tensorflow', 'tfbn', 'keras'} & set(sys.modules))"
-        self.assertEqual(self._tiny(f"--do={expression}"), (0, "set()\n", ""))
-
-    def test_tfbn_can_be_found(self):
-        expression = "print(cli.importlib.util.find_spec('tfbn').name)"
-        self.assertEqual(self._tiny(f"--do={expression}"), (0, "tfbn\n", ""))
+        status, out, _ = self._tiny("--helpfull")
+        self.assertEqual(status, 0)
+        self.assertIn("--verbosity", out)
 
 
 class PlotTest(tf.test.TestCase):
@@ -132,7 +116,8 @@ class PlotTest(tf.test.TestCase):
                 writer.write("ics", 10, layers=layers)
 
     def test_draws_one_run_into_its_directory(self):
-        status, out, err = _run(self.script, self.runs[0], "--format=svg")
+        arguments = (self.runs[0], "--format=svg")
+        status, out, err = testing_utils.run_script(self.script, *arguments)
         self.assertEqual(status, 0, err)
         folder = os.path.join(self.runs[0], "figures")
         names = ("learning_curves.svg", "covariate_shift.svg")
@@ -154,27 +139,20 @@ class PlotTest(tf.test.TestCase):
         self.assertIn("<!-- b/vgg -->", text)
         self.assertNotIn("<!-- one: distance -->", text)
 
-    def test_user_error_from_the_shell(self):
-        message = "no run given; pass run directories made by scripts/train.py."
-        self._assert_refused(_run, (), message)
-
     def test_user_errors(self):
         among = "--figures must be among learning_curves, covariate_shift, "
         cases = {
+            (): "no run given; pass run directories made by scripts/train.py.",
             (self.runs[0], "--layers=three"): "`layers` must be among one, two. ",
             (self.runs[0], "--figures=loss"): among,
             (self.runs[0], f"--out={self.script}"): f"File exists: {self.script}",
         }
         for arguments, message in cases.items():
             with self.subTest(arguments):
-                self._assert_refused(testing_utils.run_script, arguments, message)
-
-    def _assert_refused(self, run, arguments, message):
-        status, out, err = run(self.script, *arguments)
-        self.assertEqual((status, out), (2, ""))
-        self.assertNotIn("Traceback", err)
-        (line,) = err.splitlines()
-        self.assertStartsWith(line, f"plot.py: error: {message}")
+                status, out, err = testing_utils.run_script(self.script, *arguments)
+                self.assertEqual((status, out), (2, ""))
+                (line,) = err.splitlines()
+                self.assertStartsWith(line, f"plot.py: error: {message}")
 
 
 if __name__ == "__main__":

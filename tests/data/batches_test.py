@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from tfbn import data
 from tfbn.data import Split
-from tfbn.data import batches as batches_lib
 
 _LABELS = np.repeat(np.arange(5), [10, 20, 30, 7, 13])
 _DOMAINS = np.tile([0, 1, 1], 40)
@@ -17,14 +17,14 @@ _DOMAINS = np.tile([0, 1, 1], 40)
 def _samplers(seed=0):
     """One of each kind, by name."""
     return {
-        "iid": batches_lib.IIDBatches(25, 10, seed),
-        "class_biased": batches_lib.ClassBiasedBatches(_LABELS, 4, 3, seed),
-        "domain_biased": batches_lib.DomainBiasedBatches(_DOMAINS, 16, 5, seed),
+        "iid": data.IIDBatches(25, 10, seed),
+        "class_biased": data.ClassBiasedBatches(_LABELS, 4, 3, seed),
+        "domain_biased": data.DomainBiasedBatches(_DOMAINS, 16, 5, seed),
     }
 
 
 class SamplerContractTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters(*batches_lib.KINDS)
+    @parameterized.parameters(*data.KINDS)
     def test_indices_are_int64_of_the_batch_size(self, kind):
         sampler = _samplers()[kind]
         for step in range(20):
@@ -32,7 +32,7 @@ class SamplerContractTest(tf.test.TestCase, parameterized.TestCase):
             self.assertEqual(indices.dtype, np.int64)
             self.assertEqual(indices.shape, (sampler.batch_size,))
 
-    @parameterized.parameters(*batches_lib.KINDS)
+    @parameterized.parameters(*data.KINDS)
     def test_depends_on_seed_and_step_alone(self, kind):
         forward = [_samplers()[kind].indices(step) for step in range(30)]
         sampler = _samplers()[kind]
@@ -41,7 +41,7 @@ class SamplerContractTest(tf.test.TestCase, parameterized.TestCase):
         for twin in (copy.deepcopy(sampler), pickle.loads(pickle.dumps(sampler))):
             self.assertAllEqual(twin.indices(7), forward[7])
 
-    @parameterized.parameters(*batches_lib.KINDS)
+    @parameterized.parameters(*data.KINDS)
     def test_other_seeds_and_steps_give_other_batches(self, kind):
         batches = [
             tuple(_samplers(seed)[kind].indices(step))
@@ -50,7 +50,7 @@ class SamplerContractTest(tf.test.TestCase, parameterized.TestCase):
         ]
         self.assertLen(set(batches), 16)
 
-    @parameterized.parameters(*batches_lib.KINDS)
+    @parameterized.parameters(*data.KINDS)
     def test_a_changed_batch_does_not_change_the_next_call(self, kind):
         sampler = _samplers()[kind]
         expected = sampler.indices(2).copy()
@@ -61,7 +61,7 @@ class SamplerContractTest(tf.test.TestCase, parameterized.TestCase):
 class IIDBatchesTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters((24, 8), (25, 10), (7, 3), (7, 7), (5, 1), (1, 1))
     def test_every_example_once_an_epoch(self, num_examples, batch_size):
-        sampler = batches_lib.IIDBatches(num_examples, batch_size, seed=3)
+        sampler = data.IIDBatches(num_examples, batch_size, seed=3)
         num_epochs = batch_size
         stream = np.concatenate([sampler.indices(step) for step in range(num_examples)])
         epochs = stream.reshape(num_epochs, num_examples)
@@ -69,33 +69,33 @@ class IIDBatchesTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllEqual(np.sort(epoch), np.arange(num_examples))
 
     def test_epochs_have_different_orders(self):
-        sampler = batches_lib.IIDBatches(100, 100)
+        sampler = data.IIDBatches(100, 100)
         self.assertNotAllEqual(sampler.indices(0), sampler.indices(1))
 
     def test_epoch_order_is_the_documented_permutation(self):
-        sampler = batches_lib.IIDBatches(10, 5, seed=4)
+        sampler = data.IIDBatches(10, 5, seed=4)
         epoch = np.concatenate([sampler.indices(6), sampler.indices(7)])
         self.assertAllEqual(epoch, np.random.default_rng((4, 3)).permutation(10))
 
     def test_an_example_s_place_is_uniform(self):
-        sampler = batches_lib.IIDBatches(4, 4)
+        sampler = data.IIDBatches(4, 4)
         places = [int(np.argmin(sampler.indices(step))) for step in range(2000)]
         counts = np.bincount(places, minlength=4)
         # Chi-square with 3 degrees of freedom: 16.3 is its 0.999 quantile.
         self.assertLess(np.sum((counts - 500) ** 2 / 500), 16.3)
 
     def test_a_late_step_costs_no_walk_through_the_early_ones(self):
-        sampler = batches_lib.IIDBatches(50_000, 128)
+        sampler = data.IIDBatches(50_000, 128)
         self.assertLen(set(sampler.indices(10**12)), 128)
 
     def test_refuses_a_batch_larger_than_the_data(self):
         with self.assertRaisesRegex(ValueError, "at most.*10.*batch_size=11"):
-            batches_lib.IIDBatches(10, 11)
+            data.IIDBatches(10, 11)
 
 
 class ClassBiasedBatchesTest(tf.test.TestCase, parameterized.TestCase):
     def test_each_row_has_distinct_images_of_one_label(self):
-        sampler = batches_lib.ClassBiasedBatches(_LABELS, 6, 3)
+        sampler = data.ClassBiasedBatches(_LABELS, 6, 3)
         for step in range(50):
             rows = sampler.indices(step).reshape(6, 3)
             for row in rows:
@@ -103,13 +103,13 @@ class ClassBiasedBatchesTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertLen(set(row), 3)
 
     def test_default_is_the_paper_s_batch(self):
-        sampler = batches_lib.ClassBiasedBatches(np.repeat(np.arange(100), 5))
+        sampler = data.ClassBiasedBatches(np.repeat(np.arange(100), 5))
         self.assertEqual(sampler.batch_size, 32)
         pairs = np.repeat(np.arange(100), 5)[sampler.indices(0)].reshape(16, 2)
         self.assertAllEqual(pairs[:, 0], pairs[:, 1])
 
     def test_labels_are_uniform_and_drawn_with_replacement(self):
-        sampler = batches_lib.ClassBiasedBatches(_LABELS, 4, 1)
+        sampler = data.ClassBiasedBatches(_LABELS, 4, 1)
         drawn = np.array([_LABELS[sampler.indices(step)] for step in range(1000)])
         counts = np.bincount(drawn.ravel(), minlength=5)
         # Chi-square with 4 degrees of freedom: 18.5 is its 0.999 quantile.
@@ -119,13 +119,13 @@ class ClassBiasedBatchesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertNear(all_differ, 0.192, 0.05)
 
     def test_every_image_of_a_label_comes_up(self):
-        sampler = batches_lib.ClassBiasedBatches(_LABELS, 8, 2)
+        sampler = data.ClassBiasedBatches(_LABELS, 8, 2)
         seen = np.concatenate([sampler.indices(step) for step in range(200)])
         self.assertAllEqual(np.unique(seen), np.arange(len(_LABELS)))
 
     def test_labels_need_not_be_consecutive(self):
         labels = np.array([7, -2, 7, -2, 40, 40])
-        sampler = batches_lib.ClassBiasedBatches(labels, 3, 2)
+        sampler = data.ClassBiasedBatches(labels, 3, 2)
         for row in sampler.indices(0).reshape(3, 2):
             self.assertLen(set(labels[row]), 1)
 
@@ -133,25 +133,25 @@ class ClassBiasedBatchesTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(
             ValueError, "images_per_label=8, but label 3 has 7. Lower images_per_label"
         ):
-            batches_lib.ClassBiasedBatches(_LABELS, 4, 8)
+            data.ClassBiasedBatches(_LABELS, 4, 8)
 
 
 class DomainBiasedBatchesTest(tf.test.TestCase, parameterized.TestCase):
     def test_domains_take_turns(self):
-        sampler = batches_lib.DomainBiasedBatches(_DOMAINS, 8, 3)
+        sampler = data.DomainBiasedBatches(_DOMAINS, 8, 3)
         visited = [set(_DOMAINS[sampler.indices(step)]) for step in range(12)]
         self.assertEqual(visited, [{0}] * 3 + [{1}] * 3 + [{0}] * 3 + [{1}] * 3)
 
     def test_three_domains_in_ascending_order(self):
         domains = np.repeat([5, 9, 2], 10)
-        sampler = batches_lib.DomainBiasedBatches(domains, 4, 1)
+        sampler = data.DomainBiasedBatches(domains, 4, 1)
         visited = [int(domains[sampler.indices(step)][0]) for step in range(6)]
         self.assertEqual(visited, [2, 5, 9, 2, 5, 9])
 
     @parameterized.parameters(0, 1)
     def test_every_example_once_a_pass_across_visits(self, domain):
         # 40 or 80 examples in batches of 8, three steps a visit: no pass ends with one.
-        sampler = batches_lib.DomainBiasedBatches(_DOMAINS, 8, 3)
+        sampler = data.DomainBiasedBatches(_DOMAINS, 8, 3)
         steps = [step for step in range(60) if step // 3 % 2 == domain]
         members = np.flatnonzero(_DOMAINS == domain)
         per_pass = len(members) // 8
@@ -163,7 +163,7 @@ class DomainBiasedBatchesTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_refuses_a_domain_smaller_than_a_batch(self):
         with self.assertRaisesRegex(ValueError, "batch_size=41, but domain 0 has 40"):
-            batches_lib.DomainBiasedBatches(_DOMAINS, 41, 3)
+            data.DomainBiasedBatches(_DOMAINS, 41, 3)
 
 
 class MakeBatchesTest(tf.test.TestCase, parameterized.TestCase):
@@ -174,33 +174,33 @@ class MakeBatchesTest(tf.test.TestCase, parameterized.TestCase):
         self.split = Split(inputs, rng.integers(3, size=120), _DOMAINS.astype(np.int64))
 
     def test_iid(self):
-        made = batches_lib.make_batches("iid", self.split, batch_size=12, seed=5)
-        same = batches_lib.IIDBatches(120, 12, seed=5)
+        made = data.make_batches("iid", self.split, batch_size=12, seed=5)
+        same = data.IIDBatches(120, 12, seed=5)
         self.assertAllEqual(made.indices(11), same.indices(11))
 
     def test_class_biased(self):
-        made = batches_lib.make_batches(
+        made = data.make_batches(
             "class_biased", self.split, batch_size=12, seed=5, images_per_label=4
         )
         self.assertEqual(made.batch_size, 12)
-        same = batches_lib.ClassBiasedBatches(self.split.targets, 3, 4, seed=5)
+        same = data.ClassBiasedBatches(self.split.targets, 3, 4, seed=5)
         self.assertAllEqual(made.indices(11), same.indices(11))
 
     def test_domain_biased(self):
-        made = batches_lib.make_batches(
+        made = data.make_batches(
             "domain_biased", self.split, batch_size=12, seed=5, steps_per_domain=2
         )
-        same = batches_lib.DomainBiasedBatches(_DOMAINS, 12, 2, seed=5)
+        same = data.DomainBiasedBatches(_DOMAINS, 12, 2, seed=5)
         self.assertAllEqual(made.indices(11), same.indices(11))
 
     def test_refuses_a_batch_of_broken_groups(self):
         with self.assertRaisesRegex(ValueError, "images_per_label, 2.*batch_size=5"):
-            batches_lib.make_batches("class_biased", self.split, batch_size=5)
+            data.make_batches("class_biased", self.split, batch_size=5)
 
     def test_refuses_regression_targets_as_labels(self):
         split = Split(np.ones((4, 2), np.float32), np.ones((4, 2), np.float32))
         with self.assertRaisesRegex(ValueError, r"labels.*shape \(4, 2\)"):
-            batches_lib.make_batches("class_biased", split, batch_size=4)
+            data.make_batches("class_biased", split, batch_size=4)
 
 
 if __name__ == "__main__":

@@ -50,18 +50,24 @@ class LoadTest(tf.test.TestCase, parameterized.TestCase):
             self.assertEqual(data.load("gaussian").name, "gaussian")
 
     def test_refuses_an_unknown_name(self):
-        message = "'cifar10', 'mnist', 'shapes', 'gaussian'.*name='shape'.*'shapes'"
-        with self.assertRaisesRegex(ValueError, message):
-            data.load("shape")
+        for name, near in {"shape": "shapes", "cifar100x": "cifar100"}.items():
+            message = f"cifar10, .*or a .npz file.*dataset='{name}'. .*'{near}'"
+            with self.assertRaisesRegex(data.DataError, message):
+                data.load(name)
 
-    @parameterized.product(name=data.DATASETS, seed=(-1, True, 0.0))
-    def test_refuses_a_seed(self, name, seed):
-        with self.assertRaisesRegex(ValueError, f"Received: seed={seed}"):
-            data.load(name, seed=seed)
+    @parameterized.parameters(
+        ({"seed": -1}, "seed=-1"),
+        ({"name": ""}, "dataset=''"),
+        ({"name": 3}, "dataset=3"),
+        ({"data_dir": 3}, "data_dir=3"),
+    )
+    def test_refuses(self, changed, message):
+        with self.assertRaisesRegex(ValueError, f"Received: {message}"):
+            data.load(**{"name": "gaussian"} | changed)
 
 
 class PreparedTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters("cifar10", "mnist")
+    @parameterized.parameters("cifar10", "mnist", "cifar100", "fashion_mnist")
     def test_reads_what_is_stored_in_its_order(self, name):
         data_dir = _new_folder(self)
         splits = {
@@ -77,7 +83,7 @@ class PreparedTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllEqual(getattr(dataset, split).targets, labels)
             self.assertIsNone(getattr(dataset, split).domains)
         self.assertEqual(dataset.name, name)
-        self.assertEqual(dataset.num_classes, 10)
+        self.assertEqual(dataset.num_classes, 100 if name == "cifar100" else 10)
         pixels = splits["train"][0].astype(np.float64)
         self.assertAllClose(dataset.mean, pixels.mean(axis=(0, 1, 2)))
         self.assertAllClose(dataset.stddev, pixels.std(axis=(0, 1, 2)))
@@ -90,8 +96,17 @@ class PreparedTest(tf.test.TestCase, parameterized.TestCase):
         data.load("mnist", data_dir=data_dir)
         self.assertEqual(logging.get_verbosity(), verbosity)
 
-    @parameterized.parameters("cifar10", "mnist")
-    def test_refuses_a_folder_without_the_data_set(self, name):
+    @parameterized.parameters(
+        ("coco", "with the features image, image/filename, image/id, objects"),
+        ("imagenet2012", r"images of shape \(None, None, 3\) and dtype uint8"),
+        ("iris", "with the features features, label"),
+    )
+    def test_refuses_a_data_set_of_another_kind(self, name, message):
+        with self.assertRaisesRegex(data.DataError, f"dataset={name} .*{message}"):
+            data.load(name, data_dir=_new_folder(self))
+
+    def test_refuses_a_folder_without_the_data_set(self):
+        name = "mnist"
         data_dir = os.path.join(_new_folder(self), "nothing")
         with self.assertRaisesRegex(
             data.DataError,

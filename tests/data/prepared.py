@@ -5,7 +5,12 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-SIZES = {"cifar10": (32, 32, 3), "mnist": (28, 28, 1)}
+SIZES = {
+    "cifar10": (32, 32, 3),
+    "cifar100": (32, 32, 3),
+    "mnist": (28, 28, 1),
+    "fashion_mnist": (28, 28, 1),
+}
 
 
 def draw(name, number, seed):

@@ -111,6 +111,11 @@ class OwnFilesTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "[Ll]ambda"):
             experiment.load_model(path)
 
+    @parameterized.parameters(None, "vgg", {})
+    def test_refuses_what_is_not_a_config(self, config):
+        with self.assertRaisesRegex(ValueError, "config must be a TrainConfig.*Receiv"):
+            experiment.build_trainer(config)
+
     def test_run_directory_is_named_after_the_files(self):
         self.save()
         trainer = experiment.build_trainer(self.config(run_dir=""))

@@ -8,7 +8,6 @@ from absl.testing import parameterized
 from tests.plots.helpers import ics
 from tests.plots.helpers import legend
 from tests.plots.helpers import titles
-from tests.plots.helpers import train
 from tfbn import plots
 
 
@@ -82,10 +81,6 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
     def test_no_layer_besides_the_first(self):
         with self.assertRaisesRegex(ValueError, "No layer besides the first"):
             plots.covariate_shift({"a": ics([1.0], names=("conv1",))})
-
-    def test_no_records(self):
-        with self.assertRaisesRegex(ValueError, "kind 'ics'"):
-            plots.covariate_shift({"a": train([1.0])})
 
     def test_zeros_on_the_log_axis_are_left_out_and_that_is_said(self):
         figure = plots.covariate_shift({"a": ics([0.5, 0.0, 0.5])}, ["conv2"])

@@ -1,5 +1,7 @@
 """Tests of tfbn.plots.figures."""
 
+import inspect
+
 import tensorflow as tf
 from absl.testing import parameterized
 from matplotlib import colors
@@ -52,6 +54,16 @@ class FiguresTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertNotEmpty(figure.axes[0].get_ylabel())
                 self.assertNotEmpty(figure.get_suptitle())
                 self.assertTrue(all(map(legend, [figure] * len(figure.legends))))
+
+    @parameterized.parameters(*plots.FIGURE_NAMES)
+    def test_errors_of_every_figure(self, name):
+        draw = getattr(plots, name)
+        with self.assertRaisesRegex(ValueError, r"No run has .*runs=\['a'\]"):
+            draw({"a": []})
+        if "layers" in inspect.signature(draw).parameters:
+            message = "`layers` must be among .*dense.*Received: layers=conv99"
+            with self.assertRaisesRegex(ValueError, message):
+                draw(example_runs(steps=8), layers=["conv99"])
 
     def test_only_the_figures_named_in_their_order(self):
         runs = {"a": train([1.0]) + ics([1.0])}

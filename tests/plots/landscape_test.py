@@ -128,10 +128,6 @@ class LandscapeTest(tf.test.TestCase, parameterized.TestCase):
         labelled = [axis for axis in figure.axes if axis.get_xlabel()]
         self.assertLen(labelled, 2)
 
-    def test_unknown_layer(self):
-        with self.assertRaisesRegex(ValueError, "conv1, conv2, conv3.*layers=conv9"):
-            plots.landscape({"a": _records([1.0, 3.0, 2.0])}, ["conv9"])
-
     def test_random_direction_is_a_figure_of_its_own(self):
         along = _records(*[[1.0, 3.0, 2.0]] * 2)
         random = _records(*[[1.0, 5.0, 2.0]] * 2, kind="landscape_random")
@@ -140,14 +136,6 @@ class LandscapeTest(tf.test.TestCase, parameterized.TestCase):
             high = figure.axes[0].get_lines()[1]
             self.assertAllEqual(high.get_ydata(), [highest] * 2)
             self.assertEqual(figure.axes[0].get_xscale(), "log")
-
-    def test_no_records(self):
-        for draw, kind in (
-            (plots.landscape, "landscape"),
-            (plots.landscape_random, "landscape_random"),
-        ):
-            with self.assertRaisesRegex(ValueError, rf"kind '{kind}'.*runs=\['a'\]"):
-                draw({"a": []})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from tests.plots.helpers import evaluations
-from tests.plots.helpers import ics
 from tests.plots.helpers import legend
 from tests.plots.helpers import titles
 from tests.plots.helpers import train
@@ -110,10 +109,6 @@ class LearningCurvesTest(tf.test.TestCase, parameterized.TestCase):
         figure = plots.learning_curves({"_a$b$": train([2.0, 1.0])})
         self.assertEqual(legend(figure)[0], "_a$b$")
         self.assertFalse(figure.legends[0].get_texts()[0].get_parse_math())
-
-    def test_nothing_to_draw(self):
-        with self.assertRaisesRegex(ValueError, r"Received: runs=\['a'\]"):
-            plots.learning_curves({"a": ics([1.0])})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from tests.plots.helpers import crosses
 from tests.plots.helpers import legend
 from tests.plots.helpers import notes
 from tests.plots.helpers import titles
-from tests.plots.helpers import train
 from tfbn import plots
 
 _TRACES = [3.0, 1.0, 2.0, 2.0, 2.0, 4.0]
@@ -61,12 +60,6 @@ class NoiseScaleTest(tf.test.TestCase):
         figure = plots.noise_scale({"a": _records([1.0, 1.0, np.nan])})
         self.assertEqual(legend(figure)[0], "a (diverged)")
         self.assertEqual(crosses(figure.axes[2]), [(10.0, 1.0)])
-
-    def test_errors(self):
-        with self.assertRaisesRegex(ValueError, "kind 'noise_scale'"):
-            plots.noise_scale({"a": train([1.0])})
-        with self.assertRaisesRegex(ValueError, "among conv1.*layers=conv9"):
-            plots.noise_scale({"a": _records([1.0])}, ["conv9"])
 
 
 if __name__ == "__main__":

@@ -68,10 +68,6 @@ class ReplicationTest(tf.test.TestCase):
         with self.assertRaisesRegex(ValueError, "conv1, conv2.*layers=conv3"):
             plots.replication({"a": rows}, ["conv3"])
 
-    def test_no_records(self):
-        with self.assertRaisesRegex(ValueError, "kind 'replication'"):
-            plots.replication({"a": []})
-
 
 if __name__ == "__main__":
     tf.test.main()

@@ -71,10 +71,6 @@ class TheoryTest(tf.test.TestCase):
         with self.assertRaisesRegex(ValueError, "one, two.*layers=three"):
             plots.theory({"a": _two_layers()}, ["three"])
 
-    def test_no_records(self):
-        with self.assertRaisesRegex(ValueError, "kind 'theory'"):
-            plots.theory({"a": []})
-
 
 if __name__ == "__main__":
     tf.test.main()

@@ -71,7 +71,7 @@ def _read(path):
             return {name: file[name] for name in file.files}
     except PermissionError:
         raise
-    except (AttributeError, OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (TypeError, OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         if "allow_pickle" in str(error) and zipfile.is_zipfile(path):
             raise DataError(
                 f"{path} must hold arrays of numbers. Received: an array of Python "

@@ -283,9 +283,7 @@ DIAGNOSTIC = Diagnostic(
     kinds=(
         RecordKind(
             "ics",
-            values={
-                "total": "`distance`, `cosine`, `norm` and `norm_after` over all parameters"
-            },
+            values={"total": f"{', '.join(_VALUES)}, over all parameters"},
             layer_values=_VALUES,
             figures={
                 "covariate_shift": "Santurkar et al. 2018, Fig. 3: paired gradients, "

@@ -1,16 +1,10 @@
-"""Tests of what scripts share beside tfbn.commands.cli: list flags."""
-
-import os
-import sys
+"""Tests of tfbn.commands.list_flags."""
 
 import tensorflow as tf
 from absl import flags
 from absl.testing import parameterized
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(_ROOT, "scripts"))
-
-from tfbn.commands import list_flags  # noqa: E402
+from tfbn.commands import list_flags
 
 
 class ListFlagsTest(tf.test.TestCase, parameterized.TestCase):
