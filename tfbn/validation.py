@@ -18,9 +18,7 @@ _TEBIBYTE = 2**40
 _LONGEST = 100  # characters of a value in a message
 
 
-def integer(
-    name: str, value: Any, *, minimum: int, maximum: int = _INT64_MAX
-) -> int:
+def integer(name: str, value: Any, *, minimum: int, maximum: int = _INT64_MAX) -> int:
     """Returns `value` as an int from `minimum` to `maximum`; a bool is refused."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise ValueError(

@@ -12,10 +12,10 @@ from unittest import mock
 
 import numpy as np
 import tensorflow as tf
-
 from _benchmark import candidates
 from _benchmark import exactness
 from _benchmark import timing
+
 from tfbn import _compat
 from tfbn import ops
 from tfbn.commands.list_flags import shape_text
