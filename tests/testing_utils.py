@@ -205,6 +205,16 @@ def hessian_vector_products(loss, mode="eager"):
     return in_mode(call, mode)
 
 
+def accelerator(kind):
+    """Has TensorFlow list a device of this kind, "GPU" or "TPU"; None for none."""
+    list_devices = tf.config.list_logical_devices
+    return mock.patch.object(
+        tf.config,
+        "list_logical_devices",
+        lambda device=None: [device] if device == kind else list_devices(device),
+    )
+
+
 def operations(function, *arguments):
     """The types of the operations that a tf.function runs, in branches too."""
     graph = function.get_concrete_function(*arguments).graph

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from tfbn import _compat
 from tfbn import validation
 from tfbn.diagnostics import compiled_loss
 from tfbn.diagnostics import instruments as instruments_lib
@@ -176,7 +177,7 @@ class Diagnostics(keras.callbacks.Callback):
             _build(model, self._probe[0])
         # What instruments hold fast: which variables are trained, and the loss.
         made_for = (
-            compiled_loss.compile_loss_of(model),
+            _compat.compile_loss(model),
             *map(id, model.trainable_variables),
         )
         if made_for != self._made_for:
@@ -228,7 +229,7 @@ class Diagnostics(keras.callbacks.Callback):
         model = self.model
         if callable(self._instruments):
             return _checked_made(self._instruments(model))
-        training = _mode_of_fit(model)
+        training = _compat.call_has_training_arg(model)
         loss = None
         if set(self._instruments) - set(_WITHOUT_LOSS):
             loss = (
@@ -321,11 +322,6 @@ def _build(model, x):
 
     # Symbolically: no layer draws from its seeds.
     model(tf.nest.map_structure(free, x), training=False)
-
-
-def _mode_of_fit(model):
-    """Whether `fit` calls the model in training mode."""
-    return bool(getattr(model, "_call_has_training_arg", True))
 
 
 def _step(model):

@@ -6,9 +6,9 @@ import platform
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.util import _pywrap_util_port
 
 import tfbn
+from tfbn import _compat
 
 
 def machine():
@@ -30,7 +30,7 @@ def versions():
         "keras": keras.__version__,
         "tfbn": tfbn.__version__,
         "numpy": np.__version__,
-        "onednn": bool(_pywrap_util_port.IsMklEnabled()),
+        "onednn": _compat.onednn_enabled(),
     }
 
 

@@ -7,9 +7,16 @@ from absl.testing import parameterized
 from tests import testing_utils
 from tfbn import ops
 from tfbn.ops import batch as batches
+from tfbn.ops import requests
 
 # One or two float32 operations on numbers near 1.
 ROUNDING = 5e-7
+
+
+def make(x, axis, mask=None, **options):
+    """The `Batch` of a call of batch_norm."""
+    request = requests.request("batch_norm", x, axis, mask=mask, **options)
+    return batches.Batch(x, request, mask)
 
 
 class LayoutTest(tf.test.TestCase, parameterized.TestCase):
@@ -26,7 +33,7 @@ class LayoutTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_view(self, shape, axis, virtual_batch_size, expected):
         x = tf.reshape(tf.range(np.prod(shape), dtype=tf.float32), shape)
-        batch = batches.Batch(x, axis, virtual_batch_size=virtual_batch_size)
+        batch = make(x, axis, virtual_batch_size=virtual_batch_size)
         viewed = batch.view(x)
         self.assertAllEqual(viewed, np.reshape(x, expected))
         self.assertAllEqual(batch.restore(viewed), x)
@@ -34,7 +41,7 @@ class LayoutTest(tf.test.TestCase, parameterized.TestCase):
     def test_sizes_that_are_not_known(self):
         @tf.function(input_signature=[tf.TensorSpec([None, 3, None])])
         def call(x):
-            batch = batches.Batch(x, 1, virtual_batch_size=2)
+            batch = make(x, 1, virtual_batch_size=2)
             viewed = batch.view(x)
             return viewed, batch.restore(viewed), batch.count
 
@@ -45,7 +52,7 @@ class LayoutTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(count, 10.0)
 
     def test_statistics_are_shaped_to_broadcast(self):
-        batch = batches.Batch(tf.zeros([4, 3, 2]), 1, virtual_batch_size=2)
+        batch = make(tf.zeros([4, 3, 2]), 1, virtual_batch_size=2)
         vector, groups = np.arange(3.0), np.arange(6.0).reshape(2, 3)
         self.assertAllEqual(batch.statistic(vector), vector.reshape(1, 1, 3, 1))
         self.assertAllEqual(batch.statistic(groups), groups.reshape(2, 1, 3, 1))
@@ -55,7 +62,7 @@ class LayoutTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters((4, 1), (4, 2), (4, 4))
     def test_a_size_that_divides(self, samples, size):
-        batch = batches.Batch(tf.zeros([samples, 3]), 1, virtual_batch_size=size)
+        batch = make(tf.zeros([samples, 3]), 1, virtual_batch_size=size)
         self.assertEqual(batch.view(tf.zeros([samples, 3])).shape[0], samples // size)
 
     @parameterized.parameters((4, 3), (4, 8), (1, 2))
@@ -63,7 +70,7 @@ class LayoutTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(
             ValueError, f"virtual_batch_size={size}, number of samples: {samples}"
         ):
-            batches.Batch(tf.zeros([samples, 3]), 1, virtual_batch_size=size)
+            make(tf.zeros([samples, 3]), 1, virtual_batch_size=size)
 
 
 class SumsTest(tf.test.TestCase, parameterized.TestCase):
@@ -79,7 +86,7 @@ class SumsTest(tf.test.TestCase, parameterized.TestCase):
 
     def batch(self, masked=True, size=2):
         mask = tf.constant(self.mask) if masked else None
-        return batches.Batch(tf.constant(self.x), 1, mask=mask, virtual_batch_size=size)
+        return make(tf.constant(self.x), 1, mask=mask, virtual_batch_size=size)
 
     def by_groups(self, x, size=2):
         """`[n, c, i]` summed: `[groups, c]`."""
@@ -154,7 +161,7 @@ class SumsTest(tf.test.TestCase, parameterized.TestCase):
         @tf.function
         def call(x):
             x = x if known else testing_utils.of_unknown_size(x)
-            batch = batches.Batch(x, 1, virtual_batch_size=virtual_batch_size)
+            batch = make(x, 1, virtual_batch_size=virtual_batch_size)
             return batch.near_mean(batch.view(x))
 
         x = testing_utils.random_batch(np.random.default_rng(0), shape, 1, offset=1e6)
@@ -174,7 +181,7 @@ class SumsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters((7, 2), (70, 2), (3, 2, 1000))
     def test_near_mean_of_an_empty_batch(self, *shape):
         x = tf.zeros([0, *shape[1:]])
-        batch = batches.Batch(x, 1)
+        batch = make(x, 1)
         self.assertAllEqual(batch.near_mean(batch.view(x)), np.zeros((1, 1, 2, 1)))
 
 
@@ -189,7 +196,7 @@ class ReplicasTest(tf.test.TestCase, parameterized.TestCase):
             kept = None
             if mask is not None:
                 kept = tf.range(3)[:, tf.newaxis] < tf.where(number == 0, *mask)
-            batch = batches.Batch(x, 1, mask=kept, synchronized=synchronized)
+            batch = make(x, 1, mask=kept, synchronized=synchronized)
             return function(batch, batch.view(x))
 
         numbers = strategy.experimental_distribute_values_from_function(
@@ -228,22 +235,6 @@ class ReplicasTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(
             self.run_replicas(lambda b, x: b.maximum(tf.abs(x))), [[2.0, 2.0]] * 2
         )
-
-
-class ReplicaContextTest(tf.test.TestCase):
-    def test_none_where_there_is_one(self):
-        self.assertIsNone(batches.replica_context())
-        with tf.distribute.OneDeviceStrategy("CPU:0").scope():
-            self.assertIsNone(batches.replica_context())
-
-    def test_of_two(self):
-        found = []
-        testing_utils.two_cpus_strategy().run(
-            lambda: found.append(batches.replica_context())
-        )
-        self.assertLen(found, 2)
-        for context in found:
-            self.assertEqual(context.num_replicas_in_sync, 2)
 
 
 class ChannelMaskTest(tf.test.TestCase, parameterized.TestCase):

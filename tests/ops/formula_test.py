@@ -3,8 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from tfbn.ops import batch as batches
 from tfbn.ops import formula
+from tfbn.ops import requests
+from tfbn.ops.batch import Batch
 from tfbn.ops.statistics import Statistics
 
 # A few float32 operations on numbers near 1.
@@ -16,7 +17,8 @@ EPSILON = 4.0
 
 def normalizer(x=X, **options):
     x = tf.constant(x)[:, tf.newaxis]
-    return formula.Normalizer(x, batches.Batch(x, 1, **options), EPSILON)
+    request = requests.request("batch_norm", x, 1, **options)
+    return formula.Normalizer(x, request, EPSILON, options.get("mask"))
 
 
 class NormalizerTest(tf.test.TestCase):
@@ -87,7 +89,7 @@ class AffineTest(tf.test.TestCase):
 
     def test_mean_has_a_remainder(self):
         x = tf.constant([[1e8], [1e8 + 8.0], [1e8 + 16.0], [1e8 + 16.0]])
-        batch = batches.Batch(x, 1)
+        batch = Batch(x, requests.request("batch_norm", x, 1))
         mean, remainder = formula.mean(batch.view(x), batch)
         total = np.float64(np.squeeze(mean)) + np.float64(np.squeeze(remainder))
         self.assertEqual(total, 1e8 + 10.0)

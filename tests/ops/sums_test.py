@@ -13,7 +13,9 @@ EXACT = 5e-7
 
 class SumRowsTest(tf.test.TestCase, parameterized.TestCase):
     def assert_sum(self, rows, factor, mode):
-        call = testing_utils.in_mode(lambda x: sums.sum_rows(x, factor), mode)
+        call = testing_utils.in_mode(
+            lambda x: sums.sum_rows(x, factor, compiled=mode == "xla"), mode
+        )
         expected = np.sum(rows.astype("float64"), axis=1)
         error = np.max(np.abs(call(tf.constant(rows)) - expected))
         size = np.max(np.sum(np.abs(rows).astype("float64"), axis=1), initial=1e-9)
@@ -59,7 +61,7 @@ class SumRowsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters("graph", "xla")
     def test_a_number_that_is_not_known(self, mode):
         call = tf.function(
-            lambda x: sums.sum_rows(x, 4),
+            lambda x: sums.sum_rows(x, 4, compiled=mode == "xla"),
             input_signature=[tf.TensorSpec([None, None, 2])],
             jit_compile=mode == "xla",
         )
@@ -67,15 +69,6 @@ class SumRowsTest(tf.test.TestCase, parameterized.TestCase):
             rows = np.random.default_rng(0).normal(size=(2, count, 2))
             total = call(tf.constant(rows, "float32"))
             self.assertAllClose(total, np.sum(rows, axis=1), atol=1e-3)
-
-
-class CompiledTest(tf.test.TestCase):
-    def test_eagerly_and_in_graphs(self):
-        found = []
-        for options in ({}, {"jit_compile": True}):
-            tf.function(lambda: found.append(sums.compiled()), **options)()
-        self.assertEqual(found, [False, True])
-        self.assertFalse(sums.compiled())
 
 
 class DivisorTest(tf.test.TestCase, parameterized.TestCase):

@@ -2,10 +2,7 @@
 
 import keras
 
-
-def compile_loss_of(model):
-    """The object that `compile` made of the loss, or None."""
-    return getattr(model, "_compile_loss", None)
+from tfbn import _compat
 
 
 def compiled_loss(model):
@@ -14,19 +11,14 @@ def compiled_loss(model):
     Not `model.compute_loss`: that adds the penalties, and tracks the losses of several
     outputs in metrics of the model.
     """
-    compiled = compile_loss_of(model)
+    compiled = _compat.compile_loss(model)
     if compiled is None or type(model).compute_loss is not keras.Model.compute_loss:
         why = "has none" if compiled is None else "has a compute_loss of its own"
         raise ValueError(
             "loss must be given where a model is not compiled with it. Received: "
             f"loss=None, and {model.name} {why}. Give loss=FUNCTION."
         )
-    # Another one of the same kind, with metrics of its own.
-    own = type(compiled)(
-        compiled._user_loss,
-        compiled._user_loss_weights,
-        output_names=compiled.output_names,
-    )
+    own = _compat.copy_compile_loss(compiled)
 
     def loss(y_true, y_pred):
         if not own.built:

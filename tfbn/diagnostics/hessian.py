@@ -1,8 +1,8 @@
 """The Hessian of a model's loss times a vector."""
 
-import contextlib
-
 import tensorflow as tf
+
+from tfbn import _compat
 
 # Forward and backward passes that take as long as one product: it goes backward
 # through both of a gradient's.
@@ -16,7 +16,7 @@ _SCALE = 1024.0
 def vector_product(loss, indices, state, x, y, vectors):
     """A block of the Hessian times a vector: the gradient of <gradient, vector>.
 
-    Derivatives are TensorFlow's, but for `tf.nn.moments` (see below).
+    Derivatives are TensorFlow's, with that of `tf.nn.moments` corrected.
 
     Args:
         loss: `LossFunction`.
@@ -34,7 +34,7 @@ def vector_product(loss, indices, state, x, y, vectors):
     parameters, buffers = state
     watched = [parameters[i] for i in indices]
     with (
-        _twice_differentiable_moments(),
+        _compat.twice_differentiable_moments(),
         tf.GradientTape(watch_accessed_variables=False) as tape,
     ):
         tape.watch(watched)
@@ -52,29 +52,3 @@ def vector_product(loss, indices, state, x, y, vectors):
         tf.cast(tf.convert_to_tensor(p), v.dtype) / _SCALE
         for p, v in zip(products, vectors, strict=True)
     ]
-
-
-@contextlib.contextmanager
-def _twice_differentiable_moments():
-    """While open, `tf.nn.moments` has a right second derivative.
-
-    TensorFlow's takes the mean in the variance for a constant. Its derivative is 0, and
-    that of the derivative is not: second derivatives of Keras's normalisation layers
-    would be wrong.
-    """
-    original = tf.nn.moments
-
-    def moments(x, axes, shift=None, keepdims=False, name=None):
-        mean, _ = original(x, axes, shift=shift, keepdims=True, name=name)
-        variance = tf.reduce_mean(
-            tf.math.squared_difference(x, mean), axes, keepdims=True
-        )
-        if keepdims:
-            return mean, variance
-        return tf.squeeze(mean, axes), tf.squeeze(variance, axes)
-
-    tf.nn.moments = moments
-    try:
-        yield
-    finally:
-        tf.nn.moments = original

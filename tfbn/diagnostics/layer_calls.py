@@ -2,6 +2,8 @@
 
 import contextlib
 
+from tfbn import _compat
+
 
 @contextlib.contextmanager
 def intercepted(model, handler):
@@ -29,8 +31,7 @@ def intercepted(model, handler):
 
 def all_layers(model):
     """The layers inside a model at any depth, each once, outer ones first."""
-    # Keras's `model.layers` does not show the layers inside custom layers.
-    layers = model._flatten_layers(include_self=False, recursive=True)
+    layers = _compat.flatten_layers(model)
     return list({id(layer): layer for layer in layers}.values())
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
+from tfbn import _compat
 from tfbn import validation
 from tfbn.diagnostics._layer_groups import layer_groups
 from tfbn.diagnostics.layer_calls import all_layers
@@ -62,12 +63,12 @@ class OutputTap:
     def __init__(self, layers, *, follow):
         self._wanted = {id(layer) for layer in layers}
         self._follow = follow
-        self._graph = tf.compat.v1.get_default_graph()
+        self._graph = _compat.current_graph()
         self._kept = {}
 
     def __call__(self, layer, call, *args, **kwargs):
         outputs = call(*args, **kwargs)
-        if tf.compat.v1.get_default_graph() is not self._graph:
+        if _compat.current_graph() is not self._graph:
             return outputs  # inside of a loop: cannot be had outside
         if self._follow and _keeps_units(layer):
             inputs = {id(value) for value in tf.nest.flatten((args, kwargs))}

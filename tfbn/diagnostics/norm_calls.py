@@ -7,6 +7,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from tfbn import _compat
 from tfbn import validation
 from tfbn.diagnostics import layer_calls
 from tfbn.layers import BatchRenorm
@@ -94,7 +95,7 @@ class Calls:
         self.found = []
         self._names, self._values, self._tape = names, values, tape
         self._linear = {}  # by id of their outputs
-        self._graph = tf.compat.v1.get_default_graph()
+        self._graph = _compat.current_graph()
 
     def __call__(self, layer, call, *args, **kwargs):
         if id(layer) in self._names and self._has_statistics(layer, args, kwargs):

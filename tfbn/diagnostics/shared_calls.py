@@ -4,6 +4,7 @@ import collections
 
 import tensorflow as tf
 
+from tfbn import _compat
 from tfbn.diagnostics.layer_calls import all_layers
 
 
@@ -31,12 +32,12 @@ class SharedCalls:
     def begin_pass(self, parameters):
         """Tells the parameters of the passes from here on, as in `State`."""
         self._parameters = parameters
-        self._graph = tf.compat.v1.get_default_graph()
+        self._graph = _compat.current_graph()
         self._num_calls = collections.Counter()
         self._missed = set()
 
     def __call__(self, layer, call, *args, **kwargs):
-        if tf.compat.v1.get_default_graph() is not self._graph:
+        if _compat.current_graph() is not self._graph:
             return call(*args, **kwargs)  # in the body of a loop, whose tensors are its
         place = id(layer), self._num_calls[id(layer)]
         self._num_calls[id(layer)] += 1

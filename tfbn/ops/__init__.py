@@ -1,40 +1,45 @@
-"""The numerics: statistics of a batch, normalisation, averages, noise.
+"""The numerics: statistics of a batch, normalization, averages, noise.
 
 The only package with raw TensorFlow operations or a choice by device or compiler. The
-layers hold state and configuration and call the functions here.
+layers hold state and configuration and call the functions here. `requests` says what a
+call needs, `implementations` which code serves it; docs/numerics.md explains both.
 
-Terms. A *channel* is an index along the normalised `axis`; everything else is "the
+Terms. A *channel* is an index along the normalized `axis`; everything else is "the
 batch". Statistics have shape `[channels]`. `mask` is boolean, broadcastable to the
-input; elements where it is False take no part in the statistics.
+input; elements where it is False are excluded from the statistics.
 
 Precision. Statistics are taken of data shifted near its mean (where the mean is large),
-sums are added up in groups, and outputs are made by subtracting before scaling, so
+sums are added up in groups, and outputs are computed by subtracting before scaling, so
 results keep their digits whatever the offset and the size of the data:
 `x * inv + (beta - mean * inv)`, the usual form, loses one decimal digit for each power
 of ten between the mean and the standard deviation.
 """
 
-from tfbn.ops._batch_norm import batch_norm
-from tfbn.ops._batch_norm import normalize
-from tfbn.ops._batch_norm import serving_path
-from tfbn.ops._lp_batch_norm import lp_batch_norm
 from tfbn.ops.averages import moving_average
 from tfbn.ops.averages import renorm_correction
 from tfbn.ops.averages import stddev_of_variance
 from tfbn.ops.averages import variance_of_stddev
 from tfbn.ops.batch import channel_mask
 from tfbn.ops.batch import upcast
+from tfbn.ops.implementations import preferring
 from tfbn.ops.noise import perturb
+from tfbn.ops.normalization import batch_norm
+from tfbn.ops.normalization import lp_batch_norm
+from tfbn.ops.normalization import normalize
+from tfbn.ops.normalization import serving_path
+from tfbn.ops.requests import compiling_for
 from tfbn.ops.statistics import Statistics
 
 __all__ = [
     "Statistics",
     "batch_norm",
     "channel_mask",
+    "compiling_for",
     "lp_batch_norm",
     "moving_average",
     "normalize",
     "perturb",
+    "preferring",
     "renorm_correction",
     "serving_path",
     "stddev_of_variance",

@@ -1,10 +1,12 @@
-"""The batch of a normalisation: its layout, its sums, masks and replicas."""
+"""The batch of a normalization: its layout, sums, masks and replicas."""
 
 import math
 
 import tensorflow as tf
 
 from tfbn.ops import sums
+from tfbn.ops.requests import Request
+from tfbn.ops.requests import replica_context
 
 
 def upcast(inputs):
@@ -31,34 +33,44 @@ def along_axis(vector, x, axis):
     return tf.reshape(vector, [-1 if i == axis else 1 for i in range(len(x.shape))])
 
 
-class Batch:
-    """A tensor's axes seen as `[groups, before, channels, after]`, and sums over them.
+# Elements of a channel whose mean stands for the mean. The shift has to be off by a few
+# standard deviations at most: the error of a sum grows with its size. Of 64 the mean is
+# off by an eighth of one, and 16 to 1024 take the same time (docs/numerics.md).
+SAMPLE_SIZE = 64
 
-    A group is a virtual batch, or all there is. `before` and `after` stand for what
-    lies before and after the channel axis; statistics are taken over both and have
-    shape `[groups, 1, channels, 1]`. To view a tensor so moves no data.
+
+class Batch:
+    """A tensor viewed as `[groups, before, channels, after]`, and sums over it.
+
+    A group is a virtual batch, or the whole batch. `before` and `after` are the axes
+    before and after the channel axis; statistics are taken over both and have shape
+    `[groups, 1, channels, 1]`. The view copies no data.
+
+    Args:
+        x: float tensor of the computation's dtype.
+        request: the `Request` of the call.
+        mask: boolean tensor, broadcastable to `x`, or None.
 
     Attributes:
-        count: the number of elements behind each statistic, in the tensor's dtype, of
-            shape `[groups, 1, channels or 1, 1]` with a mask and scalar without; over
-            all replicas if synchronized.
+        count: the number of elements behind each statistic, over all replicas if they
+            share statistics: in the tensor's dtype, a scalar, or with a mask of shape
+            `[groups, 1, 1, 1]`.
         mask: None, or the mask broadcast and viewed as above.
     """
 
-    def __init__(
-        self, x, axis, *, mask=None, synchronized=False, virtual_batch_size=None
-    ):
-        sizes = _sizes(x)
+    def __init__(self, x: tf.Tensor, request: Request, mask: tf.Tensor | None = None):
+        axis, sizes = request.axis, _sizes(x)
         before, channels, after = sizes[:axis], sizes[axis], sizes[axis + 1 :]
         groups = 1
-        if virtual_batch_size is not None:
-            groups = _group_count(before[0], virtual_batch_size)
-            before = [virtual_batch_size, *before[1:]]
+        if request.virtual_batch_size is not None:
+            groups = _group_count(before[0], request.virtual_batch_size)
+            before = [request.virtual_batch_size, *before[1:]]
         self._shape, self._dtype = tf.shape(x), x.dtype
         self._viewed = [groups, _product(before), channels, _product(after)]
         self._rows_only = all(isinstance(size, int) and size == 1 for size in after)
         self._before_factor = math.prod(i for i in before if isinstance(i, int))
-        self._replicas = replica_context() if synchronized else None
+        self._compiled = request.compiled
+        self._replicas = replica_context() if request.replicated else None
         self.mask = None if mask is None else self._view_mask(mask, axis, sizes)
         self.count = self._count()
 
@@ -67,7 +79,7 @@ class Batch:
         return tf.reshape(x, self._viewed)
 
     def restore(self, x):
-        """The opposite of `view`."""
+        """The inverse of `view`."""
         return tf.reshape(x, self._shape)
 
     def statistic(self, vector):
@@ -83,8 +95,7 @@ class Batch:
         return tf.squeeze(statistic, [1, 3])
 
     def over_groups(self, vector):
-        """`[channels]`: the mean over the groups that are not empty, of
-        `[groups, channels]`."""
+        """`[channels]`: the mean of `[groups, channels]` over the non-empty groups."""
         if self.mask is None:
             return tf.reduce_mean(vector, axis=0)
         filled = tf.cast(self.vector(self.count) > 0, vector.dtype)
@@ -92,41 +103,46 @@ class Batch:
         return tf.reduce_sum(vector * filled, axis=0) / filled_count
 
     def total(self, x):
-        """The sum over the elements of this replica, masked ones too."""
+        """The sum over the elements of this replica, masked ones included."""
         rows = tf.squeeze(x, 3) if self._rows_only else tf.reduce_sum(x, 3)
-        total = sums.sum_rows(rows, self._before_factor, are_sums=not self._rows_only)
+        total = sums.sum_rows(
+            rows,
+            self._before_factor,
+            are_sums=not self._rows_only,
+            compiled=self._compiled,
+        )
         return total[:, tf.newaxis, :, tf.newaxis]
 
     def across_replicas(self, total):
-        """The sum of a total over all replicas if synchronized, else `total`."""
+        """The sum of `total` over the replicas, if they share statistics."""
         if self._replicas is None:
             return total
         return self._replicas.all_reduce(tf.distribute.ReduceOp.SUM, total)
 
     def mean(self, x):
-        """The mean over what the mask keeps; 0 if that is nothing."""
+        """The mean over the elements that the mask keeps; 0 if there are none."""
         total = self.across_replicas(self.total(self.keep(x)))
         return total / tf.maximum(self.count, 1.0)
 
     def maximum(self, x):
-        """The maximum of a non-negative `x` over what the mask keeps."""
+        """The maximum of a non-negative `x` over the elements that the mask keeps."""
         largest = tf.reduce_max(self.keep(x), [1, 3], keepdims=True)
         if self._replicas is None:
             return largest
-        # There is no MAX among the reductions of tf.distribute.
+        # tf.distribute has no reduction by maximum.
         gathered = self._replicas.all_gather(largest[tf.newaxis], axis=0)
         return tf.reduce_max(gathered, 0)
 
     def near_mean(self, x):
-        """Roughly the mean: a shift that keeps the digits of what is summed after it.
+        """Roughly the mean: sums of `x` less this keep their digits.
 
-        Taken of some elements from all over the batch, which costs nothing. Where
-        these may be masked, or must be the same on all replicas: the mean, of which
-        a float32 sum of data with a large offset knows the first digits only.
+        It is the mean of a sample from all over the batch, which costs next to
+        nothing. With a mask, or where replicas must agree on it, it is the mean itself
+        as far as a float32 sum is right: in its first digits.
         """
         if self.mask is not None or self._replicas is not None:
             return self.mean(x)
-        along = 64 if self._rows_only else 8
+        along = SAMPLE_SIZE if self._rows_only else math.isqrt(SAMPLE_SIZE)
         steps = [_step(size, along) for size in (self._viewed[1], self._viewed[3])]
         sample = x[:, :: steps[0], :, :: steps[1]]
         count = tf.cast(tf.shape(sample)[1] * tf.shape(sample)[3], x.dtype)
@@ -135,7 +151,7 @@ class Batch:
 
     def keep(self, x):
         """`x` where the mask keeps it, 0 elsewhere."""
-        # Not a product: what is masked may be non-finite.
+        # A product would keep masked elements that are not finite.
         return x if self.mask is None else tf.where(self.mask, x, tf.zeros_like(x))
 
     def _view_mask(self, mask, axis, sizes):
@@ -153,16 +169,8 @@ class Batch:
         return self.across_replicas(count)
 
 
-def replica_context():
-    """The replica context to reduce across, or None where there is one replica."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return None
-    return context
-
-
 def _sizes(x):
-    """The shape of `x` as a list: ints where they are known, else scalar tensors."""
+    """The shape of `x` as a list: ints where known, scalar tensors elsewhere."""
     dynamic = tf.shape(x)
     return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
 
@@ -174,7 +182,7 @@ def _product(sizes):
 
 
 def _step(size, count):
-    """For a sample of `count` to twice as many of `size`, or all of fewer."""
+    """The stride that samples at least `count` of `size` elements, or all of fewer."""
     if isinstance(size, int):
         return max(1, size // count)
     return tf.maximum(1, size // count)

@@ -1,41 +1,67 @@
-"""Batch normalisation by its formulas, in plain operations: serves every input.
+"""Batch normalization by its formulas, in plain operations: serves every call.
 
-Under XLA it is the fastest path as well: each pass over the data is one loop.
+Compiled by XLA it is also the fastest: each pass over the data becomes one loop.
 """
 
 import tensorflow as tf
 
 from tfbn.ops.batch import Batch
+from tfbn.ops.batch import along_axis
+from tfbn.ops.requests import Request
 from tfbn.ops.statistics import Statistics
 from tfbn.ops.statistics import is_valid
 
+NAME = "formula"
+
+
+def supports(request: Request) -> bool:
+    """Whether it can serve the request: see `Implementation`."""
+    return request.operation in ("batch_norm", "normalize")
+
+
+def is_faster(request: Request) -> bool:
+    """Whether it is as fast as others: nothing comes after it."""
+    del request
+    return True
+
+
+def compute_dtype(dtype: tf.DType) -> tf.DType:
+    """The dtype of the inputs that it takes for calls with `dtype`."""
+    return tf.float64 if dtype == tf.float64 else tf.float32
+
+
+def normalize(x, mean, gain, offset, request):
+    """`gain * (x - mean) + offset`; the last three are `[channels]`."""
+    mean, gain, offset = (along_axis(s, x, request.axis) for s in (mean, gain, offset))
+    return (x - mean) * gain + offset
+
 
 class Normalizer:
-    """The normalisation of one batch. Differentiable in `x`.
+    """The normalization of one batch. Differentiable in `x`.
 
     Attributes:
-        statistics: `[groups, channels]`, see `Batch` for groups.
+        statistics: `[groups, channels]`; for groups see `Batch`.
     """
 
-    def __init__(self, x, batch: Batch, epsilon):
-        self._batch = batch
+    def __init__(self, x, request, epsilon, mask=None):
+        self._batch = batch = Batch(x, request, mask)
         self._x = batch.view(x)
         self._moments = _moments(self._x, batch, epsilon)
         self.statistics = self._moments.map(batch.vector)
 
     def averaged_statistics(self):
-        """`[channels]`."""
+        """The means over the groups, `[channels]`."""
         return self.statistics.map(self._batch.over_groups)
 
     def affine(self, gain, offset):
-        """`gain * normalized + offset`; both `[groups, channels]`."""
+        """`gain * normalized + offset`; both are `[groups, channels]`."""
         gain, offset = (self._batch.statistic(v) for v in (gain, offset))
         return self._batch.restore(affine(self._x, self._moments, gain, offset))
 
     def gradients(self, dy, gain):
-        """Those of sum(dy * affine(gain, offset)) for x, gain and offset.
+        """The gradients of sum(dy * affine(gain, offset)) for x, gain and offset.
 
-        The formulas of Ioffe & Szegedy 2015, section 3.
+        By the formulas of Ioffe & Szegedy 2015, section 3.
         """
         batch, moments = self._batch, self._moments
         dy, inverse = batch.view(dy), 1.0 / moments.scale
@@ -57,8 +83,8 @@ def affine(x, statistics, gain, offset):
 
 
 def mean(x, batch: Batch):
-    """`(mean, remainder)` of `Statistics` for a viewed `x`."""
-    # Of data with a large offset a float32 sum knows the first digits only.
+    """The `(mean, remainder)` of `Statistics` for a viewed `x`."""
+    # A float32 sum of data with a large offset has only its first digits right.
     shift = _shift(x, batch)
     rest = batch.mean(x - shift)
     rounded = shift + rest
@@ -74,11 +100,10 @@ def _moments(x, batch, epsilon):
 
 
 def _shift(x, batch):
-    """Roughly the mean, a constant for the gradient: what is made of it does not depend
-    on it."""
+    """Roughly the mean. A constant for the gradient, for no result depends on it."""
     shift = tf.stop_gradient(batch.near_mean(x))
-    # XLA makes it anew wherever it is needed, and where it is added to something does
-    # not round it first. With the last bit off, it is the same number everywhere.
+    # XLA recomputes it wherever it is needed, and may keep more digits in some of the
+    # places. Without its last bit it is the same number in all of them.
     integer = {tf.float32: tf.int32, tf.float64: tf.int64}[shift.dtype]
     bits = tf.bitwise.bitwise_and(tf.bitcast(shift, integer), tf.constant(-2, integer))
     return tf.bitcast(bits, shift.dtype)
@@ -87,5 +112,5 @@ def _shift(x, batch):
 def _product(normalized, dy, batch):
     if batch.mask is None:
         return normalized * dy
-    # What is masked may be non-finite; 0 where no gradient comes.
+    # Masked elements may be non-finite. They count 0 where no gradient arrives.
     return tf.math.multiply_no_nan(normalized, dy)

@@ -1,19 +1,20 @@
-"""What one batch says of each channel."""
+"""The statistics of a batch."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
 
 class Statistics(NamedTuple):
-    """What one batch says of each channel, `[channels]`.
+    """The statistics of one batch, `[channels]` each.
 
     Attributes:
         mean: the mean.
-        remainder: what `mean` lost in rounding: `mean + remainder` is exact to some
-            ulp of the spread even where the mean is much larger.
-        spread: the biased variance or the l_p norm.
-        scale: what the centred input is divided by: `sqrt(variance + epsilon)` or
+        remainder: the rounding error of `mean`: `mean + remainder` is exact to a few
+            ulp of the spread even if the mean is much larger.
+        spread: the biased variance, or the l_p norm.
+        scale: the divisor of the centred input: `sqrt(variance + epsilon)` or
             `norm + epsilon`.
         valid: scalar bool; False for an empty batch or one with a non-finite
             statistic, which must not enter a moving average.
@@ -25,12 +26,12 @@ class Statistics(NamedTuple):
     scale: tf.Tensor
     valid: tf.Tensor
 
-    def map(self, function):
-        """`function` of each but `valid`."""
+    def map(self, function: Callable) -> "Statistics":
+        """Applies `function` to each statistic, and not to `valid`."""
         return Statistics(*(function(s) for s in self[:-1]), self.valid)
 
 
 def is_valid(count, mean, spread):
-    """Whether there are elements (`count`) and all statistics are finite."""
+    """Whether the batch has elements (`count`) and finite statistics."""
     finite = tf.math.is_finite(mean) & tf.math.is_finite(spread)
     return tf.reduce_any(finite & (count > 0)) & tf.reduce_all(finite)

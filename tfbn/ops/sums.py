@@ -1,6 +1,6 @@
 """Sums over rows that keep their digits, however many rows there are.
 
-A float32 sum that takes one element after the other loses digits with its length. Here
+A float32 sum that adds one element after the other loses digits with its length. Here
 rows are summed in runs, and the sums of the runs in runs again.
 """
 
@@ -8,53 +8,57 @@ import functools
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.ops import control_flow_util
+
+# The measurements behind these numbers: docs/numerics.md.
+#
+# Up to so many rows, a running float32 sum is exact to 1e-6 even if each step rounds
+# the same way, as it does with data of two values.
+MAX_RUNNING_SUM = 128
+# Up to so many rows, a float64 sum is faster than sums of runs. Under XLA, which fuses
+# the second level of runs with the first, sums of longer runs are not needed either.
+MAX_WIDE_SUM = 1024
+# Rows in a run: of a product with ones, of a sum that XLA fuses with what makes its
+# rows, and of the product with ones that sums XLA's runs.
+RUN = 64
+XLA_RUN = 16
+XLA_SECOND_RUN = 256
 
 
-def sum_rows(rows, factor, *, are_sums=False):
+def sum_rows(
+    rows: tf.Tensor, factor: int, *, are_sums: bool = False, compiled: bool = False
+) -> tf.Tensor:
     """The sum over the second axis: `[groups, n, channels]` to `[groups, channels]`.
 
     Args:
         factor: int, a divisor of n known when the graph is made, or n.
         are_sums: bool, whether the rows are sums themselves.
+        compiled: bool, whether XLA compiles the sum.
     """
-    few = rows.shape[1] is not None and rows.shape[1] <= _FEW
-    if few and rows.shape[1] > _VERY_FEW and not compiled():
+    few = rows.shape[1] is not None and rows.shape[1] <= MAX_WIDE_SUM
+    if compiled:
+        # XLA fuses a short sum with what makes its rows, but merges a sum of sums into
+        # one long sum: only a product with ones keeps the runs apart.
+        rows, factor = _sum_runs(rows, XLA_RUN, factor, _sum_each)
+        if are_sums or not few:
+            rows, _ = _sum_runs(rows, XLA_SECOND_RUN, factor, _multiply_by_ones)
+    elif few and rows.shape[1] > MAX_RUNNING_SUM:
         wide = tf.reduce_sum(tf.cast(rows, tf.float64), axis=1)
         return tf.cast(wide, rows.dtype)
-    if compiled():
-        # XLA makes one loop of a short sum and what it sums, but one sum of two sums:
-        # only the product with ones keeps runs apart.
-        rows, factor = _sum_runs(rows, 16, factor, _sum_each)
-        if are_sums or not few:
-            rows, _ = _sum_runs(rows, 256, factor, _multiply_by_ones)
     elif not few:
-        rows, factor = _sum_runs(rows, 64, factor, _multiply_by_ones)
+        rows, factor = _sum_runs(rows, RUN, factor, _multiply_by_one_row)
         if factor > 1:
-            rows, _ = _sum_runs(rows, 64, factor, _multiply_by_ones)
+            rows, _ = _sum_runs(rows, RUN, factor, _multiply_by_one_row)
     return tf.reduce_sum(rows, axis=1)
 
 
-# Of so many, wider numbers are the cheapest.
-_FEW = 1024
-# A running sum of so many is exact to 1e-6, even where each step rounds the same way,
-# as with data of two values.
-_VERY_FEW = 128
-
-
-def compiled():
-    """Whether what is traced now will be compiled by XLA."""
-    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
-        tf.compat.v1.get_default_graph()
-    )
-
-
-def divisor(number, largest, limit=None):
-    """The largest divisor of `number` up to `largest`, a Python int.
+def divisor(
+    number: int | tf.Tensor, largest: int, limit: int | tf.Tensor | None = None
+) -> int | tf.Tensor:
+    """The largest divisor of `number` up to `largest`.
 
     Args:
-        number: int, or an int32 scalar; then so is the result.
-        limit: like `number`; a divisor of more than one has to be up to that too.
+        number: int, or an int32 scalar; the result is of the same kind.
+        limit: like `number`; another bound, for divisors of more than 1.
     """
     if isinstance(number, int):
         return _divisor(number, largest if limit is None else min(largest, limit))
@@ -71,7 +75,7 @@ def _divisor(number, largest):
 
 
 def _sum_runs(rows, size, factor, total):
-    """`(sums, factor of their number)`: the sums of runs of some `size` rows.
+    """`(sums, factor of their number)`: the sums of runs of about `size` rows.
 
     `total` sums `[runs, size, channels]` over its second axis, which it keeps.
     """
@@ -95,8 +99,11 @@ def _sum_each(runs):
     return tf.reduce_sum(runs, axis=1, keepdims=True)
 
 
+def _multiply_by_one_row(runs):
+    """The fastest sum over rows of a CPU: by a matrix product."""
+    return tf.ones([1, 1, runs.shape[1]], runs.dtype) @ runs
+
+
 def _multiply_by_ones(runs):
-    """The fastest sum over rows that a CPU has."""
-    # XLA makes a slow sum again of a product with a broadcast row.
-    count = tf.shape(runs)[0] if compiled() else 1
-    return tf.ones([count, 1, runs.shape[1]], runs.dtype) @ runs
+    # XLA would turn the product with a broadcast row back into a slow sum.
+    return tf.ones([tf.shape(runs)[0], 1, runs.shape[1]], runs.dtype) @ runs

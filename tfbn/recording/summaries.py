@@ -3,18 +3,12 @@
 import numpy as np
 import tensorflow as tf
 
+from tfbn import _compat
 from tfbn.files.file_errors import as_os_errors
 
-
-def _metadata(plugin, data_class):
-    return tf.compat.v1.SummaryMetadata(
-        plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name=plugin),
-        data_class=data_class,
-    )
-
-
-_SCALAR = _metadata("scalars", 1)  # DATA_CLASS_SCALAR
-_HISTOGRAM = _metadata("histograms", 2)  # DATA_CLASS_TENSOR
+# A plugin of TensorBoard, and the data class of its summaries.
+_SCALAR = "scalars", 1  # DATA_CLASS_SCALAR
+_HISTOGRAM = "histograms", 2  # DATA_CLASS_TENSOR
 
 # Lists whose extremes say nothing, or what another value says.
 _NO_BANDS = ("layers", "step_sizes", "nodes", "weights")
@@ -74,7 +68,8 @@ class SummaryWriter:
                 elif isinstance(value, (int, float)):
                     self.scalar(tag, value, step)
 
-    def _write(self, tag, tensor, step, metadata):
+    def _write(self, tag, tensor, step, kind):
+        metadata = _compat.summary_metadata(*kind)
         with as_os_errors(self._folder), self._writer.as_default():
             tf.summary.write(tag, tensor, np.int64(step), metadata=metadata)
 

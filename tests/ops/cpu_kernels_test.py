@@ -5,7 +5,8 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from tests import testing_utils
-from tfbn.ops import kernels
+from tfbn.ops import cpu_kernels
+from tfbn.ops import cpu_sums
 
 # float32 against float64: what tfbn promises.
 EXACT = 2e-6
@@ -22,8 +23,11 @@ class NormalizerTest(tf.test.TestCase, parameterized.TestCase):
         shape=((1, 3), (7, 3), (64, 4), (16, 16, 4), (3, 2, 5, 2), (300, 4)),
         dtype=("float32", "bfloat16"),
         known=(True, False),
+        module=(cpu_kernels, cpu_sums),
     )
-    def test_output_and_gradients(self, shape, dtype, known):
+    def test_output_and_gradients(self, shape, dtype, known, module):
+        if module.compute_dtype(tf.as_dtype(dtype)) != dtype:
+            self.skipTest(f"{module.NAME} takes no {dtype}.")
         rng = np.random.default_rng(0)
         x = tf.cast(testing_utils.random_batch(rng, shape), dtype)
         upstream = tf.cast(rng.normal(size=shape), dtype)
@@ -31,7 +35,7 @@ class NormalizerTest(tf.test.TestCase, parameterized.TestCase):
 
         def call(x, upstream):
             x = x if known else testing_utils.of_unknown_size(x)
-            normalizer = kernels.Normalizer(x, EPSILON)
+            normalizer = module.Normalizer(x, None, EPSILON)
             gradients = normalizer.gradients(upstream, gain)
             return normalizer.statistics, normalizer.affine(gain, offset), gradients
 
@@ -67,14 +71,16 @@ class NormalizerTest(tf.test.TestCase, parameterized.TestCase):
         rng = np.random.default_rng(0)
         x = rng.normal(size=(rows, 4))
         x = (x - np.mean(x, axis=0)) / np.std(x, axis=0) + ratio
-        statistics = kernels.Normalizer(tf.constant(x, "float32"), 1e-12).statistics
+        statistics = cpu_kernels.Normalizer(
+            tf.constant(x, "float32"), None, 1e-12
+        ).statistics
         expected = testing_utils.Renorm(x.astype("float32").astype("float64"), 1e-12)
         self.assertAllClose(statistics.spread, expected.variance, rtol=EXACT)
 
     def test_one_channel_with_a_large_mean_is_enough(self):
         x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
         x[:, 2] += 1e5
-        normalizer = kernels.Normalizer(tf.constant(x), EPSILON)
+        normalizer = cpu_kernels.Normalizer(tf.constant(x), None, EPSILON)
         reference = testing_utils.Renorm(x.astype("float64"), EPSILON)
         y = normalizer.affine(tf.ones(4), tf.zeros(4))
         self.assertLess(testing_utils.relative_error(y, reference.output), EXACT)
@@ -85,18 +91,18 @@ class AffineTest(tf.test.TestCase, parameterized.TestCase):
     def test_value(self, dtype):
         rows = tf.constant([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], dtype)
         vectors = (tf.constant(v) for v in ([1.0, 2.0], [0.5, -1.0], [0.0, 8.0]))
-        y = tf.reshape(kernels.affine(rows, *vectors), [3, 2])
+        y = tf.reshape(cpu_kernels.affine(rows, *vectors), [3, 2])
         self.assertAllEqual(y, tf.constant([[0.0, 8.0], [1.0, 6.0], [2.0, 4.0]], dtype))
         self.assertEqual(y.dtype, dtype)
 
     def test_of_no_rows(self):
-        y = kernels.affine(tf.zeros([0, 2]), *[tf.ones(2)] * 3)
+        y = cpu_kernels.affine(tf.zeros([0, 2]), *[tf.ones(2)] * 3)
         self.assertEqual(tf.size(y), 0)
 
     @parameterized.parameters(1e4, 1e6, 1e8)
     def test_it_subtracts_first(self, offset):
         """Arguments: TensorFlow rewrites the kernel where the scale is a constant."""
-        call = tf.function(kernels.affine)
+        call = tf.function(cpu_kernels.affine)
         rows = tf.constant([[offset], [offset + 8.0]])
         y = call(rows, *(tf.constant([v]) for v in (offset, 3.0, 0.25)))
         self.assertAllEqual(tf.reshape(y, [-1]), [0.25, 24.25])

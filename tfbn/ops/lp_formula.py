@@ -1,54 +1,38 @@
-"""Normalisation by an l_p norm."""
+"""Normalization by an l_p norm, by its formulas; TensorFlow differentiates them."""
 
 import tensorflow as tf
 
 from tfbn.ops import formula
 from tfbn.ops.batch import Batch
-from tfbn.ops.batch import upcast
+from tfbn.ops.requests import Request
 from tfbn.ops.statistics import Statistics
 from tfbn.ops.statistics import is_valid
 
+NAME = "lp_formula"
+
+is_faster = formula.is_faster
+compute_dtype = formula.compute_dtype
+
+
+def supports(request: Request) -> bool:
+    """Whether it can serve the request: see `Implementation`."""
+    return request.operation == "lp_batch_norm"
+
 
 def lp_batch_norm(
-    x,
-    gamma,
-    beta,
-    *,
-    axis,
-    epsilon,
-    order,
-    centered=False,
-    literal=False,
-    **options,
+    x, gamma, beta, request, *, epsilon, order, centered, literal, mask=None
 ):
-    """Normalises with the batch's mean and l_p norm (Santurkar et al. 2018, sec. 3.3).
-
-    `y = gamma * (x - mean(x)) / (norm_p(x) + epsilon) + beta`.
-
-    Args:
-        x, gamma, beta, axis, epsilon: as in `batch_norm`.
-        order: 1, 2 or "inf".
-        centered: bool, take the norm of `x - mean(x)` instead of `x`.
-        literal: bool, divide the norm of the m elements by m. Otherwise the norm is
-            the power mean `(mean |x|^p)^(1/p)`, and max|x| for "inf".
-        **options: `mask`, `synchronized`, `virtual_batch_size`, as in `batch_norm`.
-
-    Returns:
-        `(y, statistics)` as `batch_norm`; `statistics.spread` is the norm.
-    """
-    wide = upcast(x)
-    batch = Batch(wide, axis, **options)
-    viewed = batch.view(wide)
+    """As `tfbn.ops.lp_batch_norm`, for an `x` of the computation's dtype."""
+    batch = Batch(x, request, mask)
+    viewed = batch.view(x)
     if batch.mask is not None:
-        # What is masked may be non-finite; not so in the gradients of what is not.
+        # Masked elements may be non-finite; the gradients of the others must not be.
         viewed = tf.where(batch.mask | tf.math.is_finite(viewed), viewed, 0.0)
     statistics = _moments(viewed, batch, epsilon, order, centered, literal)
     gain = batch.statistic(1.0 if gamma is None else gamma)
     offset = batch.statistic(0.0 if beta is None else beta)
     y = batch.restore(formula.affine(viewed, statistics, gain, offset))
-    return tf.cast(y, x.dtype), statistics.map(
-        lambda s: batch.over_groups(batch.vector(s))
-    )
+    return y, statistics.map(lambda s: batch.over_groups(batch.vector(s)))
 
 
 def _moments(x, batch, epsilon, order, centered, literal):

@@ -1,0 +1,203 @@
+"""Tests of tfbn._compat: each fails loudly where TensorFlow or Keras has changed."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from tests import testing_utils
+from tfbn import _compat
+
+
+class Nested(keras.layers.Layer):
+    """A layer that holds another one where `model.layers` does not show it."""
+
+    def __init__(self):
+        super().__init__(name="nested")
+        self.inner = keras.layers.Dense(2, name="inner")
+
+    def call(self, x):
+        return self.inner(x)
+
+
+class TensorFlowTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(("eager", False), ("graph", False), ("xla", True))
+    def test_in_xla_context(self, mode, expected):
+        seen = []
+
+        def traced():
+            seen.append(_compat.in_xla_context())
+            branch = tf.function(lambda: seen.append(_compat.in_xla_context()))
+            branch()
+            return tf.constant(0)
+
+        testing_utils.in_mode(traced, mode)()
+        self.assertEqual(seen, [expected, expected])
+
+    def test_current_graph(self):
+        def traced(x):
+            self.assertIs(_compat.current_graph(), x.graph)
+            return x
+
+        tf.function(traced)(tf.constant(0))
+
+    @parameterized.parameters("eager", "graph")
+    def test_device_scope(self, mode):
+        scopes = []
+
+        def traced():
+            scopes.append(_compat.device_scope())
+            for device in ("CPU:1", "GPU:0"):
+                with tf.device(device):
+                    scopes.append(_compat.device_scope()[-len(device) :])
+            return tf.constant(0)
+
+        testing_utils.in_mode(traced, mode)()
+        self.assertEqual(scopes, ["", "CPU:1", "GPU:0"])
+
+    def test_device_scope_of_replicas(self):
+        scopes = []
+
+        @tf.function
+        def step():
+            testing_utils.two_cpus_strategy().run(
+                lambda: scopes.append(_compat.device_scope()[-5:])
+            )
+
+        step()
+        self.assertEqual(scopes, ["CPU:0", "CPU:1"])
+
+    @parameterized.parameters(*testing_utils.MODES)
+    def test_has_tangent(self, mode):
+        found = []
+
+        def traced():
+            x, other = tf.constant(1.0), tf.constant(1.0)
+            with tf.autodiff.ForwardAccumulator(x, x):
+                found.extend(_compat.has_tangent([t]) for t in (2.0 * x, other))
+            found.append(_compat.has_tangent([x]))
+            return x
+
+        testing_utils.in_mode(traced, mode)()
+        self.assertEqual(found, [True, False, False])
+
+    @parameterized.parameters(*testing_utils.MODES)
+    def test_is_recorded(self, mode):
+        found = []
+
+        def traced():
+            x, other = tf.constant(1.0), tf.constant(1.0)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                found.extend(_compat.is_recorded([t]) for t in (2.0 * x, other))
+            found.append(_compat.is_recorded([x]))
+            return x
+
+        testing_utils.in_mode(traced, mode)()
+        self.assertEqual(found, [True, False, False])
+
+    def test_twice_differentiable_moments(self):
+        """The Hessian of a Keras layer; without the patch it is still wrong."""
+        layer = keras.layers.BatchNormalization(dtype="float64")
+        rng = np.random.default_rng(0)
+        x, weight, direction = (tf.constant(rng.normal(size=[5, 2])) for _ in range(3))
+        layer.build(x.shape)
+
+        def gradient(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = tf.reduce_sum(weight * tf.sin(layer(x, training=True)))
+            return tape.gradient(loss, x)
+
+        def product():
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                along = tf.reduce_sum(gradient(x) * direction)
+            return tape.gradient(along, x)
+
+        (expected,) = testing_utils.directional_difference(
+            lambda x: [gradient(tf.constant(x)).numpy()],
+            [x.numpy()],
+            [direction.numpy()],
+        )
+        original = tf.nn.moments
+        with _compat.twice_differentiable_moments():
+            self.assertLess(testing_utils.relative_error(product(), expected), 1e-7)
+        self.assertIs(tf.nn.moments, original)
+        self.assertGreater(testing_utils.relative_error(product(), expected), 1e-3)
+
+    def test_twice_differentiable_moments_have_the_usual_values_and_shapes(self):
+        x = tf.constant(np.random.default_rng(0).normal(size=(4, 3, 2)))
+        for axes in ([0], [0, 1], [1, -1]):
+            for keepdims in (False, True):
+                expected = tf.nn.moments(x, axes, keepdims=keepdims)
+                with _compat.twice_differentiable_moments():
+                    found = tf.nn.moments(x, axes, keepdims=keepdims)
+                self.assertAllClose(found, expected)
+
+    def test_onednn_enabled(self):
+        self.assertIsInstance(_compat.onednn_enabled(), bool)
+
+    def test_summary_metadata(self):
+        metadata = _compat.summary_metadata("histograms", 2)
+        self.assertEqual(metadata.plugin_data.plugin_name, "histograms")
+        self.assertEqual(metadata.data_class, 2)
+        writer = tf.summary.create_file_writer(self.get_temp_dir())
+        with writer.as_default(step=0):
+            self.assertTrue(tf.summary.write("tag", 1.0, metadata=metadata))
+
+
+class KerasTest(tf.test.TestCase):
+    def test_flatten_layers(self):
+        model = keras.Sequential([keras.Input((3,)), Nested(), keras.layers.ReLU()])
+        names = [layer.name for layer in _compat.flatten_layers(model)]
+        self.assertLess(names.index("nested"), names.index("inner"))
+        self.assertNotIn(model.name, names)
+
+    def test_call_has_training_arg(self):
+        class WithoutMode(keras.Model):
+            def call(self, x):
+                return x
+
+        model = keras.Sequential([keras.Input((3,)), keras.layers.ReLU()])
+        self.assertTrue(_compat.call_has_training_arg(model))
+        self.assertFalse(_compat.call_has_training_arg(WithoutMode()))
+
+    def test_compile_loss(self):
+        model = keras.Sequential([keras.Input((1,)), keras.layers.ReLU()])
+        self.assertIsNone(_compat.compile_loss(model))
+        model.compile(loss="mse", loss_weights=3.0)
+        x, y = tf.ones([2, 1]), tf.zeros([2, 1])
+        compiled = _compat.compile_loss(model)
+        copied = _compat.copy_compile_loss(compiled)
+        self.assertAllClose([compiled(y, x), copied(y, x)], [3.0, 3.0])
+        self.assertIsNot(copied, compiled)
+
+
+class MissingNameTest(tf.test.TestCase):
+    def test_error_names_what_is_gone_and_the_version(self):
+        with self.assertRaisesRegex(
+            ImportError, f"needs os.gone, .* TensorFlow {tf.__version__}"
+        ):
+            _compat._tensorflow("os", "gone")
+        with self.assertRaisesRegex(ImportError, f"object.gone, .*{keras.__version__}"):
+            _compat._keras(object(), "gone")
+
+    def test_import_looks_no_private_name_up(self):
+        code = "import tfbn; print(tfbn._compat._tensorflow.cache_info().currsize)"
+        found = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        self.assertEqual(found.stdout.strip(), "0")
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,134 @@
+"""Tests of the choice of an implementation, one request after the other."""
+
+import dataclasses
+
+import tensorflow as tf
+from absl.testing import parameterized
+
+from tests import testing_utils
+from tfbn import _compat
+from tfbn import ops
+from tfbn.ops import cpu_kernels
+from tfbn.ops import cpu_sums
+from tfbn.ops import formula
+from tfbn.ops import implementations
+from tfbn.ops import lp_formula
+from tfbn.ops.requests import Request
+
+PLAIN = Request(
+    "batch_norm", tf.float32, (64, 512), 1, target="cpu", compiled=False, onednn=True
+)
+
+
+def choose(**changes):
+    return implementations.choose(dataclasses.replace(PLAIN, **changes))
+
+
+class ChooseTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(
+        {},
+        {"operation": "normalize"},
+        {"operation": "normalize", "shape": (8192, 9)},
+        {"dtype": tf.bfloat16},
+        {"dtype": tf.float16},
+        {"shape": (2, 8, 8, 8, 32), "axis": 4},
+        {"shape": (None, None, 8), "axis": 2},
+        {"shape": (None, 12)},
+        {"shape": (4096, 9)},  # few enough rows for vectors that are not full
+        {"shape": (4104, 8)},
+        {"shape": (14 * 2053, 8)},  # 14 rows at a time
+    )
+    def test_cpu_kernels(self, **changes):
+        self.assertIs(choose(**changes), cpu_kernels)
+
+    @parameterized.parameters(
+        {"dtype": tf.float64},
+        {"axis": 0},
+        {"masked": True},
+        {"replicated": True},
+        {"virtual_batch_size": 64},
+        {"compiled": True},
+        {"derivative": "forward"},
+        {"derivative": "recorded"},
+        {"target": "gpu"},
+        {"target": "tpu"},
+        {"shape": (63, 512)},  # too few elements
+        {"shape": (8192, 9)},  # vectors that are not full
+        {"shape": (None, 9)},
+        {"shape": (4099, 8)},  # a prime number
+        {"shape": (7 * 2053, 8)},  # 7 rows at a time
+    )
+    def test_formula(self, **changes):
+        self.assertIs(choose(**changes), formula)
+
+    @parameterized.parameters(
+        ({}, cpu_sums),
+        ({"dtype": tf.bfloat16, "shape": (None, 12)}, cpu_sums),
+        ({"operation": "normalize", "shape": (8192, 9)}, cpu_kernels),
+        ({"target": "gpu"}, formula),
+        ({"shape": (63, 512)}, formula),
+        ({"shape": (4099, 8)}, formula),
+    )
+    def test_without_onednn(self, changes, expected):
+        self.assertIs(choose(onednn=False, **changes), expected)
+
+    def test_lp_formula(self):
+        self.assertIs(choose(operation="lp_batch_norm"), lp_formula)
+
+    def test_preferring(self):
+        with ops.preferring("cpu_kernels"):
+            self.assertIs(choose(shape=(6, 4)), cpu_kernels)
+            self.assertIs(choose(dtype=tf.float64), formula)
+            with ops.preferring("formula"):
+                self.assertIs(choose(), formula)
+                self.assertIs(choose(operation="lp_batch_norm"), lp_formula)
+        self.assertIs(choose(shape=(6, 4)), formula)
+        with self.assertRaisesRegex(ValueError, "name must be one of 'cpu_sums'"):
+            with ops.preferring("gpu_kernels"):
+                pass
+
+
+class ServingTest(tf.test.TestCase, parameterized.TestCase):
+    """That what is chosen serves: by the operations that a graph has."""
+
+    def kernels(self, shape=(64, 512), wrap=lambda f, x: f(x), **options):
+        def inference(x):
+            return ops.normalize(x, *[tf.ones(shape[1])] * 2, None, None, axis=1)
+
+        def training(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y, _ = ops.batch_norm(x, None, None, axis=1, epsilon=1.0)
+            return y, tape.gradient(y, x)
+
+        found = []
+        for function in (inference, training):
+            traced = tf.function(lambda x, f=function: wrap(f, x), **options)
+            found.append(testing_utils.operations(traced, tf.zeros(shape)))
+        forward, backward = "FusedBatchNormV3", "FusedBatchNormGradV3"
+        if _compat.onednn_enabled():
+            self.assertEqual(forward in found[1], backward in found[1])
+        return [forward in operations for operations in found]
+
+    def test_cpu_kernels(self):
+        self.assertEqual(self.kernels(), [True, True])
+        expected = "cpu_kernels" if _compat.onednn_enabled() else "cpu_sums"
+        self.assertEqual(ops.serving_path(tf.zeros([64, 512]), 1), expected)
+
+    def test_formula(self):
+        self.assertEqual(self.kernels((4, 4)), [False, False])
+        self.assertEqual(self.kernels(jit_compile=True), [False, False])
+        self.assertEqual(ops.serving_path(tf.zeros([4, 4]), 1), "formula")
+
+    def test_devices(self):
+        def pinned(function, x):
+            with tf.device("CPU:0"):
+                return function(x)
+
+        with testing_utils.accelerator("GPU"):
+            self.assertEqual(self.kernels(), [False, False])
+            self.assertEqual(self.kernels(wrap=pinned), [True, True])
+
+
+if __name__ == "__main__":
+    tf.test.main()

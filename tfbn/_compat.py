@@ -1,0 +1,148 @@
+"""Every private or version-bound name of TensorFlow and Keras that tfbn uses.
+
+One function per name. A name is looked up when its function is first called: a version
+that has moved it breaks only what needs it, with an error that says so.
+tests/compat_test.py checks what each function does.
+"""
+
+import contextlib
+import functools
+import importlib
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def current_graph() -> tf.Graph:
+    """The graph that receives new operations."""
+    return tf.compat.v1.get_default_graph()
+
+
+def in_xla_context() -> bool:
+    """Whether XLA will compile the code that is being traced."""
+    if tf.executing_eagerly():
+        return False
+    in_context = _tensorflow(
+        "tensorflow.python.ops.control_flow_util", "GraphOrParentsInXlaContext"
+    )
+    return in_context(current_graph())
+
+
+def device_scope() -> str:
+    """The device that new operations are pinned to, or "" if there is none.
+
+    A function being traced sees the scopes inside it, not those around its call:
+    TensorFlow reuses one trace for calls under any device.
+    """
+    if tf.executing_eagerly():
+        context = _tensorflow("tensorflow.python.eager.context", "context")
+        return context().device_name or ""
+    return tf.no_op().device
+
+
+def has_tangent(tensors: Sequence[tf.Tensor]) -> bool:
+    """Whether a `tf.autodiff.ForwardAccumulator` watches any of the tensors."""
+    pack = _tensorflow("tensorflow.python.eager.forwardprop_util", "pack_tangents")
+    return bool(pack(tensors).tangents)
+
+
+def is_recorded(tensors: Sequence[tf.Tensor]) -> bool:
+    """Whether an open `tf.GradientTape` records operations on any of the tensors."""
+    should_record = _tensorflow(
+        "tensorflow.python.eager.record", "should_record_backprop"
+    )
+    return bool(should_record(tensors))
+
+
+@contextlib.contextmanager
+def twice_differentiable_moments() -> Iterator[None]:
+    """Gives `tf.nn.moments` a correct second derivative while open.
+
+    TensorFlow treats the mean inside the variance as a constant. The first derivative
+    is unaffected; second derivatives through Keras's normalization layers are wrong.
+    """
+    original = tf.nn.moments
+
+    def moments(x, axes, shift=None, keepdims=False, name=None):
+        mean, _ = original(x, axes, shift=shift, keepdims=True, name=name)
+        variance = tf.reduce_mean(
+            tf.math.squared_difference(x, mean), axes, keepdims=True
+        )
+        if keepdims:
+            return mean, variance
+        return tf.squeeze(mean, axes), tf.squeeze(variance, axes)
+
+    tf.nn.moments = moments
+    try:
+        yield
+    finally:
+        tf.nn.moments = original
+
+
+def onednn_enabled() -> bool:
+    """Whether this TensorFlow uses oneDNN's kernels."""
+    is_enabled = _tensorflow("tensorflow.python.util._pywrap_util_port", "IsMklEnabled")
+    return bool(is_enabled())
+
+
+def summary_metadata(plugin: str, data_class: int) -> Any:
+    """The metadata by which TensorBoard assigns a summary to a plugin."""
+    metadata = tf.compat.v1.SummaryMetadata
+    return metadata(
+        plugin_data=metadata.PluginData(plugin_name=plugin), data_class=data_class
+    )
+
+
+def flatten_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers inside a model at any depth, outer ones first.
+
+    `model.layers` omits the layers inside custom layers.
+    """
+    flatten = _keras(model, "_flatten_layers")
+    return list(flatten(include_self=False, recursive=True))
+
+
+def call_has_training_arg(model: keras.Model) -> bool:
+    """Whether `fit` calls the model in training mode."""
+    return bool(_keras(model, "_call_has_training_arg"))
+
+
+def compile_loss(model: keras.Model) -> Callable | None:
+    """The object that `model.compile` made of its loss, or None."""
+    return _keras(model, "_compile_loss")
+
+
+def copy_compile_loss(compiled: Callable) -> Callable:
+    """A `compile_loss` of the same losses and weights, with metrics of its own."""
+    return type(compiled)(
+        _keras(compiled, "_user_loss"),
+        _keras(compiled, "_user_loss_weights"),
+        output_names=_keras(compiled, "output_names"),
+    )
+
+
+@functools.cache
+def _tensorflow(module: str, name: str) -> Any:
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise _missing(f"{module}.{name}", "TensorFlow", tf.__version__) from error
+
+
+def _keras(owner: Any, name: str) -> Any:
+    try:
+        return getattr(owner, name)
+    except AttributeError as error:
+        where = f"{type(owner).__name__}.{name}"
+        raise _missing(where, "Keras", keras.__version__) from error
+
+
+def _missing(name: str, package: str, version: str) -> ImportError:
+    return ImportError(
+        f"tfbn needs {name}, a private name that {package} {version} does not have. "
+        f"Install a version of {package} that tfbn was tested with, or report this."
+    )

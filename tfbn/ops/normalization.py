@@ -1,0 +1,194 @@
+"""The operations of the layers, each by the implementation that serves the call."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from tfbn.ops import requests
+from tfbn.ops.implementations import choose
+from tfbn.ops.statistics import Statistics
+
+
+def batch_norm(
+    x: tf.Tensor,
+    gamma: tf.Tensor | None,
+    beta: tf.Tensor | None,
+    *,
+    axis: int,
+    epsilon: float,
+    correction: Callable | None = None,
+    mask: tf.Tensor | None = None,
+    synchronized: bool = False,
+    virtual_batch_size: int | None = None,
+) -> tuple[tf.Tensor, Statistics]:
+    """Normalizes with the statistics of the batch (Ioffe & Szegedy 2015).
+
+    `y = gamma * (r * (x - mean) / sqrt(var + epsilon) + d) + beta`, with the biased
+    variance. Derivatives of any order go through mean and variance. None go through r
+    and d: second derivatives also treat them as constants.
+
+    In forward mode, open the `tf.autodiff.ForwardAccumulator` inside the `tf.function`
+    if there is one. Around it, TensorFlow cannot tell the function that it is watched:
+    where the CPU kernels serve, a first derivative then fails and a second is wrong.
+
+    Args:
+        x: float tensor. In half precision, statistics are float32.
+        gamma: `[channels]` or None (1).
+        beta: `[channels]` or None (0).
+        axis: int >= 0, the channel axis.
+        epsilon: float.
+        correction: None (r = 1, d = 0) or a function of the batch's `Statistics` that
+            returns Batch Renormalization's `(r, d)`. Both have the shape of the
+            statistics: `[channels]` or `[virtual batches, channels]`.
+        mask: boolean tensor of the rank of `x`, or None.
+        synchronized: bool, take the statistics over all replicas.
+        virtual_batch_size: int or None, normalize groups of so many samples.
+
+    Returns:
+        `(y, statistics)`: y in the dtype of `x`. `statistics.spread` is the variance.
+        Statistics are `[channels]`, means over the virtual batches if there are any;
+        no gradient flows through them.
+    """
+    request = requests.request(
+        "batch_norm",
+        x,
+        axis,
+        mask=mask,
+        synchronized=synchronized,
+        virtual_batch_size=virtual_batch_size,
+    )
+    implementation = choose(request)
+    wide = tf.cast(x, implementation.compute_dtype(x.dtype))
+    normalizer = implementation.Normalizer(wide, request, epsilon, mask)
+    gain, offset = _gain_and_offset(gamma, beta, normalizer.statistics, correction)
+
+    @tf.custom_gradient
+    def normalized(x, gain, offset):
+        del x  # only for the gradient to arrive at: the normalizer has it
+        return normalizer.affine(gain, offset), gradients
+
+    def gradients(dy):
+        backward = request.of_gradient([wide, dy])
+        if implementation.supports(backward):
+            return normalizer.gradients(dy, gain)
+        other = choose(backward)
+        dtype = other.compute_dtype(wide.dtype)
+        again = other.Normalizer(tf.cast(wide, dtype), backward, epsilon, mask)
+        dx, dgain, doffset = again.gradients(tf.cast(dy, dtype), gain)
+        return tf.cast(dx, wide.dtype), dgain, doffset
+
+    y = tf.cast(normalized(wide, gain, offset), x.dtype)
+    return y, normalizer.averaged_statistics().map(tf.stop_gradient)
+
+
+def normalize(
+    x: tf.Tensor,
+    mean: tf.Tensor,
+    scale: tf.Tensor,
+    gamma: tf.Tensor | None,
+    beta: tf.Tensor | None,
+    *,
+    axis: int,
+) -> tf.Tensor:
+    """`gamma * (x - mean) / scale + beta` with given `[channels]` statistics.
+
+    Args:
+        x: float tensor; half precision is computed in float32.
+        mean, scale, gamma, beta: `[channels]`; the last two may be None (1 and 0).
+        axis: int >= 0, the channel axis.
+    """
+    request = requests.request("normalize", x, axis)
+    implementation = choose(request)
+    dtype = tf.float64 if x.dtype == tf.float64 else tf.float32
+    mean, scale = (tf.cast(s, dtype) for s in (mean, scale))
+    gain = 1.0 / scale if gamma is None else tf.cast(gamma, dtype) / scale
+    offset = tf.zeros_like(mean) if beta is None else tf.cast(beta, dtype)
+    wide = tf.cast(x, implementation.compute_dtype(x.dtype))
+    return tf.cast(implementation.normalize(wide, mean, gain, offset, request), x.dtype)
+
+
+def lp_batch_norm(
+    x: tf.Tensor,
+    gamma: tf.Tensor | None,
+    beta: tf.Tensor | None,
+    *,
+    axis: int,
+    epsilon: float,
+    order: int | str,
+    centered: bool = False,
+    literal: bool = False,
+    mask: tf.Tensor | None = None,
+    synchronized: bool = False,
+    virtual_batch_size: int | None = None,
+) -> tuple[tf.Tensor, Statistics]:
+    """Normalizes with the batch's mean and l_p norm (Santurkar et al. 2018, sec. 3.3).
+
+    `y = gamma * (x - mean(x)) / (norm_p(x) + epsilon) + beta`.
+
+    Args:
+        x, gamma, beta, axis, epsilon: as in `batch_norm`.
+        order: 1, 2 or "inf".
+        centered: bool, take the norm of `x - mean(x)` instead of `x`.
+        literal: bool, divide the norm of the m elements by m. Otherwise the norm is
+            the power mean `(mean |x|^p)^(1/p)`, and max|x| for "inf".
+        mask, synchronized, virtual_batch_size: as in `batch_norm`.
+
+    Returns:
+        `(y, statistics)` as `batch_norm`; `statistics.spread` is the norm.
+    """
+    request = requests.request(
+        "lp_batch_norm",
+        x,
+        axis,
+        mask=mask,
+        synchronized=synchronized,
+        virtual_batch_size=virtual_batch_size,
+    )
+    implementation = choose(request)
+    y, statistics = implementation.lp_batch_norm(
+        tf.cast(x, implementation.compute_dtype(x.dtype)),
+        gamma,
+        beta,
+        request,
+        epsilon=epsilon,
+        order=order,
+        centered=centered,
+        literal=literal,
+        mask=mask,
+    )
+    return tf.cast(y, x.dtype), statistics
+
+
+def serving_path(
+    x: tf.Tensor,
+    axis: int,
+    *,
+    mask: tf.Tensor | None = None,
+    synchronized: bool = False,
+    virtual_batch_size: int | None = None,
+) -> str:
+    """The name of the implementation of `batch_norm` that serves such a call.
+
+    "cpu_kernels", or without oneDNN "cpu_sums", for float32 and half precision with the
+    channels last, computed on a CPU and not compiled by XLA, if there is neither a mask
+    nor virtual batches nor statistics shared by replicas, from 2^15 elements on;
+    "formula" for all others. docs/numerics.md has the exact rules.
+
+    Args:
+        x, axis, mask, synchronized, virtual_batch_size: as in `batch_norm`.
+    """
+    options = {"mask": mask, "synchronized": synchronized}
+    options["virtual_batch_size"] = virtual_batch_size
+    return choose(requests.request("batch_norm", x, axis, **options)).NAME
+
+
+def _gain_and_offset(gamma, beta, statistics, correction):
+    """gamma * r and gamma * d + beta, in the shape of the statistics."""
+    gain = tf.ones_like(statistics.scale)
+    offset = tf.zeros_like(statistics.scale)
+    if correction is not None:
+        r, d = (tf.stop_gradient(c) for c in correction(statistics))
+        gain, offset = gain * r, offset + d
+    if gamma is not None:
+        gain, offset = (tf.cast(gamma, gain.dtype) * t for t in (gain, offset))
+    return gain, offset if beta is None else offset + tf.cast(beta, gain.dtype)

@@ -1,0 +1,138 @@
+"""What a call asks of the numerics: all that decides which code serves it."""
+
+import contextlib
+import contextvars
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from tfbn import _compat
+from tfbn import validation
+
+TARGETS = ("cpu", "gpu", "tpu")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One call, as the choice of an implementation sees it.
+
+    Attributes:
+        operation: str, "batch_norm", "normalize" (with given statistics) or
+            "lp_batch_norm".
+        dtype: that of the input.
+        shape: the sizes of the input, None where only the running graph knows them.
+        axis: int >= 0, the channel axis.
+        target: one of `TARGETS`, the kind of device that computes the call.
+        compiled: bool, whether XLA compiles it.
+        onednn: bool, whether TensorFlow's CPU kernels are oneDNN's.
+        masked: bool, whether a mask excludes elements from the statistics.
+        replicated: bool, whether several replicas share the statistics.
+        virtual_batch_size: int or None.
+        derivative: str, what TensorFlow itself differentiates: "none", "forward" (a
+            `tf.autodiff.ForwardAccumulator` watches the input) or "recorded" (a tape
+            records the gradient, for a second derivative).
+    """
+
+    operation: str
+    dtype: tf.DType
+    shape: tuple[int | None, ...]
+    axis: int
+    target: str
+    compiled: bool
+    onednn: bool = False
+    masked: bool = False
+    replicated: bool = False
+    virtual_batch_size: int | None = None
+    derivative: str = "none"
+
+    @property
+    def channels(self) -> int:
+        return self.shape[self.axis]
+
+    @property
+    def num_rows(self) -> int | None:
+        """The number of elements of a channel, if known."""
+        sizes = [*self.shape[: self.axis], *self.shape[self.axis + 1 :]]
+        return None if None in sizes else math.prod(sizes)
+
+    def of_gradient(self, tensors: list[tf.Tensor]) -> "Request":
+        """The request of the gradient that is computed from the tensors."""
+        kind = "recorded" if _compat.is_recorded(tensors) else "none"
+        return dataclasses.replace(self, derivative=kind)
+
+
+def request(
+    operation: str,
+    x: tf.Tensor,
+    axis: int,
+    *,
+    mask: tf.Tensor | None = None,
+    synchronized: bool = False,
+    virtual_batch_size: int | None = None,
+) -> Request:
+    """The request of a call that is being made or traced."""
+    forced = _compiled_target.get()
+    return Request(
+        operation=operation,
+        dtype=x.dtype,
+        shape=tuple(x.shape),
+        axis=axis,
+        target=forced or _target(),
+        compiled=forced is not None or _compat.in_xla_context(),
+        onednn=_compat.onednn_enabled(),
+        masked=mask is not None,
+        replicated=synchronized and replica_context() is not None,
+        virtual_batch_size=virtual_batch_size,
+        derivative="forward" if _compat.has_tangent([x]) else "none",
+    )
+
+
+@contextlib.contextmanager
+def compiling_for(target: str) -> Iterator[None]:
+    """Calls traced while open are for XLA on `target`, whatever this machine has.
+
+    For ahead-of-time compilation, such as an export of StableHLO for a TPU:
+
+    ```
+    with tfbn.ops.compiling_for("tpu"):
+        text = function.experimental_get_compiler_ir(*specs)(stage="stablehlo")
+    ```
+
+    Args:
+        target: "cpu", "gpu" or "tpu".
+
+    Raises:
+        ValueError: for another target.
+    """
+    token = _compiled_target.set(validation.choice("target", target, TARGETS))
+    try:
+        yield
+    finally:
+        _compiled_target.reset(token)
+
+
+_compiled_target = contextvars.ContextVar("compiled_target", default=None)
+
+
+def replica_context() -> tf.distribute.ReplicaContext | None:
+    """The replica context to reduce across, or None if there is a single replica."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return None
+    return context
+
+
+def _target():
+    """Where TensorFlow computes operations created now.
+
+    That is the device they are pinned to. TensorFlow puts others on the first GPU.
+    """
+    scope = _compat.device_scope()
+    if scope:
+        kind = (tf.DeviceSpec.from_string(scope).device_type or "").lower()
+        for target in TARGETS:
+            if target in kind:  # also in "xla_gpu", "tpu_replicated_core"
+                return target
+    return "gpu" if tf.config.list_logical_devices("GPU") else "cpu"
