@@ -1,31 +1,88 @@
 """Settings of the tests: TensorFlow's start, and which tests are the quick ones.
 
 `pytest -m quick` runs the first case of each test method that tests/slow_tests.txt does
-not list: every test file, and so every module, in about a minute. Lines of that list
-are the beginnings of test ids.
+not list, of every test file. To write that list anew, after tests have changed, run
+`pytest tests -m quick --choose-quick`: it measures all first cases and lists those that
+take the most CPU time, until the others fit into `BUDGET`.
 """
 
 import inspect
+import os
 import pathlib
 
 import pytest
 
 from tests import testing_utils
 
-testing_utils.start_tensorflow()
+# Seconds of CPU time that the quick tests take, without the start of the processes.
+BUDGET = 110.0
 
 _SLOW = pathlib.Path(__file__).with_name("slow_tests.txt")
+_seconds = {}  # by method; filled by --choose-quick
+
+testing_utils.start_tensorflow()
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+    parser.addoption(
+        "--choose-quick",
+        action="store_true",
+        help="measure the first case of each test, and write tests/slow_tests.txt",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
     """Marks the quick tests."""
-    slow = tuple(_SLOW.read_text(encoding="utf-8").split())
-    seen = set()
+    slow = set()
+    if not config.getoption("--choose-quick"):
+        slow = set(_SLOW.read_text(encoding="utf-8").splitlines())
+    seen = {_method(item) for item in items if item.name == "test_session"}
     for item in items:
-        function = getattr(item, "function", None)
-        # All cases of a parameterized method wrap the one that is written down.
-        key = item.parent.nodeid, inspect.unwrap(function)
-        if key not in seen and not item.nodeid.startswith(slow):
-            seen.add(key)
-            if item.name != "test_session":  # TensorFlow's, of every class
-                item.add_marker(pytest.mark.quick)
+        method = _method(item)
+        if method not in seen and method not in slow:
+            seen.add(method)
+            item.add_marker(pytest.mark.quick)
+
+
+def _method(item):
+    """`file::class::method`: the same for all cases of a parameterized method."""
+    # They wrap the function that is written down.
+    name = inspect.unwrap(item.function).__name__
+    return f"{item.parent.nodeid}::{name}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    before = _cpu_seconds()
+    try:
+        return (yield)
+    finally:
+        if item.config.getoption("--choose-quick"):
+            _seconds[_method(item)] = _cpu_seconds() - before
+
+
+def _cpu_seconds():
+    """Of this process and its children."""
+    return sum(os.times()[:4])
+
+
+def pytest_sessionfinish(session):
+    if session.config.getoption("--choose-quick"):
+        slow = slow_tests(_seconds, BUDGET)
+        _SLOW.write_text("".join(f"{name}\n" for name in slow), encoding="utf-8")
+
+
+def slow_tests(seconds, budget):
+    """The methods to leave out, from a dict of CPU seconds by method.
+
+    The longest ones, until the rest fits; but the shortest of each file stays.
+    """
+    files = {}
+    for method in sorted(seconds, key=seconds.get):
+        files.setdefault(method.partition("::")[0], method)
+    left, total = [], sum(seconds.values())
+    for method in sorted(seconds, key=seconds.get, reverse=True):
+        if total > budget and method not in files.values():
+            left.append(method)
+            total -= seconds[method]
+    return sorted(left)

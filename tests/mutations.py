@@ -10,16 +10,19 @@ fault; a second run with the same file continues.
 """
 
 import argparse
+import importlib
 import json
+import multiprocessing
 import os
 import pathlib
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 import tomllib
+
+import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 TESTS = (
@@ -28,6 +31,8 @@ TESTS = (
     "tests/serialization_test.py",
     "tests/conformance_test.py",
 )
+# What the tests import and no mutation changes.
+LIBRARIES = ("tensorflow", "keras", "tf_keras", "hypothesis", "matplotlib.pyplot")
 # Ways in which a fault ends the process, by no hand from outside.
 CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGFPE)
 
@@ -42,6 +47,8 @@ def main():
         apply_edits(options.tree, mutation, dry_run=True)
     results = read_results(options.output)
     if not options.report:
+        for name in LIBRARIES:
+            importlib.import_module(name)
         with tempfile.TemporaryDirectory() as folder:
             tree = copy_tree(options.tree, folder)
             run_all(mutations, results, tree, options)
@@ -105,28 +112,38 @@ def run_tests(tree, mutation, options):
 
 def run_pytest(tree, tests, options):
     """`(outcome, the first failed test or None)`."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=line"]
-    command += [f"--deselect={name}" for name in options.deselect]
-    try:
-        done = subprocess.run(
-            [*command, "-p", "no:cacheprovider", *tests],
-            cwd=tree,
-            env={**os.environ, "PYTHONPATH": str(tree)},
-            timeout=options.timeout,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+    arguments = ["-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider"]
+    arguments += [f"--deselect={name}" for name in options.deselect]
+    with tempfile.TemporaryFile("w+") as output:
+        # A fork of this process has TensorFlow imported: most of the time of a run in
+        # which a test fails at once. Nothing here starts it.
+        child = multiprocessing.get_context("fork").Process(
+            target=_run_child, args=(tree, [*arguments, *tests], output.fileno())
         )
-    except subprocess.TimeoutExpired:
-        return "timeout", None
-    if done.returncode == 0:
+        child.start()
+        child.join(options.timeout)
+        if child.is_alive():
+            child.kill()
+            return "timeout", None
+        output.seek(0)
+        lines = output.read().splitlines()
+    if child.exitcode == 0:
         return "survived", None
-    for line in done.stdout.splitlines():
+    for line in lines:
         if line.startswith(("FAILED", "ERROR", "SUBFAILED")):
             return "killed", line.partition(" - ")[0].partition(" ")[2]
-    if done.returncode in CRASHES:
-        return "killed", f"signal {-done.returncode}"
-    raise SystemExit(f"pytest ended with {done.returncode}:\n{done.stdout}")
+    if child.exitcode in CRASHES:
+        return "killed", f"signal {-child.exitcode}"
+    raise SystemExit("\n".join([f"pytest ended with {child.exitcode}:", *lines]))
+
+
+def _run_child(tree, arguments, output):
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    os.chdir(tree)
+    os.environ["PYTHONPATH"] = str(tree)  # of scripts that tests start
+    sys.path[0] = str(tree)
+    sys.exit(pytest.main(arguments))
 
 
 def mirrors(tree, mutation):
