@@ -10,6 +10,8 @@ Prints Markdown tables, and writes all numbers as JSON with --out. Its sections:
   network     time of a training step of VGG-A
   memory      peak memory of training steps of VGG-A
   diagnostics time and memory of measuring internal covariate shift in four networks
+  thresholds  time and error of the constants of tfbn.ops beside other values of them;
+              only if named in --sections
 
 What is compared takes turns in one process. So ratios bear with other work on the
 machine better than times do.
@@ -33,6 +35,7 @@ from _benchmark import layers
 from _benchmark import memory
 from _benchmark import network
 from _benchmark import tables
+from _benchmark import thresholds
 from _benchmark import timing
 from absl import flags
 
@@ -52,7 +55,10 @@ _LAYER_SHAPES = [
 _EXACTNESS_SHAPES = [(128, 32, 32, 64), (64, 8, 8, 16)]
 
 _SECTIONS = list_flags.define_names(
-    "sections", list(tables.SECTIONS), tuple(tables.SECTIONS), "What to measure."
+    "sections",
+    [name for name in tables.SECTIONS if name != "thresholds"],
+    tuple(tables.SECTIONS),
+    "What to measure.",
 )
 _SHAPES = list_flags.define_shapes(
     "shapes",
@@ -199,6 +205,9 @@ _MEASURES = {
         rounds=_ROUNDS.value,
         seed=_SEED.value,
         progress=_progress,
+    ),
+    "thresholds": lambda: thresholds.measure(
+        rounds=_ROUNDS.value, seed=_SEED.value, progress=_progress
     ),
 }
 

@@ -31,6 +31,7 @@ from _benchmark import layers  # noqa: E402
 from _benchmark import memory  # noqa: E402
 from _benchmark import network  # noqa: E402
 from _benchmark import tables  # noqa: E402
+from _benchmark import thresholds  # noqa: E402
 from _benchmark import timing  # noqa: E402
 
 _BENCHMARK = os.path.join(_SCRIPTS, "benchmark.py")
@@ -289,6 +290,43 @@ class NetworkTest(tf.test.TestCase):
         (peaks,) = row["norms"].values()
         self.assertGreater(peaks["start_mib"], 100.0)  # TensorFlow is loaded
         self.assertGreater(peaks["peak_mib"], peaks["start_mib"])
+
+
+class ThresholdsTest(tf.test.TestCase):
+    def test_sweeps_are_around_the_constants(self):
+        for sweep in thresholds.SWEEPS:
+            used = thresholds.constant(sweep.constant)
+            self.assertBetween(used, min(sweep.values), max(sweep.values))
+
+    def test_rows(self):
+        kernels = thresholds.KERNELS
+        both = kernels, "formula"
+        sweeps = [
+            thresholds.Sweep(
+                "cpu_kernels.MIN_ELEMENTS",
+                (64, 2**15),
+                lambda n: (n // 8, 8),
+                both,
+            ),
+            thresholds.Sweep("cpu_kernels.MIN_HEIGHT", (1,), (4099, 8)),
+        ]
+        before = thresholds.constant("cpu_kernels.MIN_HEIGHT")
+        rows = thresholds.measure(
+            rounds=2, seed=0, progress=lambda text: None, sweeps=sweeps
+        )
+        self.assertEqual(thresholds.constant("cpu_kernels.MIN_HEIGHT"), before)
+        self.assertEqual(
+            [(row["value"], row["implementation"]) for row in rows],
+            [*((n, i) for n in (64, 2**15) for i in both), (1, kernels)],
+        )
+        for row in rows:
+            self.assertGreater(row["ms"], 0.0)
+            self.assertBetween(row["error"], 1e-9, 1e-5)
+        for row, milliseconds in zip(rows, (3.0, 1.0, 5.0, 7.0), strict=False):
+            row["ms"] = milliseconds
+        text = tables.section("thresholds", rows)
+        self.assertIn(f"{kernels} is the fastest from 32768 elements on", text)
+        self.assertIn("32768 (used) | 4096x8", text)
 
 
 class TablesTest(tf.test.TestCase, parameterized.TestCase):

@@ -1,7 +1,8 @@
-"""Where numbers were measured: the machine and the versions."""
+"""The machine and the versions that numbers were measured with."""
 
 import os
 import platform
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -11,8 +12,8 @@ import tfbn
 from tfbn import _compat
 
 
-def machine():
-    """CPU, cores that this process may use, platform, accelerators."""
+def machine() -> dict:
+    """The CPU, the cores available to this process, the platform, accelerators."""
     devices = tf.config.list_physical_devices()
     return {
         "cpu": _cpu_model(),
@@ -22,8 +23,8 @@ def machine():
     }
 
 
-def versions():
-    """The versions that decide on speed, and whether TensorFlow uses oneDNN."""
+def versions() -> dict:
+    """The versions that affect speed, and whether TensorFlow uses oneDNN."""
     return {
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
@@ -34,8 +35,8 @@ def versions():
     }
 
 
-def described(results):
-    """Date, machine and versions of the results of a script, in one line."""
+def described(results: Mapping) -> str:
+    """Date, machine and versions of a script's results, on one line."""
     machine, versions = results["machine"], results["versions"]
     devices = ", ".join(machine["accelerators"]) or "no accelerator"
     onednn = "with" if versions["onednn"] else "without"
@@ -47,8 +48,8 @@ def described(results):
     )
 
 
-def num_cores():
-    """The number of cores that this process may use."""
+def num_cores() -> int:
+    """The number of cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()
@@ -62,5 +63,5 @@ def _cpu_model():
                 if name.strip() == "model name":
                     return value.strip()
     except OSError:
-        pass  # no Linux
+        pass  # not Linux
     return platform.processor() or platform.machine()

@@ -1,12 +1,13 @@
-"""Schedules of a training step, for the clipping bounds of Batch Renormalization.
+"""Schedules over training steps, for the clipping bounds of Batch Renormalization.
 
 A schedule is a `keras.optimizers.schedules.LearningRateSchedule`: a serializable
-object that maps a step to a scalar *in the graph*, so that one traced
-`tf.function` sees it move. Keras's own schedules work wherever tfbn takes one, and
+object that maps a step to a scalar *in the graph*, so that its value changes in a
+`tf.function` traced once. Keras's own schedules work wherever tfbn takes one, and
 tfbn's work as learning-rate schedules of a Keras optimizer.
 """
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from tfbn import validation
@@ -19,7 +20,7 @@ Schedule = keras.optimizers.schedules.LearningRateSchedule
 
 @keras.saving.register_keras_serializable(package="tfbn")
 class LinearRamp(Schedule):
-    """A constant, a linear ramp, and another constant.
+    """A linear ramp from one constant to another.
 
     ```
     value(step) = initial_value                                 step <= begin_step
@@ -32,7 +33,7 @@ class LinearRamp(Schedule):
         initial_value: float, the value up to and at `begin_step`.
         final_value: float, the value from `end_step` on.
         begin_step: int >= 0, in training steps.
-        end_step: int > `begin_step`. One more than `begin_step` makes a switch.
+        end_step: int > `begin_step`; `begin_step + 1` makes a switch.
 
     Raises:
         ValueError: if a value is not finite, a step is not an integer, or the ramp
@@ -45,7 +46,13 @@ class LinearRamp(Schedule):
     [1.0, 1.0, 2.0, 3.0, 3.0]
     """
 
-    def __init__(self, initial_value, final_value, begin_step, end_step):
+    def __init__(
+        self,
+        initial_value: float,
+        final_value: float,
+        begin_step: int,
+        end_step: int,
+    ):
         self.initial_value = validation.number("initial_value", initial_value)
         self.final_value = validation.number("final_value", final_value)
         self.begin_step = validation.integer("begin_step", begin_step, minimum=0)
@@ -57,7 +64,7 @@ class LinearRamp(Schedule):
                 "value to the other, set end_step to begin_step + 1."
             )
 
-    def __call__(self, step):
+    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
         """The value at `step`, a float32 scalar; `step` is an integer or a tensor."""
         # Subtracted as integers: float32 cannot tell steps apart beyond 2**24.
         elapsed = ops.cast(step, "int64") - self.begin_step
@@ -65,7 +72,7 @@ class LinearRamp(Schedule):
         progress = ops.clip(ops.cast(elapsed, "float32") / float(duration), 0.0, 1.0)
         return self.initial_value * (1.0 - progress) + self.final_value * progress
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             "initial_value": self.initial_value,
             "final_value": self.final_value,
@@ -74,20 +81,22 @@ class LinearRamp(Schedule):
         }
 
 
-def ioffe_2017(total_steps=None, *, reference_steps=IOFFE_2017_STEPS):
+def ioffe_2017(
+    total_steps: int | None = None, *, reference_steps: int = IOFFE_2017_STEPS
+) -> tuple[LinearRamp, LinearRamp]:
     """The schedules of Batch Renormalization's paper (arXiv 1702.03275, sec. 4).
 
     rmax stays 1 and dmax stays 0 (plain batch normalisation) for 5,000 steps; rmax
-    then grows to 3 at 40,000 steps and dmax to 5 at 25,000. The paper says
-    "gradually relaxed"; that the ramp is linear is the usual reading, not its word.
+    then grows to 3 at 40,000 steps and dmax to 5 at 25,000. The paper says "gradually
+    relaxed"; that the ramp is linear is inferred.
 
     Args:
-        total_steps: int, the length of your run in steps. The same shape is scaled to
-            it. Default None: the steps of the paper, whatever the length of the run.
-        reference_steps: int, the length of the paper's run that `total_steps`
-            corresponds to. The default of 130,000 is inferred: the step at which
-            sec. 4.1 reports its accuracies. 40,000 makes the ramp of rmax end with
-            the run.
+        total_steps: int, the length of your run in steps, to which the ramps are
+            scaled. Default None: the steps of the paper, not scaled.
+        reference_steps: int, the length of the paper's run that corresponds to
+            `total_steps`. The default of 130,000 is inferred: the step at which
+            sec. 4.1 reports its accuracies. With 40,000 the ramp of rmax ends with the
+            run.
 
     Returns:
         A pair `(rmax, dmax)` of `LinearRamp`, as `BatchRenorm` takes them.
@@ -115,8 +124,8 @@ def ioffe_2017(total_steps=None, *, reference_steps=IOFFE_2017_STEPS):
     return ramp(1.0, 3.0, 40_000), ramp(0.0, 5.0, 25_000)
 
 
-def get(name, value, minimum):
-    """What a layer's argument `name` stands for: a float or a schedule.
+def get(name: str, value: float | dict | Schedule, minimum: float) -> float | Schedule:
+    """Returns the float or the schedule that a layer's argument stands for.
 
     Args:
         name: str, the argument's name, for the error message.
@@ -124,7 +133,7 @@ def get(name, value, minimum):
         minimum: float, the smallest allowed number.
 
     Returns:
-        A float (it may be infinite) or a `LearningRateSchedule`.
+        A float, possibly infinite, or a `LearningRateSchedule`.
 
     Raises:
         ValueError: if `value` is none of these, NaN, or below `minimum`.
@@ -151,23 +160,23 @@ def _deserialized(name, config):
         f"Received: {name}={validation.shown(config)}."
     )
     try:
-        # Knows Keras's schedules and registered classes: a config from a file makes no
-        # other object, were it only to be refused then.
+        # Only Keras's schedules and registered classes: a config from a file must not
+        # create any other object, not even to reject it.
         schedule = keras.optimizers.schedules.deserialize(config)
-    except Exception as error:  # a config can be wrong in as many ways as there are
+    except Exception as error:  # a config can be wrong in any way
         raise refusal from error
     if not isinstance(schedule, Schedule):
         raise refusal
     return schedule
 
 
-def serialize(value):
-    """The opposite of `get`: a float stays one, a schedule becomes its config."""
+def serialize(value: float | Schedule) -> float | dict:
+    """The inverse of `get`: floats stay as they are, schedules become configs."""
     if isinstance(value, float):
         return value
     return keras.saving.serialize_keras_object(value)
 
 
-def evaluate(value, step):
-    """The float32 scalar that `value`, a float or a schedule, has at `step`."""
+def evaluate(value: float | Schedule, step: int | tf.Tensor) -> tf.Tensor:
+    """The value of a float or a schedule at `step`, a float32 scalar."""
     return ops.cast(value(step) if isinstance(value, Schedule) else value, "float32")

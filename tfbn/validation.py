@@ -1,4 +1,4 @@
-"""Checks of what a user passes in: the value back, or one clear ValueError.
+"""Checks of arguments: each returns the value, or raises one clear ValueError.
 
 Each message names the argument, the rule and the received value.
 """
@@ -6,6 +6,10 @@ Each message names the argument, the rule and the received value.
 import difflib
 import math
 import numbers
+from collections.abc import Iterable
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +18,8 @@ _TEBIBYTE = 2**40
 _LONGEST = 100  # characters of a value in a message
 
 
-def integer(name, value, *, minimum):
-    """`value` as an int from `minimum` to the largest int64. A bool is no integer."""
+def integer(name: str, value: Any, *, minimum: int) -> int:
+    """Returns `value` as an int from `minimum` to the largest int64; no bool."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise ValueError(
             f"{name} must be an integer of at least {minimum}. "
@@ -33,8 +37,8 @@ def integer(name, value, *, minimum):
     return int(value)
 
 
-def integers(name, values, *, minimum):
-    """A tuple of ints, each as in `integer`."""
+def integers(name: str, values: Any, *, minimum: int) -> tuple[int, ...]:
+    """Returns a tuple of ints, each checked by `integer`."""
     try:
         return tuple(integer(name, value, minimum=minimum) for value in values)
     except (TypeError, ValueError) as error:
@@ -45,24 +49,24 @@ def integers(name, values, *, minimum):
 
 
 def number(
-    name,
-    value,
+    name: str,
+    value: Any,
     *,
-    minimum=-math.inf,
-    maximum=math.inf,
-    above=-math.inf,
-    below=math.inf,
-    finite=True,
-    alternative=None,
-):
-    """`value` as a float in `[minimum, maximum]`, above `above` and below `below`.
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+    finite: bool = True,
+    alternative: str | None = None,
+) -> float:
+    """Returns `value` as a float in `[minimum, maximum]` and in `(above, below)`.
 
     Args:
         name: str, the argument's name.
-        value: what was received.
-        minimum, maximum, above, below: floats.
-        finite: bool, refuse infinities. NaN is always refused.
-        alternative: str or None, what else the argument takes, for the message.
+        value: the value received.
+        minimum, maximum, above, below: floats, the bounds.
+        finite: bool, whether to refuse infinities. NaN is always refused.
+        alternative: str or None, what else the argument may be, for the message.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         kinds = "a number" if alternative is None else f"a number or {alternative}"
@@ -85,10 +89,10 @@ def number(
     return value
 
 
-def choice(name, value, allowed):
-    """That of the strings and numbers `allowed` which `value` is equal to.
+def choice(name: str, value: Any, allowed: Sequence) -> Any:
+    """Returns the one of `allowed`, strings and numbers, that equals `value`.
 
-    The error for any other value suggests the nearest of them.
+    The error for another value suggests the closest one.
     """
     is_plain = isinstance(value, (str, numbers.Number)) and not isinstance(value, bool)
     if is_plain and value in allowed:
@@ -100,11 +104,11 @@ def choice(name, value, allowed):
     )
 
 
-def keras_object(name, value, module):
-    """What `module`, such as `keras.initializers`, makes of `value`; None stays."""
+def keras_object(name: str, value: Any, module: ModuleType) -> Any:
+    """Returns `module.get(value)` for a module such as `keras.initializers`."""
     try:
         return module.get(value)
-    except Exception as error:  # a config can be wrong in as many ways as there are
+    except Exception as error:  # a config can be wrong in any way
         kind = module.__name__.rpartition(".")[2]
         known = [n for n in dir(module) if n.islower() and not n.startswith("_")]
         raise ValueError(
@@ -113,8 +117,8 @@ def keras_object(name, value, module):
         ) from error
 
 
-def boolean(name, value):
-    """`value` as a bool, if it is one, Python's or NumPy's."""
+def boolean(name: str, value: Any) -> bool:
+    """Returns `value`, a bool of Python or NumPy, as a bool."""
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError(
             f"{name} must be True or False. Received: {name}={shown(value)}."
@@ -122,8 +126,8 @@ def boolean(name, value):
     return bool(value)
 
 
-def memory(num_bytes, **arguments):
-    """Refuses arguments that ask for more than a tebibyte."""
+def memory(num_bytes: int, **arguments: Any) -> None:
+    """Refuses arguments that need more than a tebibyte."""
     if num_bytes > _TEBIBYTE:
         received = ", ".join(f"{name}={shown(v)}" for name, v in arguments.items())
         raise ValueError(
@@ -132,8 +136,8 @@ def memory(num_bytes, **arguments):
         )
 
 
-def shown(value):
-    """How a message shows a value: in one line, the middle left out if that is long."""
+def shown(value: Any) -> str:
+    """A value as messages show it: on one line, shortened in the middle if long."""
     if isinstance(value, numbers.Real):
         value = value.item() if isinstance(value, np.generic) else value
     try:
@@ -145,8 +149,8 @@ def shown(value):
     return f"{text[: _LONGEST // 2]}...{text[-_LONGEST // 4 :]}"
 
 
-def suggestion(value, allowed):
-    """A question to end a message with: which of `allowed` was meant; or nothing."""
+def suggestion(value: Any, allowed: Iterable) -> str:
+    """The question "Did you mean ...?" for the closest of `allowed`, or ""."""
     texts = {str(option).lower(): option for option in allowed}
     text = value if isinstance(value, str) else shown(value)
     near = difflib.get_close_matches(text.lower(), texts, n=1)

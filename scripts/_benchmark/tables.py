@@ -1,5 +1,7 @@
 """Results of scripts/benchmark.py as Markdown, which reads well as plain text too."""
 
+import collections
+
 from _benchmark import candidates
 from tfbn import environment as environment_lib
 from tfbn.commands.list_flags import shape_text
@@ -189,6 +191,42 @@ def _instruments(row):
     )
 
 
+def _thresholds(rows):
+    cells = [
+        [
+            row["constant"],
+            f"{row['value']:g}" + (" (used)" if row["value"] == row["used"] else ""),
+            row["shape"],
+            row["implementation"],
+            number(row["ms"]),
+            f"{row['error']:.1e}",
+        ]
+        for row in rows
+    ]
+    note = (
+        "Milliseconds of output and gradients in training (XLA's constants: compiled), "
+        "and the larger error of output and input gradient against float64. "
+        f"{_crossover(rows)}"
+    )
+    header = ["constant", "value", "shape", "implementation", "ms", "error"]
+    return f"## Thresholds\n\n{note}\n\n{table(header, cells)}"
+
+
+def _crossover(rows):
+    """From how many elements on an implementation is the fastest of those swept."""
+    times = collections.defaultdict(dict)
+    for row in rows:
+        if row["constant"] == "cpu_kernels.MIN_ELEMENTS":
+            times[row["value"]][row["implementation"]] = row["ms"]
+    if not times:
+        return ""
+    fastest = {size: min(ms, key=ms.get) for size, ms in times.items()}
+    best = fastest[max(fastest)]
+    slower = [size for size, name in fastest.items() if name != best]
+    start = min(size for size in fastest if size > max(slower, default=0))
+    return f"{best} is the fastest from {start} elements on."
+
+
 SECTIONS = {
     "layers": _layers,
     "inference": _inference,
@@ -196,4 +234,5 @@ SECTIONS = {
     "network": _network,
     "memory": _memory,
     "diagnostics": _diagnostics,
+    "thresholds": _thresholds,
 }

@@ -1,5 +1,7 @@
 """Tests of tfbn.diagnostics.shared_calls, by the calls that a graph really makes."""
 
+import time
+
 import keras
 import tensorflow as tf
 
@@ -58,6 +60,21 @@ class SharedCallsTest(tf.test.TestCase):
             x = layer(2.0 * x + inputs)
         self._trace(keras.Model(inputs, x), [{}, {4: 2.0}])
         self.assertEqual([layer.num_calls for layer in layers], [1, 1, 2])
+
+    def test_branches_are_no_burden(self):
+        """Two ways through each of 30 blocks: 2^30 ways from layer to layer."""
+        first, last = CountedDense(3), CountedDense(3)
+        inputs = keras.Input((3,))
+        x = first(inputs)
+        for _ in range(30):
+            x = 0.5 * x + 0.25 * x
+        model = keras.Model(inputs, last(x))
+        begin = time.perf_counter()
+        self._trace(model, [{}, {2: 2.0}, {2: 3.0}])
+        self.assertEqual([first.num_calls, last.num_calls], [1, 3])
+        self._trace(model, [{}, {}])
+        self.assertEqual([first.num_calls, last.num_calls], [1, 1])
+        self.assertLess(time.perf_counter() - begin, 30.0)
 
     def test_layers_with_one_seed_are_called_each_time(self):
         # Left out, a call would give the next layer the noise that was its own.

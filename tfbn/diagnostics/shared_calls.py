@@ -1,4 +1,4 @@
-"""Several passes through one model in one graph, with what they share computed once."""
+"""Several passes through one model in one graph that compute what they share once."""
 
 import collections
 
@@ -9,15 +9,16 @@ from tfbn.diagnostics.layer_calls import all_layers
 
 
 class SharedCalls:
-    """A handler for `layer_calls.intercepted` that does no layer call twice.
+    """A handler for `layer_calls.intercepted` that repeats no layer call.
 
-    A call whose inputs and parameters are those that the same layer had in an earlier
-    pass gives the outputs of that time: no operation is added to the graph, and a tape
-    opened since sees constants. Inputs are the same if the same operations compute them
-    from the same tensors, which covers what a model does between its layers.
+    A call with the inputs and parameters of an earlier pass returns the outputs of that
+    pass: it adds no operation to the graph, and a tape opened since sees constants.
+    Inputs are the same if the same operations compute them from the same tensors, so
+    operations between layers may repeat. TensorFlow would find most of this by itself,
+    but not across the conditional of the CPU kernels.
 
-    For use while one graph is traced. It supposes that a layer's outputs depend on its
-    inputs, its parameters and buffers that are the same in all passes.
+    For use while one graph is traced. Assumes that a layer's outputs depend only on its
+    inputs, its parameters, and buffers that are the same in all passes.
 
     Args:
         model: a built Keras model.
@@ -30,7 +31,7 @@ class SharedCalls:
         self.begin_pass([])
 
     def begin_pass(self, parameters):
-        """Tells the parameters of the passes from here on, as in `State`."""
+        """Begins a pass with these parameters, ordered as in `State`."""
         self._parameters = parameters
         self._graph = _compat.current_graph()
         self._num_calls = collections.Counter()
@@ -38,7 +39,7 @@ class SharedCalls:
 
     def __call__(self, layer, call, *args, **kwargs):
         if _compat.current_graph() is not self._graph:
-            return call(*args, **kwargs)  # in the body of a loop, whose tensors are its
+            return call(*args, **kwargs)  # in a loop: its tensors exist only there
         place = id(layer), self._num_calls[id(layer)]
         self._num_calls[id(layer)] += 1
         inputs = [*tf.nest.flatten((args, kwargs)), *self._parameters_of(layer)]
@@ -46,7 +47,7 @@ class SharedCalls:
             known_inputs, outputs = self._known[place]
             if _all_same(known_inputs, inputs):
                 return outputs
-        # Its next calls in this pass may meet another state than the known ones.
+        # Its later calls in this pass may find another state than the known ones.
         self._missed.add(id(layer))
         outputs = call(*args, **kwargs)
         self._known[place] = inputs, outputs
@@ -59,9 +60,9 @@ class SharedCalls:
 
 
 def _has_common_buffers(model):
-    """Whether two layers draw from one seed or update one average.
+    """Whether two layers share a seed or an average.
 
-    A call left out would then change what the other layer finds.
+    Skipping a call of one would then change what the other finds.
     """
     owners = collections.Counter()
     for layer in all_layers(model):
@@ -71,24 +72,34 @@ def _has_common_buffers(model):
 
 
 def _all_same(known, inputs):
-    return len(known) == len(inputs) and all(
-        _same(a, b) for a, b in zip(known, inputs, strict=True)
-    )
+    """Whether arguments are equal, tensors by how they are computed."""
+    if len(known) != len(inputs):
+        return False
+    pairs, seen = list(zip(known, inputs, strict=True)), set()
+    while pairs:  # a loop, and each pair once: graphs are deep, and branch
+        one, other = pairs.pop()
+        if one is other:
+            continue
+        if not (tf.is_symbolic_tensor(one) and tf.is_symbolic_tensor(other)):
+            if type(one) is not type(other) or tf.is_tensor(one) or one != other:
+                return False
+        elif (one.name, other.name) not in seen:
+            if not _same_operation(one, other):
+                return False
+            seen.add((one.name, other.name))
+            pairs += zip(one.op.inputs, other.op.inputs, strict=True)
+    return True
 
 
-def _same(a, b):
-    """Whether two arguments are equal, tensors by how they are computed."""
-    if a is b:
-        return True
-    if not (tf.is_symbolic_tensor(a) and tf.is_symbolic_tensor(b)):
-        return type(a) is type(b) and not tf.is_tensor(a) and a == b
-    one, other = a.op, b.op
+def _same_operation(one, other):
+    """Whether two tensors are the same function of the inputs of their operations."""
+    a, b = one.op, other.op
     return (
-        one.type == other.type != "Placeholder"
-        and not one.op_def.is_stateful
-        and not one.control_inputs
-        and not other.control_inputs
-        and a.value_index == b.value_index
-        and one.node_def.attr == other.node_def.attr
-        and _all_same(one.inputs, other.inputs)
+        a.type == b.type != "Placeholder"
+        and not a.op_def.is_stateful
+        and not a.control_inputs
+        and not b.control_inputs
+        and one.value_index == other.value_index
+        and a.node_def.attr == b.node_def.attr
+        and len(a.inputs) == len(b.inputs)
     )

@@ -1,4 +1,4 @@
-"""Normalisation layers and the noise that goes with them."""
+"""Normalization layers, and layers that add noise."""
 
 from tfbn.layers.batch_norm import BatchNorm
 from tfbn.layers.batch_renorm import BatchRenorm

@@ -1,4 +1,4 @@
-"""Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167)."""
+"""Batch normalization (Ioffe & Szegedy 2015, arXiv 1502.03167)."""
 
 import keras
 
@@ -8,10 +8,10 @@ from tfbn import validation
 
 @keras.saving.register_keras_serializable(package="tfbn")
 class BatchNorm(keras.layers.BatchNormalization):
-    """Batch normalisation, a drop-in for `keras.layers.BatchNormalization`.
+    """Batch normalization, a drop-in for `keras.layers.BatchNormalization`.
 
-    In training each channel is normalised with the statistics of the batch, in
-    inference with their moving averages:
+    Training normalizes each channel with the statistics of the batch, inference with
+    their moving averages:
 
     ```
     y = gamma * (x - mean) / sqrt(variance + epsilon) + beta
@@ -19,26 +19,27 @@ class BatchNorm(keras.layers.BatchNormalization):
     moving_variance <- momentum * moving_variance + (1 - momentum) * variance
     ```
 
-    `variance` is the biased one (divided by the number of elements), as in Keras.
-    Use it wherever you use Keras's layer: it is a subclass, with the same weights in
-    the same order. It differs in this: results keep their digits on data whose mean
-    is large against its standard deviation, and a batch that is empty or has a
-    non-finite activation leaves the moving averages as they were. Where batches are
-    small or not i.i.d., use `BatchRenorm`.
+    `variance` is the biased variance (divided by the number of elements), as in Keras.
+    The layer is a subclass of Keras's, with the same weights in the same order. It
+    differs in two ways: results stay exact on data whose mean is large compared to its
+    standard deviation, and a batch that is empty or contains a non-finite activation
+    does not change the moving averages. For small or non-i.i.d. batches, use
+    `BatchRenorm`.
 
     Args:
         axis: int, the channel axis. Default -1.
         momentum: float in [0, 1], of the moving averages. Default 0.99 (Keras).
         epsilon: float > 0, added to the variance. Default 1e-3 (Keras).
-        center: bool, whether there is a beta. Default True.
-        scale: bool, whether there is a gamma. Default True.
-        synchronized: bool, take the statistics over the global batch of a
-            `tf.distribute` strategy instead of each replica's. Default False.
-        virtual_batch_size: int > 0 or None. With a number, a training call normalises
-            each group of so many consecutive samples by its own statistics ("ghost"
-            batches, Hoffer et al. 2017, arXiv 1705.08741); the moving averages take
-            their mean over the groups. It has to divide the number of samples, and
-            excludes `synchronized`. Default None: one group.
+        center: bool, whether to add beta. Default True.
+        scale: bool, whether to multiply by gamma. Default True.
+        synchronized: bool, whether to take the statistics over the global batch of a
+            `tf.distribute` strategy instead of each replica's batch. Default False.
+        virtual_batch_size: int > 0 or None. If given, a training call normalizes each
+            group of this many consecutive samples with its own statistics ("ghost"
+            batches, Hoffer et al. 2017, arXiv 1705.08741); the moving averages are
+            updated with their mean over the groups. It must divide the number of
+            samples, and cannot be combined with `synchronized`. Default None: one
+            group.
         **kwargs: the initializers (`beta_initializer`, `gamma_initializer`,
             `moving_mean_initializer`, `moving_variance_initializer`), regularizers
             (`beta_regularizer`, `gamma_regularizer`) and constraints
@@ -47,23 +48,22 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     Call arguments:
         inputs: float tensor of rank 2 or more.
-        training: bool, use the batch's statistics and update the moving averages.
-            With `layer.trainable = False` it counts as False, as in Keras.
-        mask: bool tensor or None. It covers the axes of `inputs` other than `axis`,
-            from the first on; elements where it is False take no part in the
-            statistics.
+        training: bool, whether to use the statistics of the batch and update the moving
+            averages. Treated as False if `layer.trainable` is False, as in Keras.
+        mask: bool tensor or None. It covers the leading axes of `inputs`, without
+            `axis`; elements where it is False are excluded from the statistics.
 
     Input shape: any, with a known number of channels.
-    Output shape: the same, in the layer's compute dtype. Statistics and weights are
-    in float32 when that is a half precision.
+    Output shape: same as the input, in the layer's compute dtype. If that is a half
+    precision, statistics and weights are float32.
 
     State:
-        moving_mean, moving_variance: `[channels]`; change in each training call.
+        moving_mean, moving_variance: `[channels]`, updated by each training call.
 
     Raises:
-        ValueError: for an argument outside its range, an axis the input lacks, or a
-            training batch that `virtual_batch_size` does not divide (where TensorFlow
-            knows its size only when it runs: tf.errors.InvalidArgumentError).
+        ValueError: for an argument outside its range, an axis that the input lacks, or
+            a training batch that `virtual_batch_size` does not divide
+            (`tf.errors.InvalidArgumentError` if its size is known only at run time).
 
     Example:
 
@@ -75,13 +75,13 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def __init__(
         self,
-        axis=-1,
-        momentum=0.99,
-        epsilon=1e-3,
-        center=True,
-        scale=True,
-        synchronized=False,
-        virtual_batch_size=None,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        synchronized: bool = False,
+        virtual_batch_size: int | None = None,
         **kwargs,
     ):
         _drop_keras_renorm(type(self).__name__, kwargs)
@@ -164,31 +164,31 @@ class BatchNorm(keras.layers.BatchNormalization):
         channel_axis(self.axis, input_shape)
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict:
         config = super().get_config()
         for name in _KERAS_RENORM:
             del config[name]
         return {**config, "virtual_batch_size": self.virtual_batch_size}
 
-    # What a variant overrides: its statistics, its averages, and their use.
+    # Subclasses override these: their statistics, their averages and how they are used.
 
     def _build_averages(self, channels):
-        """Makes the averages beside `moving_mean`."""
+        """Creates the averages other than `moving_mean`."""
         self.moving_variance = self._add_average(
             "moving_variance", channels, self.moving_variance_initializer
         )
 
     def _normalize_batch(self, x, gamma, beta, **options):
-        """Normalises with the batch's statistics: `(y, ops.Statistics)`."""
+        """Normalizes with the statistics of the batch: `(y, ops.Statistics)`."""
         return ops.batch_norm(x, gamma, beta, **options)
 
     def _update_averages(self, statistics):
-        """Takes the batch's statistics into the moving averages."""
+        """Updates the moving averages with the statistics of the batch."""
         self._average(self.moving_mean, statistics.mean, statistics)
         self._average(self.moving_variance, statistics.spread, statistics)
 
     def _inference_scale(self):
-        """What inference divides by, `[channels]`."""
+        """The divisor in inference, `[channels]`."""
         return ops.stddev_of_variance(self.moving_variance, self.epsilon)
 
     def _average(self, variable, value, statistics, momentum=None):
@@ -218,7 +218,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         )
 
     def _statistics_dtype(self):
-        """float32 at least: an average in half precision stops moving."""
+        """At least float32: an average in half precision stops moving."""
         return keras.backend.result_type(self.variable_dtype, "float32")
 
     def _checked_mask(self, mask, x):
@@ -251,7 +251,7 @@ _KERAS_OBJECTS = {
 
 
 def _drop_keras_renorm(layer, kwargs):
-    """Lets the config of a Keras layer without renorm make one of ours."""
+    """Drops what the config of a Keras layer without renorm says about it."""
     for name in ("renorm", "renorm_clipping"):
         value = kwargs.pop(name, None)
         if value:
@@ -269,8 +269,8 @@ def _check_dtype(x):
         )
 
 
-def checked_axis(axis):
-    """`axis` as an int, or a ValueError."""
+def checked_axis(axis: int | list[int]) -> int:
+    """Returns `axis` as an int; ValueError if it is none."""
     if isinstance(axis, (list, tuple)) and len(axis) == 1:
         axis = axis[0]  # tf_keras's config holds a list
     if isinstance(axis, bool) or not hasattr(axis, "__index__"):
@@ -281,8 +281,8 @@ def checked_axis(axis):
     return int(axis)
 
 
-def channel_axis(axis, input_shape):
-    """`axis` counted from the front; checks it against the input's shape."""
+def channel_axis(axis: int, input_shape: tuple[int | None, ...]) -> int:
+    """Returns `axis` counted from the front, checked against the input's shape."""
     rank = len(input_shape)
     if rank < 2:
         raise ValueError(

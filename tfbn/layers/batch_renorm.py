@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfbn import ops
 from tfbn import schedules
@@ -11,10 +12,10 @@ from tfbn.layers import batch_norm
 
 @keras.saving.register_keras_serializable(package="tfbn")
 class BatchRenorm(batch_norm.BatchNorm):
-    """Batch Renormalization: batch normalisation that trains as it will infer.
+    """Batch Renormalization: in training, close to what inference computes.
 
     For small or non-i.i.d. batches, whose statistics differ from the population's, and
-    for fine-tuning. Training corrects the batch's statistics towards the moving
+    for fine-tuning. Training corrects the statistics of the batch towards the moving
     averages by r and d (Algorithm 1), through which no gradient flows:
 
     ```
@@ -27,42 +28,42 @@ class BatchRenorm(batch_norm.BatchNorm):
     moving_stddev <- momentum * moving_stddev + (1 - momentum) * sigma_B
     ```
 
-    Inference divides by `sqrt(moving_variance + epsilon)`, with `moving_variance`
-    derived as `max(moving_stddev^2 - epsilon, 0)`: the paper's `sigma`. With rmax = 1
-    and dmax = 0, training is that of `BatchNorm`. Equal to Keras's
-    `BatchNormalization(renorm=True)` with the same fixed bounds (rmin = 1 / rmax).
+    Inference divides by the paper's sigma: by `sqrt(moving_variance + epsilon)`, where
+    `moving_variance = max(moving_stddev^2 - epsilon, 0)`. With rmax = 1 and dmax = 0,
+    training equals that of `BatchNorm`. With fixed bounds, the layer equals Keras's
+    `BatchNormalization(renorm=True)` with the same bounds (rmin = 1 / rmax).
 
     Args:
-        rmax: float >= 1 or a schedule, the bound of r. Default None: the paper's, 1
-            for 5,000 training calls, then a ramp to 3 at 40,000. For shorter runs see
-            `tfbn.schedules.ioffe_2017(total_steps=...)`. `float("inf")`: no bound.
-        dmax: float >= 0 or a schedule, the bound of d. Default None: the paper's, 0
-            for 5,000 training calls, then a ramp to 5 at 25,000.
-        renorm_momentum: float in [0, 1] or None. None (default, the paper): one set of
-            averages for r, d and inference. A value that differs from `momentum` makes
-            a second set for r and d, `renorm_mean` and `renorm_stddev`, as in Keras.
+        rmax: float >= 1 or a schedule, the bound of r; `float("inf")` for none. Default
+            None: the paper's schedule, 1 for 5,000 training calls, then a ramp to 3 at
+            40,000. For shorter runs see `tfbn.schedules.ioffe_2017(total_steps=...)`.
+        dmax: float >= 0 or a schedule, the bound of d. Default None: the paper's
+            schedule, 0 for 5,000 training calls, then a ramp to 5 at 25,000.
+        renorm_momentum: float in [0, 1] or None. Default None (the paper): one set of
+            averages for r, d and inference. A value other than `momentum` adds a second
+            set for r and d, `renorm_mean` and `renorm_stddev`, as in Keras.
         **kwargs: the arguments of `BatchNorm`.
 
     A schedule is any `keras.optimizers.schedules.LearningRateSchedule`, evaluated in
-    the graph at the number of training calls made before this one. Where it goes
-    below 1 (rmax) or 0 (dmax), that is used.
+    the graph at the number of previous training calls. Values below 1 (rmax) or 0
+    (dmax) are raised to that.
 
     Call arguments, shapes: those of `BatchNorm`.
 
     State:
-        moving_mean, moving_stddev, moving_variance: `[channels]`; change in each
+        moving_mean, moving_stddev, moving_variance: `[channels]`, updated by each
             training call.
         renorm_mean, renorm_stddev: likewise, if `renorm_momentum` differs.
-        step: int64 scalar; each training call adds 1, nothing else changes it.
+        step: int64 scalar, incremented by each training call and by nothing else.
 
-    `set_weights` takes the weights of Keras's `BatchNormalization(renorm=True)` and of
-    a plain `BatchNormalization` too, and so does the loading of a weights file where
-    Keras pairs the layers; `step` then stays as it is. (Keras pairs layers by name and
-    class: from a model with other layer classes, pass weights on by `set_weights`.)
+    `set_weights` also accepts the weights of Keras's `BatchNormalization(renorm=True)`
+    and of a plain `BatchNormalization`, and so does loading a weights file if Keras
+    pairs the layers; `step` then keeps its value. (Keras pairs layers by name and
+    class: from a model with other layer classes, transfer weights by `set_weights`.)
 
     Raises:
         ValueError: for an argument outside its range; from `set_weights` for weights
-            with two different sets of averages when this layer holds one.
+            with two different sets of averages if this layer has one.
 
     Example:
 
@@ -73,14 +74,14 @@ class BatchRenorm(batch_norm.BatchNorm):
 
     def __init__(
         self,
-        axis=-1,
-        momentum=0.99,
-        epsilon=1e-3,
-        center=True,
-        scale=True,
-        rmax=None,
-        dmax=None,
-        renorm_momentum=None,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        rmax: float | schedules.Schedule | None = None,
+        dmax: float | schedules.Schedule | None = None,
+        renorm_momentum: float | None = None,
         **kwargs,
     ):
         if renorm_momentum is not None:
@@ -94,16 +95,18 @@ class BatchRenorm(batch_norm.BatchNorm):
         self.rmax, self.dmax = rmax, dmax
         self.renorm_momentum = renorm_momentum
 
-    def bounds(self, step=None):
-        """The clipping bounds `(rmax, dmax)`, float32 scalars.
+    def bounds(self, step: int | tf.Tensor | None = None) -> tuple:
+        """The clipping bounds `(rmax, dmax)` after some training calls.
 
         Args:
-            step: int >= 0 or int64 tensor, a number of training calls. Default None:
-                that of this layer so far, so the bounds of its next training call.
+            step: int >= 0 or int64 tensor, the number of training calls. Default None:
+                those of this layer so far, for the bounds of its next training call.
+
+        Returns:
+            Two float32 scalars.
 
         Raises:
-            ValueError: for a step that is none, or no step and a layer that is not
-                built.
+            ValueError: for an invalid step, or without one before the layer is built.
         """
         if step is None:
             step = self._checked_step()
@@ -111,7 +114,7 @@ class BatchRenorm(batch_norm.BatchNorm):
             step = validation.integer("step", step, minimum=0)
         return schedules.evaluate(self.rmax, step), schedules.evaluate(self.dmax, step)
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: list[np.ndarray]) -> None:
         super().set_weights(self._own_weights(weights))
 
     def load_own_variables(self, store):
@@ -119,7 +122,7 @@ class BatchRenorm(batch_norm.BatchNorm):
         weights = self._own_weights(weights)
         super().load_own_variables({str(i): w for i, w in enumerate(weights)})
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "rmax": schedules.serialize(self.rmax),
@@ -162,8 +165,8 @@ class BatchRenorm(batch_norm.BatchNorm):
         )
 
     def _stddev_initializer(self, shape, dtype=None):
-        # Without epsilon, as Keras has it. A clone, for an initializer that is seeded
-        # gives its values once; a plain function has no clone.
+        # Without epsilon, as in Keras. A clone, because a seeded initializer returns
+        # its values only once; a plain function has no clone.
         variance = self.moving_variance_initializer
         variance = variance.clone() if hasattr(variance, "clone") else variance
         return keras.ops.sqrt(variance(shape, dtype=dtype))
@@ -195,7 +198,7 @@ class BatchRenorm(batch_norm.BatchNorm):
         self.step.assign(self.step + 1)
 
     def _own_weights(self, weights):
-        """Weights of this layer from its own, Keras's renorm or plain BN weights."""
+        """Converts weights of this layer, of Keras's renorm or of a plain BN layer."""
         affine = int(self.scale) + int(self.center)
         affine, averages = list(weights[:affine]), list(weights[affine:])
         step = keras.ops.convert_to_numpy(self.step)
@@ -210,7 +213,7 @@ class BatchRenorm(batch_norm.BatchNorm):
         return [*affine, *averages]
 
 
-# The averages that Keras's layer holds, in its order.
+# The averages of Keras's layer, in its order.
 _KERAS_BATCH_NORM = ("moving_mean", "moving_variance")
 _KERAS_RENORM = (
     *_KERAS_BATCH_NORM,
@@ -221,7 +224,7 @@ _KERAS_RENORM = (
 
 
 def _merge_sets(averages, name):
-    """The first three of `_KERAS_RENORM`, if the others say the same."""
+    """The first three of `_KERAS_RENORM`, if the others agree with them."""
     mean, variance, stddev, renorm_mean, renorm_stddev = averages
     if not np.array_equal([mean, stddev], [renorm_mean, renorm_stddev]):
         raise ValueError(

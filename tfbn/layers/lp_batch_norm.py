@@ -1,4 +1,4 @@
-"""Normalisation by an l_p norm (Santurkar et al. 2018, arXiv 1805.11604, sec. 3.3)."""
+"""Normalization by an l_p norm (Santurkar et al. 2018, arXiv 1805.11604, sec. 3.3)."""
 
 import math
 
@@ -11,10 +11,10 @@ from tfbn.layers import batch_norm
 
 @keras.saving.register_keras_serializable(package="tfbn")
 class LpBatchNorm(batch_norm.BatchNorm):
-    """Batch normalisation that divides by an l_p norm of the activations.
+    """Batch normalization that divides by an l_p norm of the activations.
 
-    Built to ask whether it matters for optimisation that batch normalisation controls
-    the second moment. In training, with the norm taken over each channel's m elements:
+    Tests whether it matters for optimization that batch normalization controls the
+    second moment. In training, with the norm taken over each channel's m elements:
 
     ```
     norm = mean(|x|)  |  sqrt(mean(x^2))  |  max(|x|)         order = 1 | 2 | "inf"
@@ -23,24 +23,24 @@ class LpBatchNorm(batch_norm.BatchNorm):
     moving_norm <- momentum * moving_norm + (1 - momentum) * norm
     ```
 
-    and the moving averages in their place in inference. The paper says that the
-    "average l_p-norm" is taken before the mean shift and gives no formula; that the
-    average is the power mean, and that epsilon is added to the norm, is inferred.
+    Inference uses the moving averages instead. The paper says that the "average
+    l_p-norm" is taken before the mean shift and gives no formula; that the average is
+    the power mean, and that epsilon is added to the norm, is inferred.
 
     Args:
         order: 1, 2 or "inf", the p of the norm. Default 1.
-        centered: bool. True takes the norm of `x - mean(x)`; with order 2 and a
+        centered: bool, whether to take the norm of `x - mean(x)`; with order 2 and a
             vanishing epsilon that is `BatchNorm`. Default False (the paper's words).
-        literal: bool. True divides the l_p norm of the m elements by m, the literal
-            reading of "average"; the outputs of order 2 then grow like sqrt(m), of
-            "inf" like m. Default False.
+        literal: bool, whether to divide the l_p norm of the m elements by m, the
+            literal reading of "average"; outputs then grow like sqrt(m) for order 2 and
+            like m for "inf". Default False.
         **kwargs: the arguments of `BatchNorm`, without `moving_variance_initializer`.
 
     Call arguments, shapes: those of `BatchNorm`.
 
     State:
-        moving_mean, moving_norm: `[channels]`; change in each training call. There is
-            no moving_variance: nothing that folds one into other weights can do so.
+        moving_mean, moving_norm: `[channels]`, updated by each training call. There is
+            no moving_variance: tools that fold one into other weights do not apply.
 
     Raises:
         ValueError: for an order other than 1, 2 and "inf", and as `BatchNorm`.
@@ -48,14 +48,14 @@ class LpBatchNorm(batch_norm.BatchNorm):
 
     def __init__(
         self,
-        order=1,
-        axis=-1,
-        momentum=0.99,
-        epsilon=1e-3,
-        center=True,
-        scale=True,
-        centered=False,
-        literal=False,
+        order: int | float | str = 1,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        centered: bool = False,
+        literal: bool = False,
         **kwargs,
     ):
         if isinstance(order, float) and order == math.inf:
@@ -75,7 +75,7 @@ class LpBatchNorm(batch_norm.BatchNorm):
         self.centered = centered
         self.literal = literal
 
-    def get_config(self):
+    def get_config(self) -> dict:
         config = super().get_config()
         del config["moving_variance_initializer"]
         options = {

@@ -8,7 +8,7 @@ from tfbn.layers import batch_norm
 
 
 class _Noise:
-    """What the two layers share: the noise's parameters and its seed generator."""
+    """The parameters and the seed generator of the noise, shared by both layers."""
 
     def _set_noise(self, mean_range, stddev_max, mean_jitter, stddev_jitter, seed):
         self.mean_range = validation.number("mean_range", mean_range, minimum=0.0)
@@ -44,12 +44,12 @@ class _Noise:
 
 @keras.saving.register_keras_serializable(package="tfbn")
 class NoisyBatchNorm(_Noise, batch_norm.BatchNorm):
-    """Batch normalisation followed by noise of changing mean and variance.
+    """Batch normalization followed by noise of changing mean and variance.
 
-    The noise undoes the stability of distributions that batch normalisation gives to
-    its outputs: if training is as fast as with `BatchNorm`, that stability is not why
-    batch normalisation works. In training, after `BatchNorm`'s y, for each channel j
-    and each element i of it (batch and spatial positions):
+    The noise destroys the stable distributions that batch normalization gives its
+    outputs: if training is as fast as with `BatchNorm`, that stability is not why batch
+    normalization works. In training, with y the output of `BatchNorm`, for each channel
+    j and each of its elements i (batch and spatial positions):
 
     ```
     mean_j ~ U(-mean_range, mean_range)       stddev_j ~ U(1, stddev_max)
@@ -58,9 +58,9 @@ class NoisyBatchNorm(_Noise, batch_norm.BatchNorm):
     out_ij = s_ij * y_ij + m_ij
     ```
 
-    all drawn anew in each training call. No noise in inference (the paper does not
-    say). That it comes after gamma and beta is inferred; for noise before them, use
-    `center=False, scale=False` and a scaling layer of your own behind.
+    all drawn anew in each training call. Inference adds no noise (not stated in the
+    paper). That noise comes after gamma and beta is inferred; for noise before them,
+    use `center=False, scale=False` and a scaling layer of your own after it.
 
     Args:
         mean_range: float >= 0, n_mu. Default 0.5 (the paper).
@@ -69,11 +69,11 @@ class NoisyBatchNorm(_Noise, batch_norm.BatchNorm):
         stddev_jitter: float >= 0, r_sigma, the standard deviation of the elements'
             scales. Default 0.1 (the paper, which does not say whether it is a standard
             deviation or a variance).
-        seed: int or None, of the noise. Default None: a random one.
+        seed: int or None, the seed of the noise. Default None: a random seed.
         **kwargs: the arguments of `BatchNorm`.
 
     State:
-        moving_mean, moving_variance: as in `BatchNorm`; the noise does not enter them.
+        moving_mean, moving_variance: as in `BatchNorm`, without the noise.
         seed_generator: its state advances by one in each training call.
 
     Raises:
@@ -82,16 +82,16 @@ class NoisyBatchNorm(_Noise, batch_norm.BatchNorm):
 
     def __init__(
         self,
-        axis=-1,
-        momentum=0.99,
-        epsilon=1e-3,
-        center=True,
-        scale=True,
-        mean_range=0.5,
-        stddev_max=1.25,
-        mean_jitter=0.1,
-        stddev_jitter=0.1,
-        seed=None,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        mean_range: float = 0.5,
+        stddev_max: float = 1.25,
+        mean_jitter: float = 0.1,
+        stddev_jitter: float = 0.1,
+        seed: int | None = None,
         **kwargs,
     ):
         super().__init__(axis, momentum, epsilon, center, scale, **kwargs)
@@ -101,16 +101,16 @@ class NoisyBatchNorm(_Noise, batch_norm.BatchNorm):
         y = super().call(inputs, training=training, mask=mask)
         return self._add_noise(y) if training and self.trainable else y
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), **self._noise_config()}
 
 
 @keras.saving.register_keras_serializable(package="tfbn")
 class ActivationNoise(_Noise, keras.layers.Layer):
-    """The noise of `NoisyBatchNorm` without normalisation.
+    """The noise of `NoisyBatchNorm` without normalization.
 
-    The control of the experiment: a network that batch normalisation would have
-    helped stops training under this noise.
+    The control of the experiment: a network that batch normalization would help stops
+    training under this noise.
 
     Args:
         axis: int, the channel axis. Default -1.
@@ -120,25 +120,25 @@ class ActivationNoise(_Noise, keras.layers.Layer):
 
     Call arguments:
         inputs: float tensor of rank 2 or more.
-        training: bool; without it the layer returns its input.
+        training: bool, whether to add noise.
 
-    Input shape, output shape: any, the same.
+    Input shape: any. Output shape: same as the input.
 
     State:
         seed_generator: its state advances by one in each training call.
 
     Raises:
-        ValueError: for an argument outside its range, or an axis the input lacks.
+        ValueError: for an argument outside its range, or an axis that the input lacks.
     """
 
     def __init__(
         self,
-        axis=-1,
-        mean_range=0.5,
-        stddev_max=1.25,
-        mean_jitter=0.1,
-        stddev_jitter=0.1,
-        seed=None,
+        axis: int = -1,
+        mean_range: float = 0.5,
+        stddev_max: float = 1.25,
+        mean_jitter: float = 0.1,
+        stddev_jitter: float = 0.1,
+        seed: int | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -155,5 +155,5 @@ class ActivationNoise(_Noise, keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "axis": self.axis, **self._noise_config()}

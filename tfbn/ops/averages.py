@@ -1,11 +1,19 @@
-"""Moving averages of statistics, and Batch Renormalization's use of them."""
+"""Moving averages of statistics, and how Batch Renormalization uses them."""
 
 import tensorflow as tf
 
+from tfbn.ops.statistics import Statistics
+
 
 def renorm_correction(
-    statistics, moving_mean, moving_stddev, *, rmax, dmax, stddev_floor
-):
+    statistics: Statistics,
+    moving_mean: tf.Tensor,
+    moving_stddev: tf.Tensor,
+    *,
+    rmax: float | tf.Tensor,
+    dmax: float | tf.Tensor,
+    stddev_floor: float,
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Batch Renormalization's r and d (Ioffe 2017, Algorithm 1), `[channels]` each.
 
     `r = clip(sigma_B / sigma, 1 / rmax, rmax)`,
@@ -17,7 +25,7 @@ def renorm_correction(
             update.
         rmax: scalar; a value below 1 counts as 1.
         dmax: scalar; a value below 0 counts as 0.
-        stddev_floor: float, sigma's lower bound, against a division by zero.
+        stddev_floor: float, the lower bound of sigma, against division by zero.
     """
     dtype = statistics.mean.dtype
     rmax = tf.maximum(tf.cast(rmax, dtype), 1.0)
@@ -29,18 +37,20 @@ def renorm_correction(
     return tf.stop_gradient(r), tf.stop_gradient(d)
 
 
-def moving_average(average, value, momentum, valid):
+def moving_average(
+    average: tf.Tensor, value: tf.Tensor, momentum: float, valid: tf.Tensor
+) -> tf.Tensor:
     """`momentum * average + (1 - momentum) * value`; `average` if not `valid`."""
     average = tf.convert_to_tensor(average)
     value = tf.cast(value, average.dtype)
     return tf.where(valid, average * momentum + value * (1.0 - momentum), average)
 
 
-def variance_of_stddev(stddev, epsilon):
-    """The variance v for which `sqrt(v + epsilon)` is `stddev`; 0 if there is none."""
+def variance_of_stddev(stddev: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """The variance v with `sqrt(v + epsilon) = stddev`; 0 if there is none."""
     return tf.nn.relu(tf.square(stddev) - epsilon)
 
 
-def stddev_of_variance(variance, epsilon):
+def stddev_of_variance(variance: tf.Tensor, epsilon: float) -> tf.Tensor:
     """`sqrt(variance + epsilon)`."""
     return tf.sqrt(tf.convert_to_tensor(variance) + epsilon)

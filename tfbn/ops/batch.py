@@ -9,18 +9,18 @@ from tfbn.ops.requests import Request
 from tfbn.ops.requests import replica_context
 
 
-def upcast(inputs):
+def upcast(inputs: tf.Tensor) -> tf.Tensor:
     """`inputs` in the dtype of the computation: float32 for half precision."""
     inputs = tf.convert_to_tensor(inputs)
     return tf.cast(inputs, tf.float32) if inputs.dtype.size < 4 else inputs
 
 
-def channel_mask(mask, x, axis):
-    """A Keras mask, which leaves out the channel axis of `x`, with the rank of `x`.
+def channel_mask(mask: tf.Tensor, x: tf.Tensor, axis: int) -> tf.Tensor:
+    """A Keras mask, which lacks the channel axis of `x`, with the rank of `x`.
 
     Args:
-        mask: tensor of rank 1 to `rank(x) - 1`; it covers the axes of `x` other than
-            `axis`, from the first on.
+        mask: tensor of rank 1 to `rank(x) - 1`; it covers the leading axes of `x`,
+            without `axis`.
     """
     mask = tf.cast(mask, tf.bool)
     for _ in range(len(x.shape) - 1 - len(mask.shape)):
@@ -28,7 +28,7 @@ def channel_mask(mask, x, axis):
     return tf.expand_dims(mask, axis)
 
 
-def along_axis(vector, x, axis):
+def along_axis(vector: tf.Tensor, x: tf.Tensor, axis: int) -> tf.Tensor:
     """`[channels]`, shaped to broadcast against `x`."""
     return tf.reshape(vector, [-1 if i == axis else 1 for i in range(len(x.shape))])
 
