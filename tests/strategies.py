@@ -8,7 +8,7 @@ The environment variable TFBN_HYPOTHESIS_PROFILE chooses:
                on the trail of the largest error. A failure is made small, which may
                take minutes, and printed with what reproduces it.
 
-    TFBN_HYPOTHESIS_PROFILE=thorough pytest tests/layers/batch_norm_properties_test.py
+    TFBN_HYPOTHESIS_PROFILE=thorough pytest tests/layers/training_properties_test.py
 
 Hypothesis draws what describes a batch (`Batch`); its numbers come from NumPy, seeded
 with what was drawn. So thousands of elements cost no more than a few, and a failing

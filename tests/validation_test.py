@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from tests import testing_utils  # noqa: F401  (before TensorFlow starts)
 from tfbn import validation
 
 
