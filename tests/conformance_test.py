@@ -26,6 +26,7 @@ from tests.layers.every_layer import NORMALIZERS
 from tests.layers.every_layer import QUIET
 from tests.layers.every_layer import each
 from tfbn import ops
+from tfbn.ops import implementations
 
 # Eager, traced and compiled: the order of sums differs, some ten float32 operations.
 SAME = 1e-5
@@ -68,9 +69,9 @@ class ConformanceTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(a, b, rtol=0.0, atol=tolerance * scale)
 
 
-# What serves batch normalisation and renormalisation of a shape, if nothing else is in
-# the way (LpBatchNorm has one implementation). The small one is of formulas only.
-SHAPES = {"formula": (6, 5, 4), "cpu_kernels": (512, 8, 8)}
+# A shape for each implementation of batch normalisation and renormalisation, which it
+# is made to serve (LpBatchNorm has one of its own).
+SHAPES = {"formula": (6, 5, 4), "cpu_kernels": (512, 8, 8), "cpu_sums": (512, 8, 8)}
 # By dtype of the input, what a result may be off by.
 TOLERANCES = {
     "float64": 1e-13,
@@ -91,6 +92,9 @@ WAYS = (
     ("cpu_kernels", "eager", "float16"),
     ("cpu_kernels", "graph", "float32"),
     ("cpu_kernels", "unknown_size", "float32"),
+    ("cpu_sums", "eager", "float32"),
+    ("cpu_sums", "eager", "bfloat16"),
+    ("cpu_sums", "unknown_size", "float32"),
 )
 
 
@@ -103,6 +107,8 @@ class NumericalTest(ConformanceTest):
         if way[0] == "formula" or not name.startswith("LpBatchNorm")
     )
     def test_plain(self, name, implementation, mode, dtype):
+        if not name.startswith("LpBatchNorm"):
+            self.enter_context(ops.preferring(implementation))
         self.check(name, mode, dtype, SHAPES[implementation])
 
     @parameterized.parameters(
@@ -169,10 +175,13 @@ class NumericalTest(ConformanceTest):
         self.assertAllEqual(np.isnan(y[0, ..., 1]), np.ones(y.shape[1:-1], bool))
         self.assert_finite(y[..., 0])
 
-    def test_the_shapes_are_served_as_they_should_be(self):
+    def test_every_implementation_is_made_to_serve(self):
+        names = {i.NAME for i in implementations.IMPLEMENTATIONS}
+        self.assertEqual(set(SHAPES), names - {"lp_formula"})
         for name, shape in SHAPES.items():
-            path = ops.serving_path(tf.zeros(shape), len(shape) - 1)
-            self.assertIn(path, name)
+            with ops.preferring(name):
+                path = ops.serving_path(tf.zeros(shape), len(shape) - 1)
+            self.assertEqual(path, name)
 
 
 class RegistryTest(ConformanceTest):
