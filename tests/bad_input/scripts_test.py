@@ -153,7 +153,7 @@ _DIAGNOSE = [
     (["--model=nowhere"], "--model=nowhere, which does not exist"),
     (["--model=text.keras"], "must be a file that Keras saved. Received: text.keras"),
     (["--model=empty.keras"], "must be a file that Keras saved. Received: empty.keras"),
-    (["--model=text.json"], "must be a file that Keras saved. Received: text.json"),
+    (["--model=text.json"], "must be a run directory or a .keras file. Received: --m"),
     (["--model=folder.cfg"], "which has no flags.cfg"),
     (
         ["--model=bad_run"],
