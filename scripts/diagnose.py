@@ -157,10 +157,11 @@ def _load(path):
     """Returns `(config, step, model)`; `step`: steps that the model was trained for."""
     given = flagfiles.given(_OPTIONS)
     if not os.path.isdir(path):
-        if not model_files.is_path(path):
+        if not model_files.is_path(path) or not os.path.isfile(path):
+            missing = "" if os.path.isfile(path) else ", which does not exist"
             raise ValueError(
                 "--model must be a run directory or a .keras file. Received: "
-                f"--model={path}."
+                f"--model={path}{missing}."
             )
         return TrainConfig(**given, model=path), 0, load_model(path)
     path_of = {

@@ -357,9 +357,7 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
             status, out, err = self.run_script(f"--model={path}", "--dataset=shapes")
         self.assertEqual((status, out, system.mock_calls), (2, "", []), err)
         (line,) = err.splitlines()
-        self.assertIn(
-            f"--model must be a file that Keras saved. Received: {path}", line
-        )
+        self.assertIn(f"model must be a file that Keras saved. Received: {path}", line)
         self.assertIn(message, line)
         self.assertLess(len(line), len(path) + 700)
         self.assertEqual(os.listdir(self.folder), ["net.keras"])
@@ -370,10 +368,10 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
             "gaussian": keras.Sequential([keras.Input((10,)), keras.layers.Dense(3)]),
         }
         wanted = {
-            "shapes": "outputs of shape (10,) of inputs of shape (32, 32, 3), as "
-            "--dataset=shapes asks for. Received: a model that takes inputs of shape "
+            "shapes": "inputs of shape (32, 32, 3) to outputs of shape (10,), as "
+            "dataset=shapes needs. Received: a model that takes inputs of shape "
             "(None, 28, 28).",
-            "gaussian": "a model that makes outputs of (3,).",
+            "gaussian": "a model that returns outputs of shape (3,).",
         }
         path = os.path.join(self.folder, "other.keras")
         for dataset, model in others.items():
