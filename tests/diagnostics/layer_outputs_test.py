@@ -121,7 +121,7 @@ class LayerOutputsTest(tf.test.TestCase, parameterized.TestCase):
     def test_layer_in_a_loop(self):
         model, x = _Looping(), np.ones((6, 5, 3), "float32")
         model(x)
-        with self.assertRaisesRegex(ValueError, "not in a loop.*'dense'"):
+        with self.assertRaisesRegex(ValueError, "outside of any loop.*'dense'"):
             activation_moments(model, x, layers=["dense"])
 
     def test_errors_of_layers(self):
