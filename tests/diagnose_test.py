@@ -1,6 +1,7 @@
-"""Tests of scripts/diagnose.py, run in this process on a small network."""
+"""Tests of tfbn.diagnose, and of scripts/diagnose.py run in this process."""
 
 import contextlib
+import doctest
 import functools
 import io
 import os
@@ -16,6 +17,7 @@ import tensorflow as tf
 from absl.testing import flagsaver
 from absl.testing import parameterized
 
+import tfbn
 from tests import keras_files
 from tests import testing_utils
 from tfbn import data
@@ -40,6 +42,53 @@ RTOL = 1e-4
 
 # Cheap ones.
 _LINE = ("--measure=surface", "--surface_points=3")
+
+
+class FunctionTest(tf.test.TestCase):
+    def test_examples_in_docstrings(self):
+        results = doctest.testmod(_diagnose, extraglobs={"tfbn": tfbn})
+        self.assertEqual(results.failed, 0)
+        self.assertGreater(results.attempted, 5)
+
+    def test_what_is_given_goes_before_what_is_compiled(self):
+        x, y = np.ones((4, 3), "float32"), np.zeros((4, 1), "float32")
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.5), "mse")
+        options = {"landscape": {"points": 2}}
+        for given, factor, rate in (
+            ({}, 1.0, 0.5),
+            ({"loss": lambda t, p: 3.0 * keras.ops.mean(p**2)}, 3.0, 0.5),
+            ({"learning_rate": 0.25}, 1.0, 0.25),
+        ):
+            (record,) = tfbn.diagnose(
+                model, x, y, diagnostics=["landscape"], options=options, **given
+            ).records
+            expected = factor * np.mean(model(x) ** 2)
+            self.assertAllClose(record["loss"], expected, rtol=RTOL)
+            self.assertEqual(record["learning_rate"], rate)
+
+    def test_errors(self):
+        x, y = np.ones((4, 3), "float32"), np.zeros((4, 1), "float32")
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        given = {"loss": keras.losses.MeanSquaredError(), "learning_rate": 0.1}
+        folder = self.get_temp_dir()
+        with records.RecordWriter(folder) as writer:
+            writer.write("eval", 0, loss=1.0)
+        for changed, message in (
+            ({"loss": None}, "loss must be given"),
+            ({"learning_rate": None}, "learning_rate must be given"),
+            ({"learning_rate": 0.0}, "learning_rate=0.0"),
+            ({"diagnostics": ["isc"]}, "diagnostics must .*Did you mean 'ics'"),
+            ({"diagnostics": ["replication"]}, "diagnostics must be one of 'ics'"),
+            ({"diagnostics": "ics"}, "a list of names.*diagnostics='ics'"),
+            ({"options": {"isc": {}}}, "options must .*Did you mean 'ics'"),
+            ({"step": -1}, "step=-1"),
+            ({"run_dir": folder}, "must not hold records already"),
+            ({"y": y[:3]}, r"same number of examples.*\(4, 3\), \(3, 1\)"),
+        ):
+            arguments = {"model": model, "x": x, "y": y, **given, **changed}
+            with self.assertRaisesRegex(ValueError, message):
+                tfbn.diagnose(**arguments)
 
 
 class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
