@@ -31,8 +31,7 @@ def load_model(path: str | os.PathLike) -> keras.Model:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises errors of many types
         raise ValueError(
-            f"model must be a file that Keras saved. Received: {path}. "
-            f"{_reason(error)}"
+            f"model must be a file that Keras saved. Received: {path}. {_reason(error)}"
         ) from error
 
 
