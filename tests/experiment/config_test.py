@@ -68,6 +68,7 @@ class TrainConfigTest(tf.test.TestCase, parameterized.TestCase):
             {"virtual_batch_size": 4, "eval_in_training_mode": True},
             "virtual_batch_size=4, training_mode_batch_size=50",
         ),
+        ("landscape", {"landscape_low": 4.0}, "landscape_low=4.0, landscape_high=4.0"),
         ("theorem", {"theory_every": 5}, "theory_every=5, norm=batch_renorm"),
         (
             "theorem of virtual batches",

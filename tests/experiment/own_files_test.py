@@ -111,7 +111,7 @@ class OwnFilesTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "[Ll]ambda"):
             experiment.load_model(path)
 
-    @parameterized.parameters(None, "vgg", {})
+    @parameterized.parameters(None, "vgg", 3)
     def test_refuses_what_is_not_a_config(self, config):
         with self.assertRaisesRegex(ValueError, "config must be a TrainConfig.*Receiv"):
             experiment.build_trainer(config)

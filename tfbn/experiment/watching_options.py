@@ -46,6 +46,12 @@ def _options():
 
 
 def _check(config):
+    # Read by scripts/diagnose.py even if the run itself measures no landscape.
+    if config.landscape_low >= config.landscape_high:
+        raise ValueError(
+            "landscape_low must be less than landscape_high. Received: landscape_low="
+            f"{config.landscape_low}, landscape_high={config.landscape_high}."
+        )
     for name, steps in every(config).items():
         if not steps:
             continue
