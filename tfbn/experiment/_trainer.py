@@ -19,8 +19,8 @@ from tfbn.recording import watching
 from tfbn.training import Setting
 from tfbn.training import Trainer
 from tfbn.training import TrainingModeEvaluation
+from tfbn.training import arguments
 from tfbn.training import run_directory
-from tfbn.training.trainer import uses_xla
 
 _MOST_BATCHES = 40
 _JIT_COMPILE: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
@@ -60,7 +60,7 @@ def build_trainer(config: TrainConfig, dataset: data.Dataset | None = None) -> T
         model = builders.build_model(config, dataset)
         probabilities = model_files.gives_probabilities(model)
         task = task_of(dataset, probabilities=probabilities)
-        watches = _watches(config, model, task.loss, dataset, uses_xla(jit_compile))
+        watches = _watches(config, model, task.loss, dataset, jit_compile)
     return Trainer(
         model,
         builders.build_optimizer(config, model),
@@ -130,7 +130,7 @@ def _watches(config, model, loss, dataset, jit_compile):
         loss,
         options=watching_options.chosen(config),
         spacing=config.diagnostics_spacing,
-        jit_compile=jit_compile,
+        jit_compile=arguments.uses_xla(jit_compile),
         # Its weights are drawn after those of the run.
         second_model=lambda: builders.build_model(config, dataset),
     )
