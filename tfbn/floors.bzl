@@ -5,8 +5,8 @@ makes one library of each, and tests/architecture_test.py holds the imports to i
 """
 
 FLOORS = [
-    ["validation", "version"],
-    ["_compat", "environment", "files", "options", "schedules", "tables"],
+    ["_compat", "validation", "version"],
+    ["environment", "files", "options", "schedules", "tables"],
     ["ops", "registry"],
     ["layers"],
     ["data", "models"],

@@ -65,7 +65,7 @@ OUTSIDE = {
     "step_sizes": ([0.0], "greater than 0"),
     "low": (0.0, "greater than 0"),
     "high": (0.1, "greater than 0.5"),
-    "num": (1, "at least 2"),
+    "points": (1, "at least 2"),
     "direction": ("uphill", "must be one of"),
     "kind": ("class_bias", "mean 'class_biased'?"),
     "every": (-1, "at least"),
@@ -78,7 +78,6 @@ OTHER_RULES = {
     (models.vgg, "norm_after"): ((9,), "convolutions from 1 to 8"),
     (models.vgg, "input_shape"): ((31, 32, 3), "at least 32"),
     (models.mlp, "input_shape"): ((0,), "a list of integers"),
-    (data.load, "name"): ("cifar", "mean 'cifar10'?"),
 }
 
 _IMAGES, _LABELS = np.zeros((8, 4, 4, 3), "uint8"), np.arange(8) % 2
@@ -128,7 +127,8 @@ GOOD = {
     "learning_rate": 0.1,
     "step_sizes": [0.1],
     "radii": [0.0, 1.0],
-    "instruments": ["ics"],
+    "diagnostics": ["ics"],
+    "sampler": data.IIDBatches(6, 2),
     "parameters": _Later(_parameters),
 }
 
@@ -141,13 +141,16 @@ UNCHECKED = {
     "make_batches.images_per_label": "the sampler's",
     "make_batches.steps_per_domain": "the sampler's",
     "filter_normalized_directions.parameters": "made by TensorFlow, not by hand",
+    "load.name": "called dataset, as the flag is; see tests/data/loading_test.py",
     "layer_groups.model": "checked by the diagnostics that call it",
     "snapshot.model": "checked by the diagnostics that call it",
     "total_shift.shifts": "a result of internal_covariate_shift",
     "total_shift.name": "a label, for which there is no rule",
 }
+# What the files of diagnostics declare; no user makes one.
+_DECLARATIONS = ("Diagnostic", "Meter", "RecordKind", "TrainingStep")
 # Classes that need a model of another kind; their own tests check the arguments.
-ELSEWHERE = ("ReplicationMeter",)
+ELSEWHERE = ("ReplicationMeter", *_DECLARATIONS)
 
 
 def _public():

@@ -82,7 +82,7 @@ _ARRAYS = [
     (_dataset, "stddev", _ONES * np.nan, "must be finite", "stddev=[nan nan nan]"),
     (_dataset, "stddev", _ONES * np.inf, "must be finite", "stddev=[inf inf inf]"),
     (_dataset, "train", _IMAGES, "must be a Split", "type ndarray"),
-    (_dataset, "test", None, "must be a Split", "type NoneType"),
+    (_dataset, "test", _IMAGES, "must be a Split", "type ndarray"),
     (_dataset, "num_classes", 0, "at least 1", "num_classes=0"),
     (_dataset, "num_classes", 2.0, "must be an integer", "num_classes=2.0"),
     (_class_biased, "labels", None, "1-D integer array", "None"),

@@ -31,6 +31,11 @@ class Arrays:
                 "x and y must hold the same number of examples, one or more. Received: "
                 f"{validation.shown(sorted(sizes))} examples."
             )
+        if transform is not None and not callable(transform):
+            raise ValueError(
+                "transform must be a function of the inputs, or None. Received: "
+                f"transform={validation.shown(transform)}."
+            )
         (self._size,) = sizes
         self._transform = transform or _identity
 

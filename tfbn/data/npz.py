@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 
+from tfbn import validation
 from tfbn.data.dataset import DataError
 from tfbn.data.dataset import Dataset
 from tfbn.data.dataset import Split
@@ -37,6 +38,10 @@ def load_npz(path: str | os.PathLike) -> Dataset:
     Raises:
         DataError: a ValueError, if the file or one of its arrays is not such.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(
+            f"path must be a path. Received: path={validation.shown(path)}."
+        )
     path = os.path.expanduser(path)
     arrays = _read(path)
     with_test = "x_test" in arrays or "y_test" in arrays

@@ -148,7 +148,7 @@ class ActivationMeter(Meter):
         training: bool = True,
         jit_compile: bool = False,
     ):
-        self.memory = FirstActivations() if drift else None
+        self.memory = FirstActivations() if validation.boolean("drift", drift) else None
         self._forward = LossFunction(model, _no_loss, training=training)
         self._layers = captured_layers(model, layers)
         self._follow = layers is None
@@ -340,11 +340,12 @@ def _summary(layer):
 
 
 def _check_same_layers(one, other):
-    names, others = ([(a.name, len(a.mean)) for a in each] for each in (one, other))
-    if names != others:
+    # Not by name: Keras numbers layers anew in each process, and so after a resumption.
+    units, others = ([len(layer.mean) for layer in each] for each in (one, other))
+    if units != others:
         raise ValueError(
             "activations must be compared with those of the same layers. Received: "
-            f"(name, units) {names} and {others}."
+            f"layers of {units} and {others} units."
         )
 
 
