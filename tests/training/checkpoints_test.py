@@ -121,7 +121,7 @@ class CheckpointsTest(tf.test.TestCase, parameterized.TestCase):
             pass
         with self.assertRaisesRegex(
             ValueError,
-            r"ckpt-10 cannot be used: .* To begin anew, remove .*checkpoints",
+            r"ckpt-10 cannot be used: .* To start again, remove .*checkpoints",
         ):
             self._restored()
         self.assertEqual(self._steps(), [10])

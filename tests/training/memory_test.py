@@ -7,6 +7,7 @@ from unittest import mock
 import keras
 import tensorflow as tf
 
+from tests.training import small
 from tfbn import models
 from tfbn.training import memory
 
@@ -24,7 +25,15 @@ class LeastBytesTest(tf.test.TestCase):
             ]
         )
         # float32 8 x 8 x 5, twice, and 7 of bfloat16.
-        self.assertEqual(memory.least_bytes(model, 10), 10 * (2 * 4 * 320 + 2 * 7))
+        expected = 10 * (2 * 4 * 320 + 2 * 7)
+        self.assertEqual(memory.least_bytes(model, 10), expected)
+        # Inside another model they count once.
+        outer = keras.Sequential([keras.Input((8, 8, 3)), model])
+        self.assertBetween(memory.least_bytes(outer, 10), 1, expected)
+
+    def test_layers_of_unknown_shapes_do_not_count(self):
+        model = small.problem("subclassed").make()
+        self.assertEqual(memory.least_bytes(model, 10), 0)
 
 
 class CheckStepTest(tf.test.TestCase):
@@ -47,9 +56,8 @@ class CheckStepTest(tf.test.TestCase):
         ):
             self._check(3 * 2**29)
 
-    def test_large_enough_unknown_or_on_a_gpu(self):
+    def test_large_enough_or_on_a_gpu(self):
         self._check(2**31)
-        self._check(None)
         self._check(1, gpus=["GPU:0"])
 
 

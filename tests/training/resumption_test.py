@@ -1,4 +1,4 @@
-"""Tests of runs that end early and go on: tfbn.training.resumption in the trainer."""
+"""Tests of runs that end early and resume: tfbn.training.resumption in the trainer."""
 
 import contextlib
 import errno
@@ -16,11 +16,7 @@ from absl.testing import parameterized
 from tensorflow.python.framework import config as tf_config
 
 from tests import testing_utils
-from tfbn import data
-from tfbn import layers
-from tfbn import schedules
-from tfbn.experiment import TrainConfig
-from tfbn.experiment import builders
+from tests.training import small
 from tfbn.recording import records
 from tfbn.training import Trainer
 from tfbn.training import trainer as trainer_lib
@@ -28,41 +24,15 @@ from tfbn.training.run_directory import RunDirectory
 from tfbn.training.step import Steps
 
 _OPTIONS = {
-    "model": "mlp",
-    "dataset": "shapes",
-    "batch_size": 8,
-    "eval_batch_size": 90,
-    "optimizer": "adam",
-    "learning_rate": 0.01,
-    "learning_rate_schedule": "cosine",
     "train_steps": 17,
-    "log_every": 4,
-    "eval_every": 6,
-    "checkpoint_every": 3,
+    "log_freq": 4,
+    "validation_freq": 6,
+    "checkpoint_freq": 3,
     "steps_per_execution": 4,
-    "deterministic": True,
     "progress": False,
 }
 
-
-_WHOLE = []
-
-
-def _network(config, dataset):
-    """All kinds of state: averages, a schedule's step, seeds of dropout and noise."""
-    rmax, dmax = schedules.ioffe_2017(config.train_steps)
-    return keras.Sequential(
-        [
-            keras.Input(dataset.input_shape),
-            keras.layers.AveragePooling2D(8),
-            keras.layers.Flatten(),
-            keras.layers.Dense(6, name="dense"),
-            layers.BatchRenorm(momentum=0.9, rmax=rmax, dmax=dmax),
-            layers.NoisyBatchNorm(),
-            keras.layers.Dropout(0.5),
-            keras.layers.Dense(dataset.num_classes, name="logits"),
-        ]
-    )
+_WHOLE = {}
 
 
 class Killed(BaseException):
@@ -70,33 +40,32 @@ class Killed(BaseException):
 
 
 class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls._shapes = data.shapes(num_train=256, num_test=90)
-
     def setUp(self):
         super().setUp()
         self.enter_context(testing_utils.graphs_as_traced())
-        for name, build in (
-            ("build_dataset", lambda config: self._shapes),
-            ("build_model", _network),
-        ):
-            self.enter_context(mock.patch.object(builders, name, build))
+        tf.config.experimental.enable_op_determinism()
         self.addCleanup(tf_config.disable_op_determinism)
 
-    def _trainer(self, folder=None, **options):
-        folder = folder or tempfile.mkdtemp(dir=self.get_temp_dir())
-        config = TrainConfig(**{**_OPTIONS, **options, "run_dir": folder})
-        return Trainer(config)
+    def _trainer(self, folder=None, batches="arrays", **options):
+        keras.utils.set_random_seed(0)
+        problem = small.problem("sequential")
+        return Trainer(
+            small.with_all_state(),
+            keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.01, 17)),
+            problem.options["loss"],
+            problem.batches(batches),
+            run_dir=folder or tempfile.mkdtemp(dir=self.get_temp_dir()),
+            metrics=["accuracy"],
+            validation_data=(problem.x, problem.y),
+            **{**_OPTIONS, **options},
+        )
 
     def _whole(self):
         """A run that was not killed, the same for all tests."""
         if not _WHOLE:
-            whole = self._trainer()
-            whole.result = whole.train()
-            _WHOLE.append(whole)
-        return _WHOLE[0]
+            _WHOLE["trainer"] = self._trainer()
+            _WHOLE["result"] = _WHOLE["trainer"].train()
+        return _WHOLE["trainer"]
 
     def _killed(self, trainer, moment, number):
         """Runs until just before or after the `number`th of some event."""
@@ -135,31 +104,64 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(_events(a), _events(b))
 
     @parameterized.parameters(
-        ("before_steps", 1),
-        ("after_evaluation", 1),
-        ("before_checkpoint", 3),
-        ("before_model", 1),
+        ("arrays", "before_steps", 1),
+        ("arrays", "before_model", 1),
+        ("function", "before_checkpoint", 3),
+        ("dataset", "after_evaluation", 2),
     )
-    def test_a_killed_run_ends_as_one_that_was_not(self, moment, number):
+    def test_a_killed_run_ends_as_one_that_was_not(self, batches, moment, number):
         whole = self._whole()
-        first = self._trainer()
+        first = self._trainer(batches=batches)
         self._killed(first, moment, number)
-        second = self._trainer(first.run_dir)
-        self.assertEqual(second.train(), whole.result)
+        second = self._trainer(first.run_dir, batches)
+        self.assertEqual(second.train(), _WHOLE["result"])
         self._assert_same_run(second, whole)
         (model,) = glob.glob(os.path.join(first.run_dir, "*.keras"))
         self.assertEqual(os.path.basename(model), "model.keras")
 
-    def test_measurements_go_on_too(self):
-        whole = self._trainer(activations_every=5)
-        whole.train()
-        first = self._trainer(activations_every=5)
+    @parameterized.parameters("arrays", "dataset")
+    def test_diagnostics_resume_too(self, batches):
+        """The drift is that since step 0, on the batch of step 0."""
+        options = {"batches": batches, "diagnostics": {"activations": 5}}
+        if "watched" not in _WHOLE:
+            _WHOLE["watched"] = self._trainer(diagnostics={"activations": 5})
+            _WHOLE["watched"].train()
+        first = self._trainer(**options)
         self._killed(first, "after_measurement", 3)
-        second = self._trainer(first.run_dir, activations_every=5)
+        second = self._trainer(first.run_dir, **options)
         second.train()
-        self._assert_same_run(second, whole)
+        self._assert_same_run(second, _WHOLE["watched"])
         (*_, last) = records.read_records(second.run_dir, "activations")
         self.assertGreater(last["layers"][0]["mean_drift"], 0.0)
+
+    def test_a_shuffled_dataset(self):
+        """Its buffer and its unseeded order are in the checkpoint."""
+        problem = small.problem("sequential")
+
+        def trainer(folder):
+            examples = tf.data.Dataset.from_tensor_slices((problem.x, problem.y))
+            return Trainer(
+                small.sequential(),
+                "sgd",
+                problem.options["loss"],
+                examples.shuffle(9).repeat().batch(small.BATCH).prefetch(2),
+                run_dir=folder,
+                train_steps=12,
+                log_freq=1,
+                checkpoint_freq=7,
+                progress=False,
+            )
+
+        first = trainer(tempfile.mkdtemp(dir=self.get_temp_dir()))
+        first.train()
+        copy = tempfile.mkdtemp(dir=self.get_temp_dir())
+        shutil.copytree(first.run_dir, copy, dirs_exist_ok=True)
+        for path in glob.glob(f"{copy}/checkpoints/ckpt-12*"):
+            os.remove(path)
+        second = trainer(copy)
+        second.train()
+        one, other = _content(first, "records.jsonl"), _content(second, "records.jsonl")
+        self.assertEqual(one, other)
 
     def test_killed_again_and_again(self):
         whole, rng = self._whole(), random.Random(0)
@@ -232,43 +234,28 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         before = _content(whole, "records.jsonl")
         again = self._trainer(whole.run_dir)
         with mock.patch.object(Steps, "run", side_effect=AssertionError("trained")):
-            self.assertEqual(again.train(), whole.result)
+            self.assertEqual(again.train(), _WHOLE["result"])
         self.assertEqual(again.step, 17)
         self.assertEqual(_content(whole, "records.jsonl"), before)
 
-    def test_other_flags_are_refused_and_nothing_touched(self):
+    def test_other_settings_are_refused_and_nothing_touched(self):
         first = self._trainer(train_steps=3)
         first.train()
-        before = {
-            name: _content(first, name) for name in ("flags.cfg", "records.jsonl")
-        }
+        names = "flags.cfg", "records.jsonl"
+        before = [_content(first, name) for name in names]
         with self.assertRaisesRegex(
-            ValueError, r"--norm=l1 \(the run: batch_renorm\), --batch_size=9 "
-        ) as raised:
-            self._trainer(first.run_dir, train_steps=3, norm="l1", batch_size=9)
-        self.assertNotIn("width", str(raised.exception))
-        for name, content in before.items():
-            self.assertEqual(_content(first, name), content)
-
-    def test_flags_without_effect_may_differ(self):
-        first = self._trainer(train_steps=3)
-        first.train()
-        again = self._trainer(
-            first.run_dir,
-            train_steps=3,
-            checkpoint_every=1,
-            checkpoint_minutes=0.0,
-            checkpoints_kept=1,
-            data_dir="elsewhere",
-        )
+            ValueError, r"--train_steps=4 \(the run: 3\), --log_freq=5 \(the run: 4\)\."
+        ):
+            self._trainer(first.run_dir, train_steps=4, log_freq=5)
+        self.assertEqual([_content(first, name) for name in names], before)
+        others = {"checkpoint_freq": 1, "checkpoint_minutes": 0.0, "max_to_keep": 1}
+        again = self._trainer(first.run_dir, train_steps=3, **others)
         again.train()
-        self.assertIn(b"--checkpoint_every=1\n", _content(first, "flags.cfg"))
+        self.assertIn(b"--checkpoint_freq=1\n", _content(first, "flags.cfg"))
 
     def test_minutes(self):
         clock = mock.Mock(return_value=0.0)
-        first = self._trainer(
-            checkpoint_every=0, checkpoint_minutes=0.5, checkpoints_kept=9
-        )
+        first = self._trainer(checkpoint_freq=0, checkpoint_minutes=0.5, max_to_keep=9)
         first._resumption._clock = clock
         run, seconds = Steps.run, iter((20.0, 29.0, 31.0, 50.0, 60.0, 70.0))
 
@@ -284,7 +271,7 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_interrupted_it_saves_and_goes_on(self):
         whole = self._whole()
-        first = self._trainer(checkpoint_every=0)
+        first = self._trainer(checkpoint_freq=0)
         run, calls = Steps.run, []
 
         class Interruption(trainer_lib.Interruption):
@@ -309,7 +296,7 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         second = self._trainer(first.run_dir)
         with mock.patch.object(Steps, "run", autospec=True, side_effect=run) as runs:
             second.train()
-        made = sum(len(call.args[1]) for call in runs.call_args_list)
+        made = sum(call.args[2] for call in runs.call_args_list)
         self.assertEqual(made, 17 - first.step)
         self._assert_same_run(second, whole)
 

@@ -1,6 +1,5 @@
 """Tests of tfbn.training.run_directory."""
 
-import datetime
 import glob
 import os
 import tempfile
@@ -8,91 +7,91 @@ import tempfile
 import tensorflow as tf
 
 from tfbn.diagnostics import CovariateShift
-from tfbn.experiment import TrainConfig
 from tfbn.recording import records
+from tfbn.training import Setting
 from tfbn.training import run_directory
 
 
-class ChooseTest(tf.test.TestCase):
+def _settings(**values):
+    """Settings of which `seed` affects results and `every` does not."""
+    values = {"seed": "0", "every": "5", **values}
+    return [Setting(n, v, "0", n != "every") for n, v in values.items()]
+
+
+class CheckTest(tf.test.TestCase):
     def setUp(self):
         super().setUp()
         self.folder = tempfile.mkdtemp(dir=self.get_temp_dir())
 
-    def test_default_name_is_new_each_time(self):
-        now = datetime.datetime(2026, 1, 2, 3, 4, 5)
-        config = TrainConfig(norm="l1")
-        here = os.getcwd()
-        self.addCleanup(os.chdir, here)
-        os.chdir(self.folder)
-        first = run_directory.choose(config, now)
-        self.assertEqual(first, os.path.join("runs", "cifar10_vgg_l1_20260102-030405"))
-        self.assertFalse(os.path.exists("runs"))
-        os.makedirs(first)
-        self.assertEqual(run_directory.choose(config, now), f"{first}-2")
-
-    def test_folder_without_a_run_is_taken(self):
-        config = TrainConfig(run_dir=self.folder)
-        self.assertEqual(run_directory.choose(config), self.folder)
-
-    def test_folder_with_a_run_of_the_same_flags_is_taken(self):
-        config = TrainConfig(run_dir=self.folder, norm_after=(4,))
-        with run_directory.RunDirectory(self.folder, config):
+    def _run(self, **values):
+        with run_directory.RunDirectory(self.folder, _settings(**values)):
             pass
-        self.assertEqual(run_directory.choose(config), self.folder)
 
-    def test_other_flags_are_refused_and_named(self):
-        with run_directory.RunDirectory(self.folder, TrainConfig()):
-            pass
-        config = TrainConfig(run_dir=self.folder, norm_after=(4,), seed=3)
+    def test_a_folder_without_a_run_or_with_the_same_is_accepted(self):
+        run_directory.check(self.folder, _settings())
+        self._run()
+        run_directory.check(self.folder, _settings())
+        run_directory.check(self.folder, _settings(every="7"))
+        # A setting that the run does not have yet has its default there.
+        run_directory.check(self.folder, _settings(new="0"))
+
+    def test_others_are_refused_and_named(self):
+        self._run()
         with self.assertRaisesRegex(
             ValueError,
-            rf"run_dir={self.folder} and --norm_after=4 \(the run: \), --seed=3 \(the "
-            "run: 0\\). Give the run's flags",
+            rf"run_dir={self.folder} and --seed=3 \(the run: 0\), --new=4 \(the run: 0"
+            r"\)\. Give the run's settings",
         ):
-            run_directory.choose(config)
+            run_directory.check(self.folder, _settings(seed="3", every="7", new="4"))
 
-    def test_folder_in_use_is_refused(self):
-        config = TrainConfig(run_dir=self.folder)
-        with run_directory.RunDirectory(self.folder, config):
-            with self.assertRaisesRegex(ValueError, "must not be in use"):
-                run_directory.choose(config)
-            with self.assertRaisesRegex(ValueError, "must not be in use"):
-                run_directory.RunDirectory(self.folder, config)
+    def test_a_run_that_stops_may_skip(self):
+        self._run(on_nonfinite="stop")
+        run_directory.check(self.folder, _settings(on_nonfinite="skip"))
+        self._run(on_nonfinite="skip")
+        with self.assertRaisesRegex(ValueError, r"--on_nonfinite=stop \(the run: skip"):
+            run_directory.check(self.folder, _settings(on_nonfinite="stop"))
 
-    def test_ended_run_without_checkpoints_is_refused(self):
-        config = TrainConfig(run_dir=self.folder)
-        with run_directory.RunDirectory(self.folder, config):
-            pass
+    def test_a_folder_in_use_is_refused(self):
+        with run_directory.RunDirectory(self.folder, _settings()):
+            for use in (run_directory.check, run_directory.RunDirectory):
+                with self.assertRaisesRegex(ValueError, "must not be in use"):
+                    use(self.folder, _settings())
+
+    def test_an_ended_run_without_checkpoints_is_refused(self):
+        self._run()
         with open(os.path.join(self.folder, "model.keras"), "w"):
             pass
         with self.assertRaisesRegex(ValueError, "has no checkpoints/"):
-            run_directory.choose(config)
+            run_directory.check(self.folder, _settings())
 
-    def test_folder_under_a_file_is_refused(self):
+    def test_a_folder_under_a_file_is_refused(self):
         path = os.path.join(self.folder, "file")
         with open(path, "w", encoding="utf-8"):
             pass
         with self.assertRaisesRegex(ValueError, f"{path} is no such folder"):
-            run_directory.choose(TrainConfig(run_dir=os.path.join(path, "a", "b")))
+            run_directory.check(os.path.join(path, "a", "b"), _settings())
+
+    def test_unused(self):
+        self.assertEqual(run_directory.unused(self.folder), f"{self.folder}-2")
+        os.makedirs(f"{self.folder}-2")
+        self.assertEqual(run_directory.unused(self.folder), f"{self.folder}-3")
 
 
 class RunDirectoryTest(tf.test.TestCase):
-    def test_flags_leave_out_where_the_run_lies(self):
+    def test_flags(self):
         folder = self.get_temp_dir()
-        config = TrainConfig(run_dir=folder, seed=7, norm_after=(4,))
-        with run_directory.RunDirectory(folder, config):
+        with run_directory.RunDirectory(folder, _settings(), header="Repeat it"):
             pass
         with open(os.path.join(folder, "flags.cfg"), encoding="utf-8") as file:
-            lines = file.read().splitlines()
-        self.assertIn("--seed=7", lines)
-        self.assertIn("--norm_after=4", lines)
-        self.assertStartsWith(lines[1], "# tfbn ")
-        self.assertFalse([line for line in lines if line.startswith("--run_dir")])
+            first, second, *lines = file.read().splitlines()
+        self.assertEqual(first, "# Repeat it")
+        self.assertStartsWith(second, "# tfbn ")
+        self.assertEqual(lines, ["--seed=0", "--every=5"])
 
     def test_records(self):
         folder = tempfile.mkdtemp(dir=self.get_temp_dir())
         shifts = [CovariateShift("conv1", 0.0, 1.0, 2.0, 2.0)]
-        with run_directory.RunDirectory(folder, TrainConfig()) as results:
+        with run_directory.RunDirectory(folder, _settings()) as results:
             results.begin()
             results.train(10, {"loss": 2.0, "learning_rate": 0.1})
             results.measurement("ics", 10, {"layers": [shifts[0]._asdict()]})
@@ -108,17 +107,17 @@ class RunDirectoryTest(tf.test.TestCase):
 
     def test_goes_back_to_positions(self):
         folder = tempfile.mkdtemp(dir=self.get_temp_dir())
-        with run_directory.RunDirectory(folder, TrainConfig()) as results:
+        with run_directory.RunDirectory(folder, _settings()) as results:
             results.begin()
             results.train(10, {"loss": 2.0})
             results.evaluation(10, {"loss": 1.5})
             positions = results.positions()
             results.train(20, {"loss": 1.0})
-        with run_directory.RunDirectory(folder, TrainConfig()) as results:
+        with run_directory.RunDirectory(folder, _settings()) as results:
             results.begin(positions)
             results.train(20, {"loss": 1.0})
         # A process that ends before it has positions: what it wrote goes.
-        with run_directory.RunDirectory(folder, TrainConfig()) as results:
+        with run_directory.RunDirectory(folder, _settings()) as results:
             self.assertIsNone(results.missing(positions))
             results.begin(positions)
             self.assertEqual(
@@ -137,7 +136,7 @@ class RunDirectoryTest(tf.test.TestCase):
 
     def test_missing_records_are_told(self):
         folder = tempfile.mkdtemp(dir=self.get_temp_dir())
-        with run_directory.RunDirectory(folder, TrainConfig()) as results:
+        with run_directory.RunDirectory(folder, _settings()) as results:
             results.begin()
             results.train(10, {"loss": 2.0})
             positions = results.positions()
@@ -155,7 +154,7 @@ class RunDirectoryTest(tf.test.TestCase):
         for name in names:
             with open(os.path.join(folder, name), "w"):
                 pass
-        with run_directory.RunDirectory(folder, TrainConfig()):
+        with run_directory.RunDirectory(folder, _settings()):
             pass
         for name in names:
             self.assertFalse(os.path.exists(os.path.join(folder, name)))

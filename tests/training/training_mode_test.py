@@ -3,22 +3,19 @@
 import keras
 import numpy as np
 import tensorflow as tf
-from absl.testing import parameterized
 
 import tfbn
 from tfbn import data
-from tfbn.experiment import TrainConfig
-from tfbn.experiment import task
-from tfbn.training import training_mode
+from tfbn.training import TrainingModeEvaluation
 
 # float32 against float64.
 RTOL = 1e-5
 
 
-class TrainingModeTest(tf.test.TestCase, parameterized.TestCase):
+class TrainingModeTest(tf.test.TestCase):
     def test_loss_and_accuracy_by_the_statistics_of_each_batch(self):
         model = self._model(tfbn.BatchNorm(epsilon=0.01))
-        evaluate = self._evaluation(model, training_mode_batch_size=10)
+        evaluate = self._evaluation(model)
         losses, accuracies = [], []
         for x, y in self._batches(10, 4):
             scaled = (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0) + 0.01)
@@ -44,7 +41,7 @@ class TrainingModeTest(tf.test.TestCase, parameterized.TestCase):
             d = np.clip((x.mean(axis=0) - mean) / stddev, -0.25, 0.25)
             scaled = (x - x.mean(axis=0)) / sigma * r + d
             losses.append(_cross_entropy(scaled @ self._kernel, y)[0])
-        evaluate = self._evaluation(model, training_mode_batch_size=10)
+        evaluate = self._evaluation(model)
         self.assertAllClose(evaluate()["loss"], np.mean(losses), rtol=RTOL)
 
     def test_it_changes_nothing_and_is_traced_once(self):
@@ -60,75 +57,27 @@ class TrainingModeTest(tf.test.TestCase, parameterized.TestCase):
         for value, variable in zip(before, model.variables, strict=True):
             self.assertAllEqual(value, variable.numpy())
         self.assertEqual(evaluate(), first)  # the same batches, the same noise
-        model(self._images.standardize(self._split.inputs), training=True)
+        model(self._x, training=True)
         self.assertNotEqual(evaluate(), first)  # other averages, other noise
         traces = evaluate._evaluate_batch.experimental_get_tracing_count()
         self.assertEqual(traces, 1)
 
-    # The test split has 43 examples.
-    @parameterized.parameters((10, 4), (43, 1), (30, 1), (1, 40))
-    def test_about_the_whole_split_in_at_most_40_batches(self, size, num_batches):
-        drawn = self._drawn(training_mode_batch_size=size)
-        self.assertEqual(np.shape(drawn), (num_batches, size))
-        # Those of one epoch: no example twice.
-        self.assertLen(set(np.ravel(drawn)), num_batches * size)
-
-    def test_batches_are_drawn_as_the_training_batches(self):
-        options = {"sampling": "class_biased", "images_per_label": 2}
-        drawn = self._drawn(training_mode_batch_size=8, **options)
-        labels = self._split.targets[drawn].reshape(5, 4, 2)
-        self.assertAllEqual(labels[..., 0], labels[..., 1])
-        self.assertGreater(len(set(labels.ravel())), 1)
-        other = self._drawn(training_mode_batch_size=8, seed=5, **options)
-        self.assertNotAllEqual(drawn, other)
-
-    def test_domains_take_turns(self):
-        options = {"sampling": "domain_biased", "steps_per_domain": 1000}
-        drawn = self._drawn(training_mode_batch_size=10, **options)
-        domains = [set(row) for row in self._split.domains[drawn]]
-        self.assertEqual(domains, [{0}, {1}, {0}, {1}])
-
-    def test_loss_that_is_a_sum_is_that_of_the_whole_split(self):
+    def test_loss_that_is_a_sum_is_that_of_all_examples(self):
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
         rows = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
-        split = data.Split(rows, 2.0 * rows)
-        zeros, ones = np.zeros(3, "float32"), np.ones(3, "float32")
-        dataset = data.Dataset("rows", split, split, None, zeros, ones)
-        evaluate = self._evaluation(model, dataset, training_mode_batch_size=10)
+        batches = data.ArrayBatches(rows, 2.0 * rows, data.IIDBatches(40, 10))
+        loss = keras.losses.MeanSquaredError(reduction="sum")
+        evaluate = TrainingModeEvaluation(model, loss, batches, 4)
         error = rows.astype("float64") @ model.get_weights()[0] - 2.0 * rows
-        self.assertAllClose(evaluate(), {"loss": 0.5 * np.sum(error**2)}, rtol=RTOL)
-
-    @parameterized.parameters(
-        ({"training_mode_batch_size": 44}, "number of examples, 43"),
-        ({"training_mode_batch_size": 9, "sampling": "class_biased"}, "a multiple of"),
-    )
-    def test_batches_that_the_split_has_not(self, options, rule):
-        size = options["training_mode_batch_size"]
-        model = self._model(tfbn.BatchNorm())
-        with self.assertRaisesRegex(
-            ValueError, f"Received: training_mode_batch_size={size}.*{rule}"
-        ):
-            self._evaluation(model, **options)
-
-    def test_nothing_unless_asked_for(self):
-        model = self._model(tfbn.BatchNorm())
-        config = TrainConfig(training_mode_batch_size=10)
-        images = self._images
-        found = training_mode.evaluation(config, model, task.task_of(images), images)
-        self.assertIsNone(found)
+        expected = np.sum(np.mean(error**2, axis=-1))
+        self.assertAllClose(evaluate(), {"loss": expected}, rtol=RTOL)
 
     def setUp(self):
         super().setUp()
         rng = np.random.default_rng(0)
-        inputs = rng.normal([1.0, -2.0, 5.0], [1.0, 2.0, 0.5], (43, 3))
-        self._split = data.Split(
-            inputs.astype("float32"), rng.permutation(43) % 4, np.arange(43) % 2
-        )
-        mean = np.array([0.5, 0.0, 4.0], "float32")
-        stddev = np.array([2.0, 1.0, 0.25], "float32")
-        # No example of the training split may come into it.
-        train = data.Split(np.full_like(inputs[:4], np.nan, "float32"), np.arange(4))
-        self._images = data.Dataset("rows", train, self._split, 4, mean, stddev)
+        self._x = rng.normal([1.0, -2.0, 5.0], [1.0, 2.0, 0.5], (43, 3))
+        self._labels = rng.permutation(43) % 4
+        self._mean, self._stddev = np.array([0.5, 0.0, 4.0]), np.array([2.0, 1.0, 0.25])
 
     def _model(self, *layers):
         logits = keras.layers.Dense(4, use_bias=False)
@@ -136,35 +85,23 @@ class TrainingModeTest(tf.test.TestCase, parameterized.TestCase):
         self._kernel = logits.kernel.numpy().astype("float64")
         return model
 
-    def _evaluation(self, model, dataset=None, **options):
-        config = TrainConfig(eval_in_training_mode=True, **_shapes(options))
-        dataset = dataset or self._images
-        return training_mode.evaluation(config, model, task.task_of(dataset), dataset)
-
-    def _drawn(self, **options):
-        """The examples of the batches, `[batches, batch size]`."""
-        evaluate = self._evaluation(self._model(tfbn.BatchNorm()), **options)
-        drawn = []
-        indices = evaluate._batches.indices
-        evaluate._batches.indices = lambda step: (
-            drawn.append(indices(step)) or drawn[-1]
+    def _evaluation(self, model):
+        batches = data.ArrayBatches(
+            self._x.astype("float32"),
+            self._labels,
+            data.IIDBatches(43, 10),
+            transform=lambda x: (x - self._mean) / self._stddev,
         )
-        evaluate()
-        return np.stack(drawn)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        return TrainingModeEvaluation(model, loss, batches, 4, metrics="accuracy")
 
     def _batches(self, size, num_batches):
-        """The standardised batches of i.i.d. sampling, in float64."""
-        sampler = data.IIDBatches(43, size, seed=0)
+        """The transformed batches, in float64."""
+        sampler = data.IIDBatches(43, size)
         for step in range(num_batches):
             indices = sampler.indices(step)
-            x = self._split.inputs[indices].astype("float64")
-            x = (x - self._images.mean) / self._images.stddev
-            yield x, self._split.targets[indices]
-
-
-def _shapes(options):
-    """With a data set whose options allow each kind of sampling."""
-    return {"dataset": "shapes", "training_mode_batch_size": 10, **options}
+            x = (self._x[indices] - self._mean) / self._stddev
+            yield x, self._labels[indices]
 
 
 def _cross_entropy(logits, labels):

@@ -15,8 +15,8 @@ from tfbn.recording import watching
 from tfbn.training import Setting
 from tfbn.training import Trainer
 from tfbn.training import TrainingModeEvaluation
+from tfbn.training import arguments
 from tfbn.training import run_directory
-from tfbn.training import trainer as trainer_lib
 
 _DIAGNOSTICS = {
     "ics": ("update",),
@@ -124,7 +124,7 @@ def _watches(config, model, task, dataset, jit_compile):
         task.loss,
         options=options,
         spacing=config.diagnostics_spacing,
-        jit_compile=trainer_lib.uses_xla(jit_compile),
+        jit_compile=arguments.uses_xla(jit_compile),
         # Another one of the same kind: its weights are drawn after those of the run.
         second_model=lambda: builders.build_model(config, dataset),
     )

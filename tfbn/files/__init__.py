@@ -1,1 +1,1 @@
-"""Files: replaced as a whole, locked, and their errors told in one line."""
+"""Files that are complete or absent, locks of folders, and errors of files."""

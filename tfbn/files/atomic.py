@@ -1,15 +1,17 @@
-"""Files that are there as a whole or not at all."""
+"""Files that are complete or absent, also when the process is killed."""
 
 import contextlib
 import os
+from collections.abc import Iterator
+from typing import IO
 
 
 @contextlib.contextmanager
-def replacing(path, mode="w"):
-    """Opens a file that takes the place of `path` if the block ends without an error.
+def replacing(path: str, mode: str = "w") -> Iterator[IO]:
+    """Opens a file that replaces `path` if the block ends without an error.
 
-    It is opened at once, so that a path that cannot be written fails before the work.
-    Missing folders are made.
+    A path that cannot be written fails at once, before the work in the block. Missing
+    folders are made.
 
     Args:
         path: str.
@@ -22,17 +24,17 @@ def replacing(path, mode="w"):
 
 
 @contextlib.contextmanager
-def replacement(path):
-    """The name of a file that takes the place of `path`, for what opens files itself.
+def replacement(path: str) -> Iterator[str]:
+    """Yields the name of a file that replaces `path` after the block.
 
-    The block writes the file of that name, which ends as `path` does. Missing folders
-    are made.
+    For libraries that open files themselves. The name ends as `path` does. Missing
+    folders are made.
 
     Args:
         path: str.
 
     Raises:
-        OSError: what the block raises, of `path` if it names no other file.
+        OSError: what the block raises, naming `path` unless it names another file.
     """
     folder, name = os.path.split(path)
     if folder:
@@ -53,10 +55,10 @@ def replacement(path):
             os.remove(partial)
 
 
-def sweep(folder):
-    """Removes what processes that were killed while replacing left in a folder.
+def sweep(folder: str) -> None:
+    """Removes the partial files that killed processes left in a folder and below it.
 
-    Only for a folder that no process is writing to. Folders inside of it are swept too.
+    Only for a folder that no process is writing to.
     """
     for place, _, names in os.walk(folder):
         for name in names:

@@ -1,9 +1,10 @@
-"""Errors of TensorFlow's file systems as those of Python's."""
+"""TensorFlow's file errors as Python's OSError."""
 
 import contextlib
 import errno
 import os
 import re
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -15,16 +16,16 @@ _CODES = (
     errno.EROFS,
     errno.EIO,
 )
-# TensorFlow begins with the operation that failed.
+# TensorFlow's messages begin with the operation that failed.
 _OPERATION = re.compile(r"^\{\{.*?\}\} ")
 
 
 @contextlib.contextmanager
-def as_os_errors(path):
-    """Raises an OSError that names `path` in place of an error of TensorFlow's.
+def as_os_errors(path: str) -> Iterator[None]:
+    """Converts TensorFlow's errors in the block to an OSError that names `path`.
 
     Args:
-        path: str, what the block reads or writes, a file or a folder.
+        path: file or folder that the block reads or writes.
     """
     try:
         yield
@@ -32,8 +33,8 @@ def as_os_errors(path):
         raise as_os_error(error, path) from error
 
 
-def as_os_error(error, path):
-    """The OSError of an error out of TensorFlow, or the error itself if it is one."""
+def as_os_error(error: Exception, path: str) -> OSError:
+    """Converts an error of TensorFlow to an OSError; an OSError is returned as is."""
     if isinstance(error, OSError):
         return error
     for code in _CODES:
@@ -42,7 +43,7 @@ def as_os_error(error, path):
     return OSError(f"{path} cannot be used: {first_line(error)}")
 
 
-def first_line(error):
-    """The first line of an error's message, without a full stop, or its type."""
+def first_line(error: Exception) -> str:
+    """The first line of an error's message without its full stop, or its type."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return _OPERATION.sub("", lines[0])[:200].rstrip(".")

@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""A lock that admits one process at a time to a folder."""
 
 import os
 
@@ -11,25 +11,23 @@ _NAME = ".lock"
 
 
 class FolderLock:
-    """Keeps other processes out of a folder, as long as they ask too.
+    """Keeps other processes that use this lock out of a folder.
 
-    The operating system lets go of the lock when the process ends, however it ends. On
-    a file system without locks, and on Windows, nobody is kept out.
+    The operating system releases the lock when the process ends, however it ends. On a
+    file system without locks, and on Windows, nobody is kept out.
 
     Args:
-        folder: str, an existing folder.
+        folder: an existing folder.
 
     Raises:
-        ValueError: if another process has it.
+        ValueError: if another process holds the lock.
     """
 
-    def __init__(self, folder):
-        # Not "w": what is in there is the process that has it.
+    def __init__(self, folder: str):
+        # Not "w": the file holds the id of the process that has the lock.
         self._file = open(os.path.join(folder, _NAME), "a+", encoding="utf-8")
         try:
-            if _taken(self._file):
-                self._file.seek(0)
-                raise ValueError(_message(folder, self._file.read()))
+            _acquire(self._file, folder)
             self._file.truncate(0)
             self._file.write(f"{os.getpid()}\n")
             self._file.flush()
@@ -37,37 +35,32 @@ class FolderLock:
             self._file.close()
             raise
 
-    def release(self):
-        """Lets other processes in."""
+    def release(self) -> None:
+        """Admits other processes."""
         self._file.close()
 
 
-def check_free(folder):
-    """Raises a ValueError if another process has the lock of a folder."""
+def check_free(folder: str) -> None:
+    """Raises a ValueError if another process holds the lock of a folder."""
     path = os.path.join(folder, _NAME)
-    if not os.path.exists(path):
-        return
-    with open(path, encoding="utf-8") as file:
-        if _taken(file):
-            raise ValueError(_message(folder, file.read()))
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            _acquire(file, folder)
 
 
-def _taken(file):
-    """Takes the lock until the file is closed; whether another process has it."""
+def _acquire(file, folder):
+    """Takes the lock until the file is closed."""
     if fcntl is None:
-        return False
+        return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        file.seek(0)
+        owner = file.read().strip() or "unknown"
+        raise ValueError(
+            "run_dir must not be in use by another process. Received: run_dir="
+            f"{folder}, which process {owner} is using. Wait for it, stop it, or "
+            "choose another folder."
+        ) from None
     except OSError:  # the file system has no locks
-        return False
-    return False
-
-
-def _message(folder, owner):
-    return (
-        "run_dir must not be in use by another process. Received: run_dir="
-        f"{folder}, which process {owner.strip() or 'unknown'} is using. Wait for it, "
-        "stop it, or choose another folder."
-    )
+        return

@@ -1,10 +1,12 @@
-"""Checkpoints of a run: written whole, some kept, the newest good one restored."""
+"""Checkpoints of a run: complete or absent, checked for damage when restored."""
 
 import contextlib
 import json
 import os
 import re
 import shutil
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 from absl import logging
@@ -17,64 +19,64 @@ _STATE_FILE = "checkpoint"  # CheckpointManager's list of what it keeps
 
 
 class PlainState(tf.train.experimental.PythonState):
-    """What of a run is no variable, as a part of its checkpoints.
+    """State without variables, as a part of checkpoints.
 
     Attributes:
-        values: a dict that JSON can write.
+        values: what JSON can write.
     """
 
     def __init__(self):
         super().__init__()
-        self.values = {}
+        self.values: Any = {}
 
-    def serialize(self):
-        """`values` as text."""
+    def serialize(self) -> str:
+        """Returns `values` as text."""
         return json.dumps(self.values)
 
-    def deserialize(self, string_value):
-        """Takes over the values of a text."""
+    def deserialize(self, string_value: str) -> None:
+        """Restores `values` from text."""
         self.values = json.loads(string_value)
 
 
 class Checkpoints:
     """The checkpoints of one run, `ckpt-STEP` in a folder.
 
-    A checkpoint is complete or not there: TensorFlow writes it under another name, and
-    a process that is killed meanwhile leaves nothing that counts. Every tensor in it
-    has a checksum, so that damage (of a disk, of a copy, of a power failure) is found.
+    A checkpoint is complete or absent: TensorFlow writes it under another name and
+    renames it. Every tensor has a checksum, which shows damage by disks, copies and
+    power failures.
 
-    One process at a time may use the folder. Constructing touches no file.
+    One process at a time may use the folder. The constructor touches no file.
 
     Args:
         folder: str.
-        kept: int > 0, the newest checkpoints that are kept.
-        **trackables: what a checkpoint holds, as `tf.train.Checkpoint` takes it. Keras
-            models do not track the states of their seed generators: give them too.
+        kept: int > 0, the number of newest checkpoints to keep.
+        **trackables: the parts of a checkpoint, as `tf.train.Checkpoint` takes them.
+            Keras models do not track the states of their seed generators: pass those.
     """
 
-    def __init__(self, folder, *, kept, **trackables):
+    def __init__(self, folder: str, *, kept: int, **trackables):
         self.folder = folder
         self._kept = kept
         self._checkpoint = tf.train.Checkpoint(**trackables)
         self._manager = None
 
-    def latest(self):
-        """The step of the newest checkpoint that is there, damaged or not, or None."""
+    def latest(self) -> int | None:
+        """The step of the newest checkpoint, damaged or not, or None."""
         steps = self._steps()
         return steps[-1] if steps else None
 
-    def restore(self, objection=lambda: None):
-        """Restores the newest checkpoint that is whole; to be called before `save`.
+    def restore(self, objection: Callable[[], str | None] = lambda: None) -> int | None:
+        """Restores the newest intact checkpoint; must be called before `save`.
 
-        What is newer than that one is damaged and removed, with a logged warning: the
-        run comes by those steps again.
+        Newer ones are damaged and removed, with a logged warning: the run makes those
+        steps again.
 
         Args:
-            objection: function called after a checkpoint was restored, that returns
-                why it cannot be used after all, as text, or None.
+            objection: called after a checkpoint was restored; returns why it cannot be
+                used, as text, or None.
 
         Returns:
-            Its step, or None where there is no checkpoint yet.
+            Its step, or None if there is no checkpoint yet.
 
         Raises:
             ValueError: if there are checkpoints and none can be used, or they are of
@@ -94,7 +96,7 @@ class Checkpoints:
             steps.pop()
         if damages and not steps:
             raise ValueError(
-                f"{' '.join(damages)} To begin anew, remove {self.folder}."
+                f"{' '.join(damages)} To start again, remove {self.folder}."
             )
         for damage in damages:
             logging.warning("%s The one before is used.", damage)
@@ -102,11 +104,11 @@ class Checkpoints:
         self._manager = self._manager_of(steps)
         return steps[-1] if steps else None
 
-    def save(self, step):
-        """Writes the checkpoint of a step, and removes those that are too old.
+    def save(self, step: int) -> None:
+        """Writes the checkpoint of a step, and removes the oldest ones.
 
         Raises:
-            OSError: if it cannot be written; the ones before are still there.
+            OSError: if it cannot be written; the earlier ones are still there.
         """
         try:
             with _quietly():
@@ -114,7 +116,7 @@ class Checkpoints:
         except (tf.errors.OpError, OSError) as error:
             self._remove_all_but(self._steps())
             raise as_os_error(error, self.folder) from error
-        # The manager removes none that it does not know of.
+        # The manager removes only those that it wrote itself.
         self._remove_all_but(self._steps()[-self._kept :])
 
     def _restore(self, path):
@@ -122,15 +124,15 @@ class Checkpoints:
             self._checkpoint.restore(path).assert_consumed()
         except AssertionError as error:
             raise ValueError(
-                f"{path} is of another model or optimizer: {first_line(error)}. Go on "
-                "with the versions of tfbn and Keras that wrote it, or remove "
-                f"{self.folder} to begin anew."
+                f"{path} is of another model or optimizer: {first_line(error)}. Resume "
+                "with the model, and the versions of tfbn and Keras, that wrote it, or "
+                f"remove {self.folder} to start again."
             ) from error
 
     def _steps(self):
         """The steps of the checkpoints in the folder, ascending.
 
-        Not from TensorFlow's list of them, which may be damaged too.
+        Not from TensorFlow's own list, which may be damaged too.
         """
         matches = map(_INDEX_NAME.fullmatch, _names(self.folder))
         return sorted(int(match[1]) for match in matches if match)
@@ -148,7 +150,7 @@ class Checkpoints:
     def _manager_of(self, steps):
         with _quietly():
             if _listed(self.folder) != [f"ckpt-{step}" for step in steps]:
-                # Damaged, or of a process that was killed: the next save writes it.
+                # Damaged, or from a killed process: the next save writes it again.
                 with contextlib.suppress(FileNotFoundError):
                     os.remove(os.path.join(self.folder, _STATE_FILE))
             return tf.train.CheckpointManager(
@@ -157,7 +159,7 @@ class Checkpoints:
 
 
 def _listed(folder):
-    """The names of the checkpoints that CheckpointManager knows of."""
+    """The names of the checkpoints in CheckpointManager's list."""
     try:
         state = tf.train.get_checkpoint_state(folder)
     except ValueError:
@@ -168,7 +170,7 @@ def _listed(folder):
 
 @contextlib.contextmanager
 def _quietly():
-    """Keeps TensorFlow's notes on sharding and the like out of the log."""
+    """Keeps TensorFlow's notes, such as those on sharding, out of the log."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
@@ -182,14 +184,22 @@ def _names(folder):
 
 
 def _damage(path):
-    """What is wrong with a checkpoint, or None: reads, and so checks, every tensor."""
+    """What is wrong with a checkpoint, or None. Reading checks every tensor."""
     try:
         reader = tf.train.load_checkpoint(path)
-        for name in reader.get_variable_to_shape_map():
-            reader.get_tensor(name)
+        for name, dtype in reader.get_variable_to_dtype_map().items():
+            if dtype == tf.variant:  # an iterator: NumPy has no such arrays
+                tf.raw_ops.RestoreV2(
+                    prefix=path,
+                    tensor_names=[name],
+                    shape_and_slices=[""],
+                    dtypes=[dtype],
+                )
+            else:
+                reader.get_tensor(name)
     except (tf.errors.PermissionDeniedError, tf.errors.ResourceExhaustedError) as error:
         raise as_os_error(error, path) from error
-    # What TensorFlow raises depends on which bytes are damaged.
+    # Which error TensorFlow raises depends on which bytes are damaged.
     except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
         return first_line(error)
     return None

@@ -77,7 +77,9 @@ class Evaluation:
     def _evaluate_batch(self, x, y):
         with tf.name_scope("model"):
             y_pred = self._model(x, training=False)
-        return self._objective.accumulate(y, y_pred)
+        self._objective.accumulate(y, y_pred)
+        losses = self._objective.losses(y, y_pred)
+        return {name: tf.cast(value, tf.float32) for name, value in losses.items()}
 
 
 def _checked(validation_data):

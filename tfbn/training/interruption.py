@@ -1,31 +1,32 @@
-"""Ctrl-C and SIGTERM as requests to stop at the next good moment."""
+"""Ctrl-C and SIGTERM as requests to stop after the current step."""
 
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """While open, the first SIGINT or SIGTERM waits until it is asked about.
+    """A context that holds back the first SIGINT or SIGTERM until `act`.
 
-    A second one acts at once, as without this. Only Python's main thread can step in;
-    in another thread signals are as they were.
+    A second one acts at once, as without the context. Python handles signals in its
+    main thread only; in another thread the context does nothing.
 
     Attributes:
-        signal: the `signal.Signals` that came, or None.
+        signal: the `signal.Signals` that was received, or None.
     """
 
     def __init__(self):
-        self.signal = None
+        self.signal: signal.Signals | None = None
         self._before = {}
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                # One that is ignored, as in a background job, stays so.
+                # A signal that is ignored, as in a background job, stays ignored.
                 if signal.getsignal(number) != signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._note)
         return self
@@ -33,11 +34,11 @@ class Interruption:
     def __exit__(self, *unused_exception):
         self._restore_handlers()
 
-    def act(self, message):
-        """Ends what was interrupted, if it was.
+    def act(self, message: Callable[[], str]) -> None:
+        """Raises what the signal asks for, if there was one.
 
         Args:
-            message: function that returns what to say on stderr; called only then.
+            message: returns the text to print on stderr; called only if it raises.
 
         Raises:
             KeyboardInterrupt: after SIGINT.
@@ -53,7 +54,7 @@ class Interruption:
     def _note(self, number, unused_frame):
         self.signal = signal.Signals(number)
         self._restore_handlers()
-        # Not print: the signal may have come in the middle of one.
+        # Not print, which the signal may have interrupted.
         name = "Ctrl-C" if self.signal == signal.SIGINT else self.signal.name
         note = f"\n{name}: stopping after this step; a second one stops at once.\n"
         os.write(2, note.encode())

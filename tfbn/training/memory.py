@@ -4,7 +4,9 @@ On a CPU the process dies when memory runs out: TensorFlow's kernels abort it, o
 operating system kills it. Neither can be caught.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 import keras
 import psutil
@@ -34,6 +36,18 @@ def check_step(model: keras.Model, batch_size: int) -> None:
             f"{available / _GIB:.1f} GiB are available. Lower the batch size or the "
             "width of the network."
         )
+
+
+@contextlib.contextmanager
+def one_line_errors(what: str, batch: str = "batch") -> Iterator[None]:
+    """Raises one line for TensorFlow's pages on memory that cannot be allocated."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise MemoryError(
+            f"{what} does not fit into memory. Lower the {batch} size, or use a "
+            "smaller network or half precision."
+        ) from error
 
 
 def least_bytes(model: keras.Model, batch_size: int) -> int:

@@ -40,21 +40,25 @@ class Objective:
             self.names = self._built(y, outputs)
 
     def loss(self, y_true: Any, y_pred: Any) -> tf.Tensor:
-        """The loss of a batch without penalties of regularizers; changes nothing."""
-        with keras.StatelessScope():
-            return self._losses.compute_loss(y=y_true, y_pred=y_pred)
+        """The loss of a batch, without penalties of regularizers; changes nothing."""
+        return self.losses(y_true, y_pred)["loss"]
 
-    def of_batch(self, y_true: Any, y_pred: Any) -> dict[str, tf.Tensor]:
-        """Loss, losses of the outputs and metrics of one batch; changes nothing."""
+    def losses(self, y_true: Any, y_pred: Any) -> dict[str, tf.Tensor]:
+        """The loss of a batch, and those of several outputs; changes nothing."""
         with keras.StatelessScope():
-            self._metrics.reset_metrics()
-            metrics = self._metrics.updated(y_true, y_pred)
-        return _as_float32({**self._losses_of_batch(y_true, y_pred), **metrics})
+            self._losses.reset_metrics()
+            loss = self._losses.compute_loss(y=y_true, y_pred=y_pred)
+            return {"loss": loss, **self._losses.results()}
 
-    def accumulate(self, y_true: Any, y_pred: Any) -> dict[str, tf.Tensor]:
-        """Updates the metrics with a batch; returns its losses alone."""
+    def metrics(self, y_true: Any, y_pred: Any) -> dict[str, tf.Tensor]:
+        """The metrics of one batch; changes nothing."""
+        with keras.StatelessScope():
+            self.reset()
+            return self._metrics.updated(y_true, y_pred)
+
+    def accumulate(self, y_true: Any, y_pred: Any) -> None:
+        """Updates the metrics with a batch."""
         self._metrics.updated(y_true, y_pred)
-        return _as_float32(self._losses_of_batch(y_true, y_pred))
 
     def reset(self) -> None:
         """Forgets the batches that `accumulate` was given."""
@@ -64,28 +68,20 @@ class Objective:
         """The metrics of all batches since `reset`."""
         return {name: float(v) for name, v in self._metrics.results().items()}
 
-    def _losses_of_batch(self, y_true, y_pred):
-        losses = self._losses
-        with keras.StatelessScope():
-            losses.reset_metrics()
-            loss = losses.compute_loss(y=y_true, y_pred=y_pred)
-            return {"loss": loss, **losses.results()}
-
     def _built(self, y, outputs):
         """Makes the metrics' variables on a batch of zeros; returns the names."""
         y_true, y_pred = tf.nest.map_structure(_zeros, (y, outputs))
         try:
-            loss = self._losses.compute_loss(y=y_true, y_pred=y_pred)
-            self._metrics.updated(y_true, y_pred)
-            self.reset()
-            values = self.of_batch(y_true, y_pred)
+            self._losses.compute_loss(y=y_true, y_pred=y_pred)
+            self.accumulate(y_true, y_pred)
+            values = self.losses(y_true, y_pred) | self.metrics(y_true, y_pred)
         except Exception as error:  # a user's loss or metric may raise anything
             raise ValueError(
                 "loss and metrics must fit the model's outputs and the targets. "
                 f"Received: outputs of {shapes(outputs)}, targets of {shapes(y)}. "
                 f"{first_line(error)}"
             ) from error
-        for name, value in {**values, "loss": loss}.items():
+        for name, value in values.items():
             if len(value.shape):
                 raise ValueError(
                     f"{name} must be a scalar for a batch. Received: a tensor of shape "
@@ -178,7 +174,3 @@ def first_line(error: Exception) -> str:
     # Keras puts a heading of its own above the message of a layer.
     lines = [n for n in lines if n and not n.startswith("Exception encountered when")]
     return lines[0] if lines else type(error).__name__
-
-
-def _as_float32(values):
-    return {name: tf.cast(value, tf.float32) for name, value in values.items()}

@@ -87,9 +87,9 @@ class Steps:
 
     def _step(self, x, y):
         kept = [(v, tf.identity(v.value)) for v in self._kept_if_not_finite()]
-        loss, y_pred, gradients = self._gradients(x, y)
-        results = self._objective.of_batch(y, y_pred)
-        results["loss"] = tf.cast(loss, tf.float32)
+        losses, y_pred, gradients = self._gradients(x, y)
+        results = losses | self._objective.metrics(y, y_pred)
+        results = {name: tf.cast(v, tf.float32) for name, v in results.items()}
         variables = self._model.trainable_variables
         if self._on_nonfinite == "ignore":
             self._optimizer.apply(gradients, variables)
@@ -104,7 +104,7 @@ class Steps:
                 variable.assign(value)
             return 1.0
 
-        checked = [loss] if self._scales_loss else [loss, *gradients]
+        checked = losses["loss"] if self._scales_loss else [losses["loss"], *gradients]
         results["skipped"] = tf.cond(all_finite(checked), apply, keep)
         return results
 
@@ -117,14 +117,15 @@ class Steps:
         return self._model.non_trainable_variables
 
     def _gradients(self, x, y):
-        """`(loss, predictions, gradients)`, the gradients scaled for the optimizer."""
+        """`(losses, predictions, gradients)`, scaled gradients for the optimizer."""
         variables = self._model.trainable_variables
         with tf.GradientTape() as tape:
             # TensorFlow allows names such as _Net in a scope only.
             with tf.name_scope("model"):
                 y_pred = self._model(x, training=True)
-            loss = self._objective.loss(y, y_pred)
+            losses = self._objective.losses(y, y_pred)
+            loss = losses["loss"]
             penalties = [tf.cast(p, loss.dtype) for p in self._model.losses]
-            loss = tf.add_n([loss, *penalties])
+            losses["loss"] = loss = tf.add_n([loss, *penalties])
             scaled_loss = self._optimizer.scale_loss(loss)
-        return loss, y_pred, tape.gradient(scaled_loss, variables)
+        return losses, y_pred, tape.gradient(scaled_loss, variables)

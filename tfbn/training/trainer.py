@@ -1,7 +1,5 @@
 """The outer loop of a training run."""
 
-import contextlib
-import math
 import os
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -9,16 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from tfbn import validation
 from tfbn.diagnostics import nonfinite as nonfinite_diagnostics
-from tfbn.diagnostics.instruments import Moment
 from tfbn.diagnostics.layer_calls import all_layers
-from tfbn.diagnostics.loss_function import snapshot
 from tfbn.layers import BatchRenorm
 from tfbn.recording import watching
 from tfbn.recording.cadence import Cadence
+from tfbn.training import arguments
 from tfbn.training import batch_sources
 from tfbn.training import memory
 from tfbn.training import nonfinite
@@ -29,10 +24,14 @@ from tfbn.training.metrics import StepMetrics
 from tfbn.training.metrics import means
 from tfbn.training.metrics import num_skipped
 from tfbn.training.objective import Objective
-from tfbn.training.options import TrainerOptions
 from tfbn.training.progress import Progress
 from tfbn.training.resumption import Resumption
+from tfbn.training.run_diagnostics import RunDiagnostics
 from tfbn.training.step import Steps
+
+# The first lines of flags.cfg.
+_REPEAT = "Repeat this run: python scripts/train.py --flagfile=THIS_FILE"
+_OPTIONS = "The options of tfbn.training.Trainer in this run"
 
 
 class Trainer:
@@ -156,7 +155,7 @@ class Trainer:
         settings: Sequence[run_directory.Setting] = (),
         progress: bool = True,
     ):
-        self._options = options = TrainerOptions(
+        self._options = options = arguments.TrainerOptions(
             train_steps=train_steps,
             validation_batch_size=validation_batch_size,
             validation_freq=validation_freq,
@@ -169,21 +168,27 @@ class Trainer:
             max_to_keep=max_to_keep,
             progress=progress,
         )
-        self.model = _checked_model(model)
+        self.model = arguments.checked_model(model)
         self.run_dir: str = os.fspath(run_dir)
         self.step = 0
         self._source = batch_sources.source_of(batches)
         self._objective = Objective(
             model, loss, metrics, *self._source.spec, loss_weights=loss_weights
         )
-        compiled_by_xla = uses_xla(jit_compile)
-        self._watches = self._made_watches(diagnostics, compiled_by_xla)
-        self._settings = settings or options.settings(_cadences(self._watches))
+        compiled_by_xla = arguments.uses_xla(jit_compile)
+        self._diagnostics = RunDiagnostics(
+            diagnostics,
+            model,
+            self._objective.loss,
+            self._source,
+            jit_compile=compiled_by_xla,
+        )
+        self._settings = settings or options.settings(self._diagnostics.every())
         self._header = _REPEAT if settings else _OPTIONS
         run_directory.check(self.run_dir, self._settings)
         if self._source.batch_size is not None:
             memory.check_step(model, self._source.batch_size)
-        self._optimizer = _built_optimizer(optimizer, model)
+        self._optimizer = arguments.made_optimizer(optimizer, model)
         self._steps = Steps(
             model,
             self._optimizer,
@@ -209,7 +214,7 @@ class Trainer:
             kept=max_to_keep,
             model=model,
             optimizer=self._optimizer,
-            watches=self._watches,
+            watches=self._diagnostics.watches,
             **self._source.trackables,
         )
 
@@ -243,9 +248,9 @@ class Trainer:
             Interruption() as interruption,
         ):
             self._resume(results, progress)
-            self._announce(progress)
+            self._diagnostics.announce(progress.note)
             while not self._done():
-                with _memory_errors(f"step {self.step}", "batch"):
+                with memory.one_line_errors(f"step {self.step}"):
                     metrics = self._next_steps(results, progress)
                 self._record(results)
                 progress.update(self.step, metrics)
@@ -257,22 +262,10 @@ class Trainer:
             results.save_model(self.model)
             interruption.act(lambda: "The run is complete.")
             evaluation = results.last_evaluation()
-        self._sum_up(progress)
+        self._diagnostics.sum_up(progress.note)
+        if skipped := self._metrics.num_skipped:
+            progress.note(f"Skipped {skipped} steps: loss or gradients not finite.")
         return evaluation
-
-    def _made_watches(self, diagnostics, jit_compile):
-        if isinstance(diagnostics, Mapping):
-            diagnostics = watching.watches(
-                diagnostics, self.model, self._objective.loss, jit_compile=jit_compile
-            )
-        for watch in diagnostics:
-            if "next_batch" in watch.instrument.needs and not self._source.knows_next:
-                raise ValueError(
-                    "batches must be in-memory arrays or a function of the step for a "
-                    "diagnostic that needs the batch of the next step. Received: a "
-                    f"tf.data.Dataset, and diagnostics with {watch.instrument.name}."
-                )
-        return list(diagnostics)
 
     def _resume(self, results, progress):
         values = self._resumption.restore(results)
@@ -295,23 +288,9 @@ class Trainer:
             )
         )
 
-    def _sum_up(self, progress):
-        for watch in self._watches:
-            progress.note(watching.summed_up(watch))
-        if skipped := self._metrics.num_skipped:
-            progress.note(f"Skipped {skipped} steps: loss or gradients not finite.")
-
-    def _announce(self, progress):
-        num_bytes = sum(
-            math.prod(v.shape) * tf.as_dtype(v.dtype).size
-            for v in self.model.trainable_variables
-        )
-        for watch in self._watches:
-            progress.note(watching.announced(watch, num_bytes))
-
     def _next_steps(self, results, progress):
         """Steps up to the next event; returns the means of their metrics."""
-        due = [w for w in self._watches if w.cadence.due(self.step)]
+        due = self._diagnostics.due(self.step)
         if due:
             return self._measured_step(due, results, progress)
         return self._advance(self._steps_to_next_event(), results)
@@ -347,29 +326,17 @@ class Trainer:
         if path is not None:
             raise nonfinite.of_weights(self.step, path, self._resumption.latest())
 
-    def _measured_step(self, watches, results, progress):
+    def _measured_step(self, due, results, progress):
         """Makes one step, and the measurements of it."""
-        step, before = self.step, snapshot(self.model)
-        learning_rate = float(self._optimizer.learning_rate)
+        before = self._diagnostics.before(self.step, self._optimizer)
         metrics = self._advance(1, results)
-        needs = {need for watch in watches for need in watch.instrument.needs}
         with progress.aside():
-            moment = Moment(
-                step=step,
-                before=before,
-                after=snapshot(self.model),
-                batch=self._source.at(step),
-                next_batch=self._source.at(step + 1) if "next_batch" in needs else None,
-                probe=self._source.probe(),
-                learning_rate=learning_rate,
-            )
-            for watch in watches:
-                watch.measure(moment, results.measurement)
+            self._diagnostics.measure(due, before, results.measurement)
         return metrics
 
     def _steps_to_next_event(self):
         cadences = [self._log, self._evaluate_at, self._resumption]
-        cadences += [w.cadence for w in self._watches]
+        cadences += [watch.cadence for watch in self._diagnostics.watches]
         following = [cadence.next(self.step) for cadence in cadences]
         return min(
             self._source.most_steps or self._options.steps_per_execution,
@@ -393,55 +360,16 @@ class Trainer:
 
     def _evaluate(self, results):
         if self._evaluation is not None:
-            with _memory_errors("the evaluation", "validation batch"):
+            with memory.one_line_errors("the evaluation", "validation batch"):
                 evaluation = self._evaluation()
             results.evaluation(self.step, evaluation)
         for kind, evaluate in self._evaluations.items():
-            with _memory_errors(f"the evaluation {kind}", "batch"):
+            with memory.one_line_errors(f"the evaluation {kind}"):
                 evaluation = evaluate()
             results.measurement(kind, self.step, evaluation)
 
     def _done(self):
         return self.step >= self._options.train_steps
-
-
-_REPEAT = "Repeat this run: python scripts/train.py --flagfile=THIS_FILE"
-_OPTIONS = "The options of tfbn.training.Trainer in this run"
-
-
-def uses_xla(jit_compile: bool | str) -> bool:
-    """Whether XLA compiles the steps: `jit_compile`, "auto" resolved."""
-    if jit_compile == "auto":
-        return any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU"))
-    return jit_compile
-
-
-def _checked_model(model):
-    if not isinstance(model, keras.Model) or not model.built:
-        raise ValueError(
-            "model must be a built Keras model. Received: model="
-            f"{validation.shown(model)}. Call a model that is not built on a batch."
-        )
-    if not model.trainable_variables:
-        raise ValueError(
-            f"model must have trainable variables. Received: {model.name} with none. "
-            "Check that it is not frozen."
-        )
-    return model
-
-
-def _built_optimizer(optimizer, model):
-    """The optimizer as `compile` makes it: with loss scaling under mixed_float16."""
-    optimizer = validation.keras_object("optimizer", optimizer, keras.optimizers)
-    is_half = model.dtype_policy.name == "mixed_float16"
-    scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    if is_half and not scales:
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    return optimizer
-
-
-def _cadences(watches):
-    return {watch.instrument.name: watch.cadence.every for watch in watches}
 
 
 def _renorm_bounds(model):
@@ -451,15 +379,3 @@ def _renorm_bounds(model):
             rmax, dmax = layer.bounds()
             return {"rmax": float(rmax), "dmax": float(dmax)}
     return {}
-
-
-@contextlib.contextmanager
-def _memory_errors(what, batch):
-    """Raises one line for TensorFlow's pages on memory that cannot be allocated."""
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError as error:
-        raise MemoryError(
-            f"{what} does not fit into memory. Lower the {batch} size, or use a "
-            "smaller network or half precision."
-        ) from error

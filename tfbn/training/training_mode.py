@@ -76,4 +76,6 @@ class TrainingModeEvaluation:
         x, y = self._batches.arrays.gather(indices)
         with keras.StatelessScope(), tf.name_scope("model"):
             y_pred = self._model(x, training=True)
-        return self._objective.of_batch(y, y_pred)
+        losses = self._objective.losses(y, y_pred)
+        results = losses | self._objective.metrics(y, y_pred)
+        return {name: tf.cast(value, tf.float32) for name, value in results.items()}

@@ -1,7 +1,11 @@
-"""The options of a trainer: their rules, and how a run directory keeps them."""
+"""The arguments of a trainer: their rules, and how a run directory keeps them."""
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
 
 from tfbn import validation
 from tfbn.training.run_directory import Setting
@@ -56,3 +60,35 @@ class TrainerOptions:
             for name, value in dataclasses.asdict(self).items()
         ]
         return options + [Setting(f"{n}_every", str(e), "0") for n, e in every.items()]
+
+
+def uses_xla(jit_compile: bool | str) -> bool:
+    """Whether XLA compiles the steps: `jit_compile`, "auto" resolved."""
+    if jit_compile == "auto":
+        return any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU"))
+    return jit_compile
+
+
+def checked_model(model: Any) -> keras.Model:
+    """The model, if it is a built Keras model with something to train."""
+    if not isinstance(model, keras.Model) or not model.built:
+        raise ValueError(
+            "model must be a built Keras model. Received: model="
+            f"{validation.shown(model)}. Call a model that is not built on a batch."
+        )
+    if not model.trainable_variables:
+        raise ValueError(
+            f"model must have trainable variables. Received: {model.name} with none. "
+            "Check that it is not frozen."
+        )
+    return model
+
+
+def made_optimizer(optimizer: Any, model: keras.Model) -> keras.Optimizer:
+    """The optimizer as `compile` makes it: with loss scaling under mixed_float16."""
+    optimizer = validation.keras_object("optimizer", optimizer, keras.optimizers)
+    is_half = model.dtype_policy.name == "mixed_float16"
+    scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if is_half and not scales:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
