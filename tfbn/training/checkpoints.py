@@ -184,11 +184,18 @@ def _names(folder):
 
 
 def _damage(path):
-    """What is wrong with a checkpoint, or None. Reading checks each tensor."""
+    """What is wrong with a checkpoint, or None. Reading checks every tensor."""
     try:
         reader = tf.train.load_checkpoint(path)
         for name, dtype in reader.get_variable_to_dtype_map().items():
-            if dtype != tf.variant:  # a dataset's iterator: NumPy has no such type
+            if dtype == tf.variant:  # an iterator: NumPy has no such arrays
+                tf.raw_ops.RestoreV2(
+                    prefix=path,
+                    tensor_names=[name],
+                    shape_and_slices=[""],
+                    dtypes=[dtype],
+                )
+            else:
                 reader.get_tensor(name)
     except (tf.errors.PermissionDeniedError, tf.errors.ResourceExhaustedError) as error:
         raise as_os_error(error, path) from error
