@@ -6,8 +6,8 @@ A flagfile that is not in the current folder is looked up in scripts/configs/: s
 for quickstart.cfg, vgg_renorm.cfg and the others. Flags behind it change its values.
 The run directory then holds flags.cfg (which repeats the run), records.jsonl,
 TensorBoard events, checkpoints/, model.keras and figures/. Started again with the same
-flags and --run_dir, a run that was stopped goes on from its last checkpoint; Ctrl-C and
-SIGTERM make one first. Exit status: 0; 1 if the loss or its gradients are not finite,
+flags and --run_dir, an interrupted run resumes from its last checkpoint; Ctrl-C and
+SIGTERM save one first. Exit status: 0; 1 if the loss or its gradients are not finite,
 or memory is short; 2 for wrong input, or a file or folder that cannot be read or
 written; 130 after Ctrl-C, 143 after SIGTERM.
 

@@ -107,7 +107,7 @@ class DomainBiasedBatches:
     Steps `0 .. steps_per_domain - 1` see only the first domain, the next
     `steps_per_domain` steps only the second, and so on, then the first again. Within a
     domain every example comes once before any comes again, in a new order each pass; a
-    domain goes on where it was left.
+    domain continues where it was left.
 
     Args:
         domains: int array `[num_examples]`, the domain of every example; at least two
