@@ -168,7 +168,7 @@ def _deep_linear(batch_size, seed):
     keras.utils.set_random_seed(seed)
     model = tfbn.models.deep_linear(25, 10, norm=tfbn.BatchNorm)
     x, y = (tf.random.stateless_normal((1000, 10), [0, i]) for i in (1, 2))
-    return model, task_lib.half_squared_error, (x, y)
+    return model, task_lib.HalfSquaredError(), (x, y)
 
 
 NETWORKS = {

@@ -116,10 +116,10 @@ def with_all_state():
     return keras.Sequential(
         [
             keras.Input((4,)),
-            keras.layers.Dense(6, kernel_regularizer="l2"),
+            keras.layers.Dense(6, kernel_regularizer="l2", name="hidden"),
             layers.BatchRenorm(momentum=0.9, rmax=rmax, dmax=dmax),
             layers.NoisyBatchNorm(),
             keras.layers.Dropout(0.5),
-            keras.layers.Dense(3),
+            keras.layers.Dense(3, name="logits"),
         ]
     )

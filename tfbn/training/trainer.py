@@ -51,9 +51,10 @@ class Trainer:
       a call of its own. Resumption is exact.
     * a `tf.data.Dataset` of batches `(x, y)` for all of `train_steps`, so usually one
       that ends in `.repeat()`. Each step is a call of its own. Checkpoints hold the
-      iterator with its shuffle buffers, its prefetched batches and the state of
-      `shuffle`, seeded or not; resumption is exact for the same pipeline on the same
-      files, and as deterministic as the pipeline (`deterministic=False` is not).
+      iterator with its shuffle buffers and its prefetched batches. Resumption is
+      exact for the same pipeline on the same files, if `shuffle` has a seed (without
+      one, TensorFlow draws a new order for the epochs after the current one) and the
+      pipeline is deterministic (`map(..., deterministic=False)` is not).
       Pipelines whose iterators cannot be saved are refused: Python functions
       (`from_generator`, `py_function`) and stateful operations, such as random ones
       without `tf.random.stateless_*`, unless the dataset's option
