@@ -1,4 +1,4 @@
-"""Tests that batch_norm and normalize keep their digits, whatever the data.
+"""Tests that batch_norm and normalise keep their digits, whatever the data.
 
 float32 results against float64 references on the same (float32) data.
 """

@@ -38,9 +38,9 @@ class NormalizerTest(tf.test.TestCase):
         self.assert_vector(y, [-5.5, -1.5, 2.5, 6.5])
 
     def test_gradients(self):
-        """Of the first element alone: normalized is (-3, -1, 1, 3) / 3.
+        """Of the first element alone: normalised is (-3, -1, 1, 3) / 3.
 
-        dx = 6 / 3 * (dy - mean(dy) - normalized * mean(dy * normalized)).
+        dx = 6 / 3 * (dy - mean(dy) - normalised * mean(dy * normalised)).
         """
         dy = tf.constant([[1.0], [0.0], [0.0], [0.0]])
         dx, dgain, doffset = normalizer().gradients(dy, tf.constant([[6.0]]))
@@ -67,7 +67,7 @@ class NormalizerTest(tf.test.TestCase):
         self.assertAllClose(by_mask.statistics.spread, [[5.0]])
         dy = tf.constant([0.0, 0.0, 0.0, 0.0, 1.0])[:, tf.newaxis]
         dx, dgain, doffset = by_mask.gradients(dy, tf.constant([[3.0]]))
-        # normalized is 3 there: -(1 + 3 (-1, -1/3, 1/3, 1)) / 4 of the others.
+        # normalised is 3 there: -(1 + 3 (-1, -1/3, 1/3, 1)) / 4 of the others.
         self.assert_vector(dx, [0.5, 0.0, -0.5, -1.0, 1.0])
         self.assert_vector(dgain, [3.0])
         self.assert_vector(doffset, [1.0])

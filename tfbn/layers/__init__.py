@@ -1,4 +1,4 @@
-"""Normalization layers, and layers that add noise."""
+"""Normalisation layers, and layers that add noise."""
 
 from tfbn.layers.batch_norm import BatchNorm
 from tfbn.layers.batch_renorm import BatchRenorm

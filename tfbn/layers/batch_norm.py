@@ -1,4 +1,4 @@
-"""Batch normalization (Ioffe & Szegedy 2015, arXiv 1502.03167)."""
+"""Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167)."""
 
 import keras
 
@@ -8,9 +8,9 @@ from tfbn import validation
 
 @keras.saving.register_keras_serializable(package="tfbn")
 class BatchNorm(keras.layers.BatchNormalization):
-    """Batch normalization, a drop-in for `keras.layers.BatchNormalization`.
+    """Batch normalisation, a drop-in for `keras.layers.BatchNormalization`.
 
-    Training normalizes each channel with the statistics of the batch, inference with
+    Training normalises each channel with the statistics of the batch, inference with
     their moving averages:
 
     ```
@@ -34,7 +34,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         scale: bool, whether to multiply by gamma. Default True.
         synchronized: bool, whether to take the statistics over the global batch of a
             `tf.distribute` strategy instead of each replica's batch. Default False.
-        virtual_batch_size: int > 0 or None. If given, a training call normalizes each
+        virtual_batch_size: int > 0 or None. If given, a training call normalises each
             group of this many consecutive samples with its own statistics ("ghost"
             batches, Hoffer et al. 2017, arXiv 1705.08741); the moving averages are
             updated with their mean over the groups. It must divide the number of
@@ -179,7 +179,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         )
 
     def _normalize_batch(self, x, gamma, beta, **options):
-        """Normalizes with the statistics of the batch: `(y, ops.Statistics)`."""
+        """Normalises with the statistics of the batch: `(y, ops.Statistics)`."""
         return ops.batch_norm(x, gamma, beta, **options)
 
     def _update_averages(self, statistics):

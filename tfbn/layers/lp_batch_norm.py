@@ -1,4 +1,4 @@
-"""Normalization by an l_p norm (Santurkar et al. 2018, arXiv 1805.11604, sec. 3.3)."""
+"""Normalisation by an l_p norm (Santurkar et al. 2018, arXiv 1805.11604, sec. 3.3)."""
 
 import math
 
@@ -11,9 +11,9 @@ from tfbn.layers import batch_norm
 
 @keras.saving.register_keras_serializable(package="tfbn")
 class LpBatchNorm(batch_norm.BatchNorm):
-    """Batch normalization that divides by an l_p norm of the activations.
+    """Batch normalisation that divides by an l_p norm of the activations.
 
-    Tests whether it matters for optimization that batch normalization controls the
+    Tests whether it matters for optimisation that batch normalisation controls the
     second moment. In training, with the norm taken over each channel's m elements:
 
     ```

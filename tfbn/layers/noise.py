@@ -44,11 +44,11 @@ class _Noise:
 
 @keras.saving.register_keras_serializable(package="tfbn")
 class NoisyBatchNorm(_Noise, batch_norm.BatchNorm):
-    """Batch normalization followed by noise of changing mean and variance.
+    """Batch normalisation followed by noise of changing mean and variance.
 
-    The noise destroys the stable distributions that batch normalization gives its
+    The noise destroys the stable distributions that batch normalisation gives its
     outputs: if training is as fast as with `BatchNorm`, that stability is not why batch
-    normalization works. In training, with y the output of `BatchNorm`, for each channel
+    normalisation works. In training, with y the output of `BatchNorm`, for each channel
     j and each of its elements i (batch and spatial positions):
 
     ```
@@ -109,7 +109,7 @@ class NoisyBatchNorm(_Noise, batch_norm.BatchNorm):
 class ActivationNoise(_Noise, keras.layers.Layer):
     """The noise of `NoisyBatchNorm` without normalization.
 
-    The control of the experiment: a network that batch normalization would help stops
+    The control of the experiment: a network that batch normalisation would help stops
     training under this noise.
 
     Args:

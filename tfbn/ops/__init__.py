@@ -1,10 +1,10 @@
-"""The numerics: statistics of a batch, normalization, averages, noise.
+"""The numerics: statistics of a batch, normalisation, averages, noise.
 
 The only package with raw TensorFlow operations or a choice by device or compiler. The
 layers hold state and configuration and call the functions here. `requests` says what a
 call needs, `implementations` which code serves it; docs/numerics.md explains both.
 
-Terms. A *channel* is an index along the normalized `axis`; everything else is "the
+Terms. A *channel* is an index along the normalised `axis`; everything else is "the
 batch". Statistics have shape `[channels]`. `mask` is boolean, broadcastable to the
 input; elements where it is False are excluded from the statistics.
 

@@ -1,4 +1,4 @@
-"""The batch of a normalization: its layout, sums, masks and replicas."""
+"""The batch of a normalisation: its layout, sums, masks and replicas."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Batch normalization by TensorFlow's CPU kernels: the fewest passes over the data.
+"""Batch normalisation by TensorFlow's CPU kernels: the fewest passes over the data.
 
 Forward: one pass for the sum, one for the sum of squares, one for the output. Backward:
 the two of TensorFlow's fused kernel. They read the input as it is, unless its mean is
@@ -101,7 +101,7 @@ def compute_dtype(dtype: tf.DType) -> tf.DType:
 
 
 class Normalizer:
-    """The normalization of one float32 or bfloat16 batch with the channels last.
+    """The normalisation of one float32 or bfloat16 batch with the channels last.
 
     Attributes:
         statistics: `[channels]`, float32.

@@ -1,4 +1,4 @@
-"""Batch normalization by TensorFlow's CPU kernels, with a gradient by sums of its own.
+"""Batch normalisation by TensorFlow's CPU kernels, with a gradient by sums of its own.
 
 Forward as `cpu_kernels`. TensorFlow's own fused gradient adds one row after the other;
 where oneDNN does not replace it, the gradients of 32,768 rows are off by 1e-5. These
@@ -34,7 +34,7 @@ def compute_dtype(dtype: tf.DType) -> tf.DType:
 
 
 class Normalizer(cpu_kernels.Normalizer):
-    """The normalization of one float32 batch with the channels last."""
+    """The normalisation of one float32 batch with the channels last."""
 
     def gradients(self, dy, gain):
         """The gradients of sum(dy * affine(gain, offset)) for x, gain and offset.

@@ -1,4 +1,4 @@
-"""Batch normalization by its formulas, in plain operations: serves every call.
+"""Batch normalisation by its formulas, in plain operations: serves every call.
 
 Compiled by XLA it is also the fastest: each pass over the data becomes one loop.
 """
@@ -37,7 +37,7 @@ def normalize(x, mean, gain, offset, request):
 
 
 class Normalizer:
-    """The normalization of one batch. Differentiable in `x`.
+    """The normalisation of one batch. Differentiable in `x`.
 
     Attributes:
         statistics: `[groups, channels]`; for groups see `Batch`.

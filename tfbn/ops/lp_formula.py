@@ -1,4 +1,4 @@
-"""Normalization by an l_p norm, by its formulas; TensorFlow differentiates them."""
+"""Normalisation by an l_p norm, by its formulas; TensorFlow differentiates them."""
 
 import tensorflow as tf
 

@@ -21,7 +21,7 @@ def batch_norm(
     synchronized: bool = False,
     virtual_batch_size: int | None = None,
 ) -> tuple[tf.Tensor, Statistics]:
-    """Normalizes with the statistics of the batch (Ioffe & Szegedy 2015).
+    """Normalises with the statistics of the batch (Ioffe & Szegedy 2015).
 
     `y = gamma * (r * (x - mean) / sqrt(var + epsilon) + d) + beta`, with the biased
     variance. Derivatives of any order go through mean and variance. None go through r
@@ -42,7 +42,7 @@ def batch_norm(
             statistics: `[channels]` or `[virtual batches, channels]`.
         mask: boolean tensor of the rank of `x`, or None.
         synchronized: bool, take the statistics over all replicas.
-        virtual_batch_size: int or None, normalize groups of so many samples.
+        virtual_batch_size: int or None, normalise groups of so many samples.
 
     Returns:
         `(y, statistics)`: y in the dtype of `x`. `statistics.spread` is the variance.
@@ -121,7 +121,7 @@ def lp_batch_norm(
     synchronized: bool = False,
     virtual_batch_size: int | None = None,
 ) -> tuple[tf.Tensor, Statistics]:
-    """Normalizes with the batch's mean and l_p norm (Santurkar et al. 2018, sec. 3.3).
+    """Normalises with the batch's mean and l_p norm (Santurkar et al. 2018, sec. 3.3).
 
     `y = gamma * (x - mean(x)) / (norm_p(x) + epsilon) + beta`.
 
