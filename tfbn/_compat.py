@@ -8,7 +8,6 @@ tests/compat_test.py checks what each function does.
 import contextlib
 import functools
 import importlib
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
@@ -111,12 +110,12 @@ def call_has_training_arg(model: keras.Model) -> bool:
     return bool(_keras(model, "_call_has_training_arg"))
 
 
-def compile_loss(model: keras.Model) -> Callable | None:
+def compile_loss(model: keras.Model) -> Any:
     """The object that `model.compile` made of its loss, or None."""
     return _keras(model, "_compile_loss")
 
 
-def copy_compile_loss(compiled: Callable) -> Callable:
+def copy_compile_loss(compiled: Any) -> Any:
     """A `compile_loss` of the same losses and weights, with metrics of its own."""
     return type(compiled)(
         _keras(compiled, "_user_loss"),

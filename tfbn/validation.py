@@ -25,17 +25,18 @@ def integer(name: str, value: Any, *, minimum: int, maximum: int = _INT64_MAX) -
             f"{name} must be an integer of at least {minimum}. "
             f"Received: {name}={shown(value)} of type {type(value).__name__}."
         )
+    value = int(value)
     if value < minimum:
         raise ValueError(
-            f"{name} must be at least {minimum}. Received: {name}={shown(int(value))}."
+            f"{name} must be at least {minimum}. Received: {name}={shown(value)}."
         )
     if value > maximum:
         largest = ", the largest 64-bit integer" if maximum == _INT64_MAX else ""
         raise ValueError(
             f"{name} must be at most {maximum}{largest}. "
-            f"Received: {name}={shown(int(value))}."
+            f"Received: {name}={shown(value)}."
         )
-    return int(value)
+    return value
 
 
 def integers(

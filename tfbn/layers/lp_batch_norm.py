@@ -67,11 +67,11 @@ class LpBatchNorm(batch_norm.BatchNorm):
                 "moving variance. Received: moving_variance_initializer="
                 f"{validation.shown(initializer)}."
             )
-        order = validation.choice("order", order, (1, 2, "inf"))
+        checked_order: int | str = validation.choice("order", order, (1, 2, "inf"))
         centered = validation.boolean("centered", centered)
         literal = validation.boolean("literal", literal)
         super().__init__(axis, momentum, epsilon, center, scale, **kwargs)
-        self.order = order
+        self.order = checked_order
         self.centered = centered
         self.literal = literal
 

@@ -79,4 +79,6 @@ def preferring(name: str) -> Iterator[None]:
         _preferred.reset(token)
 
 
-_preferred = contextvars.ContextVar("preferred", default=None)
+_preferred: contextvars.ContextVar[Implementation | None] = contextvars.ContextVar(
+    "preferred", default=None
+)

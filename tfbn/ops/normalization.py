@@ -1,6 +1,7 @@
 """The operations of the layers, each by the implementation that serves the call."""
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -57,7 +58,7 @@ def batch_norm(
         synchronized=synchronized,
         virtual_batch_size=virtual_batch_size,
     )
-    implementation = choose(request)
+    implementation: Any = choose(request)
     wide = tf.cast(x, implementation.compute_dtype(x.dtype))
     normalizer = implementation.Normalizer(wide, request, epsilon, mask)
     gain, offset = _gain_and_offset(gamma, beta, normalizer.statistics, correction)
@@ -71,7 +72,7 @@ def batch_norm(
         backward = request.of_gradient([wide, dy])
         if implementation.supports(backward):
             return normalizer.gradients(dy, gain)
-        other = choose(backward)
+        other: Any = choose(backward)
         dtype = other.compute_dtype(wide.dtype)
         again = other.Normalizer(tf.cast(wide, dtype), backward, epsilon, mask)
         dx, dgain, doffset = again.gradients(tf.cast(dy, dtype), gain)
@@ -98,7 +99,7 @@ def normalize(
         axis: int >= 0, the channel axis.
     """
     request = requests.request("normalize", x, axis)
-    implementation = choose(request)
+    implementation: Any = choose(request)
     dtype = tf.float64 if x.dtype == tf.float64 else tf.float32
     mean, scale = (tf.cast(s, dtype) for s in (mean, scale))
     gain = 1.0 / scale if gamma is None else tf.cast(gamma, dtype) / scale
@@ -144,7 +145,7 @@ def lp_batch_norm(
         synchronized=synchronized,
         virtual_batch_size=virtual_batch_size,
     )
-    implementation = choose(request)
+    implementation: Any = choose(request)
     y, statistics = implementation.lp_batch_norm(
         tf.cast(x, implementation.compute_dtype(x.dtype)),
         gamma,
@@ -177,9 +178,15 @@ def serving_path(
     Args:
         x, axis, mask, synchronized, virtual_batch_size: as in `batch_norm`.
     """
-    options = {"mask": mask, "synchronized": synchronized}
-    options["virtual_batch_size"] = virtual_batch_size
-    return choose(requests.request("batch_norm", x, axis, **options)).NAME
+    request = requests.request(
+        "batch_norm",
+        x,
+        axis,
+        mask=mask,
+        synchronized=synchronized,
+        virtual_batch_size=virtual_batch_size,
+    )
+    return choose(request).NAME
 
 
 def _gain_and_offset(gamma, beta, statistics, correction):

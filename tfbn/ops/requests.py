@@ -5,6 +5,7 @@ import contextvars
 import dataclasses
 import math
 from collections.abc import Iterator
+from typing import cast
 
 import tensorflow as tf
 
@@ -49,13 +50,14 @@ class Request:
 
     @property
     def channels(self) -> int:
-        return self.shape[self.axis]
+        return cast(int, self.shape[self.axis])  # layers refuse an unknown number
 
     @property
     def num_rows(self) -> int | None:
         """The number of elements of a channel, if known."""
         sizes = [*self.shape[: self.axis], *self.shape[self.axis + 1 :]]
-        return None if None in sizes else math.prod(sizes)
+        known = [size for size in sizes if size is not None]
+        return math.prod(known) if len(known) == len(sizes) else None
 
     def of_gradient(self, tensors: list[tf.Tensor]) -> "Request":
         """The request of the gradient that is computed from the tensors."""

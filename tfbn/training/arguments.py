@@ -66,7 +66,7 @@ def uses_xla(jit_compile: bool | str) -> bool:
     """Whether XLA compiles the steps: `jit_compile`, "auto" resolved."""
     if jit_compile == "auto":
         return any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU"))
-    return jit_compile
+    return bool(jit_compile)
 
 
 def checked_model(model: Any) -> keras.Model:
