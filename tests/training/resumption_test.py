@@ -46,11 +46,11 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         tf.config.experimental.enable_op_determinism()
         self.addCleanup(tf_config.disable_op_determinism)
 
-    def _trainer(self, folder=None, batches="arrays", **options):
+    def _trainer(self, folder=None, batches="arrays", model="sequential", **options):
         keras.utils.set_random_seed(0)
         problem = small.problem("sequential")
         return Trainer(
-            small.with_all_state(),
+            getattr(small, model)(),
             keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.01, 17)),
             problem.options["loss"],
             problem.batches(batches),
@@ -60,12 +60,13 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
             **{**_OPTIONS, **options},
         )
 
-    def _whole(self):
-        """A run that was not killed, the same for all tests."""
-        if not _WHOLE:
-            _WHOLE["trainer"] = self._trainer()
-            _WHOLE["result"] = _WHOLE["trainer"].train()
-        return _WHOLE["trainer"]
+    def _whole(self, **options):
+        """A run that was not killed, the same for all tests, and its result."""
+        key = str(options)
+        if key not in _WHOLE:
+            whole = self._trainer(**options)
+            _WHOLE[key] = whole, whole.train()
+        return _WHOLE[key]
 
     def _killed(self, trainer, moment, number):
         """Runs until just before or after the `number`th of some event."""
@@ -110,11 +111,11 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         ("dataset", "after_evaluation", 2),
     )
     def test_a_killed_run_ends_as_one_that_was_not(self, batches, moment, number):
-        whole = self._whole()
-        first = self._trainer(batches=batches)
+        whole, result = self._whole(model="with_all_state")
+        first = self._trainer(batches=batches, model="with_all_state")
         self._killed(first, moment, number)
-        second = self._trainer(first.run_dir, batches)
-        self.assertEqual(second.train(), _WHOLE["result"])
+        second = self._trainer(first.run_dir, batches, "with_all_state")
+        self.assertEqual(second.train(), result)
         self._assert_same_run(second, whole)
         (model,) = glob.glob(os.path.join(first.run_dir, "*.keras"))
         self.assertEqual(os.path.basename(model), "model.keras")
@@ -122,15 +123,14 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters("arrays", "dataset")
     def test_diagnostics_resume_too(self, batches):
         """The drift is that since step 0, on the batch of step 0."""
-        options = {"batches": batches, "diagnostics": {"activations": 5}}
-        if "watched" not in _WHOLE:
-            _WHOLE["watched"] = self._trainer(diagnostics={"activations": 5})
-            _WHOLE["watched"].train()
+        watched = {"activations": 5}
+        whole, _ = self._whole(diagnostics=watched)
+        options = {"batches": batches, "diagnostics": watched}
         first = self._trainer(**options)
         self._killed(first, "after_measurement", 3)
         second = self._trainer(first.run_dir, **options)
         second.train()
-        self._assert_same_run(second, _WHOLE["watched"])
+        self._assert_same_run(second, whole)
         (*_, last) = records.read_records(second.run_dir, "activations")
         self.assertGreater(last["layers"][0]["mean_drift"], 0.0)
 
@@ -164,10 +164,10 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(one, other)
 
     def test_killed_again_and_again(self):
-        whole, rng = self._whole(), random.Random(0)
+        (whole, _), rng = self._whole(), random.Random(0)
         moments = ["after_steps", "after_train_record", "after_checkpoint"]
         folder = None
-        for _ in range(3):
+        for _ in range(2):
             part = self._trainer(folder)
             folder = part.run_dir
             self._killed(part, rng.choice(moments), rng.randint(1, 2))
@@ -176,7 +176,7 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         self._assert_same_run(last, whole)
 
     def test_damaged_newest_checkpoint(self):
-        whole = self._whole()
+        whole, _ = self._whole()
         first = self._trainer()
         self._killed(first, "after_train_record", 4)
         paths = glob.glob(os.path.join(first.run_dir, "checkpoints", "*.data*"))
@@ -189,7 +189,7 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         self._assert_same_run(second, whole)
 
     def test_lost_records_take_an_older_checkpoint(self):
-        whole = self._whole()
+        whole, _ = self._whole()
         first = self._trainer()
         self._killed(first, "before_checkpoint", 5)
         path = os.path.join(first.run_dir, "records.jsonl")
@@ -203,7 +203,7 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         self._assert_same_run(second, whole)
 
     def test_a_full_disk_leaves_all_that_was_there(self):
-        whole, first = self._whole(), self._trainer()
+        (whole, _), first = self._whole(), self._trainer()
         save, calls = tf.train.CheckpointManager.save, []
 
         def limited(*args, **kwargs):
@@ -230,11 +230,11 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         self._assert_same_run(second, whole)
 
     def test_a_complete_run_stays_as_it_is(self):
-        whole = self._whole()
+        whole, result = self._whole()
         before = _content(whole, "records.jsonl")
         again = self._trainer(whole.run_dir)
         with mock.patch.object(Steps, "run", side_effect=AssertionError("trained")):
-            self.assertEqual(again.train(), _WHOLE["result"])
+            self.assertEqual(again.train(), result)
         self.assertEqual(again.step, 17)
         self.assertEqual(_content(whole, "records.jsonl"), before)
 
@@ -270,7 +270,7 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(steps, {8, 17})
 
     def test_interrupted_it_saves_and_goes_on(self):
-        whole = self._whole()
+        whole, _ = self._whole()
         first = self._trainer(checkpoint_freq=0)
         run, calls = Steps.run, []
 

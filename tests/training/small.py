@@ -87,7 +87,11 @@ def two_inputs_and_outputs():
 
 def sequential():
     return keras.Sequential(
-        [keras.Input((4,)), keras.layers.Dense(5), keras.layers.Dense(3)]
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(5, name="hidden"),
+            keras.layers.Dense(3, name="logits"),
+        ]
     )
 
 
