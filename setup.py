@@ -49,6 +49,8 @@ setuptools.setup(
         "keras>=3.14",
         # 3.10 draws long legends over the panels, short log axes without numbers.
         "matplotlib>=3.11",
+        # Memory figures; tensorflow-datasets brings it too.
+        "psutil",
         # 2.19 holds protobuf below 6, which tensorflow-datasets cannot import.
         "tensorflow>=2.20",
         # 4.9.9 cannot read features with protobuf 7.
