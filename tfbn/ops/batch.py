@@ -35,7 +35,7 @@ def along_axis(vector: tf.Tensor, x: tf.Tensor, axis: int) -> tf.Tensor:
 
 # Elements of a channel whose mean stands for the mean. The shift has to be off by a few
 # standard deviations at most: the error of a sum grows with its size. Of 64 the mean is
-# off by an eighth of one, and 16 to 1024 take the same time (docs/numerics.md).
+# off by an eighth of one; 16 to 1024 take about the same time (docs/numerics.md).
 SAMPLE_SIZE = 64
 
 
