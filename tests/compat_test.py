@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from unittest import mock
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
+from matplotlib import figure
 
 from tests import testing_utils
 from tfbn import _compat
@@ -176,6 +178,21 @@ class KerasTest(tf.test.TestCase):
         copied = _compat.copy_compile_loss(compiled)
         self.assertAllClose([compiled(y, x), copied(y, x)], [3.0, 3.0])
         self.assertIsNot(copied, compiled)
+
+
+class MatplotlibTest(tf.test.TestCase):
+    def test_stop_aligning_ylabel(self):
+        drawn = figure.Figure()
+        above, last = drawn.subplots(2, 1)
+        drawn.align_ylabels()
+        grouper = drawn._align_label_groups["y"]
+        self.assertTrue(grouper.joined(above, last))
+        _compat.stop_aligning_ylabel(last)
+        self.assertNotIn(last, grouper)
+        last.remove()
+        drawn.draw_without_rendering()
+        with self.assertRaisesRegex(ImportError, "_align_label_groups.* matplotlib "):
+            _compat.stop_aligning_ylabel(mock.Mock(figure=object()))
 
 
 class MissingNameTest(tf.test.TestCase):

@@ -1,4 +1,4 @@
-"""Every private or version-bound name of TensorFlow and Keras that tfbn uses.
+"""Every private or version-bound name of its dependencies that tfbn uses.
 
 One function per name. A name is looked up when its function is first called: a version
 that has moved it breaks only what needs it, with an error that says so.
@@ -8,6 +8,7 @@ tests/compat_test.py checks what each function does.
 import contextlib
 import functools
 import importlib
+import importlib.metadata
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
@@ -122,6 +123,21 @@ def copy_compile_loss(compiled: Any) -> Any:
         _keras(compiled, "_user_loss_weights"),
         output_names=_keras(compiled, "output_names"),
     )
+
+
+def stop_aligning_ylabel(axis: Any) -> None:
+    """Takes a panel out of the alignment of its figure's y labels.
+
+    matplotlib aligns labels with those of a removed panel too, for as long as that is
+    in memory, and fails.
+    """
+    try:
+        aligned = axis.figure._align_label_groups["y"]
+    except (AttributeError, KeyError) as error:
+        version = importlib.metadata.version("matplotlib")
+        where = "Figure._align_label_groups"
+        raise _missing(where, "matplotlib", version) from error
+    aligned.remove(axis)
 
 
 @functools.cache

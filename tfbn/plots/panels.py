@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation
 
+from tfbn import _compat
 from tfbn.plots.runs import Band
 from tfbn.plots.runs import Curve
 from tfbn.plots.runs import finite
@@ -77,12 +78,9 @@ def scale(axis: Axes, data: Iterable[Curve | Band], log: bool) -> None:
 def leave_out_last(axes: np.ndarray, count: int = 1) -> None:
     """Removes the last panels, and gives those above the labels of their axes."""
     label = axes[-1, 0].get_xlabel()
-    # Private, for there is no public way to end it: matplotlib aligns labels with those
-    # of a removed panel too, for as long as that is in memory, and fails.
-    aligned = axes[0, 0].figure._align_label_groups["y"]
     for above, last in axes[-2:, axes.shape[1] - count :].T:
+        _compat.stop_aligning_ylabel(last)
         last.remove()
-        aligned.remove(last)
         above.xaxis.set_tick_params(labelbottom=True)
         above.set_xlabel(label)
 
