@@ -24,7 +24,7 @@ from tfbn.diagnostics import snapshot
 from tfbn.diagnostics.loss_function import Loss
 from tfbn.recording import records as records_lib
 
-# What a model and one batch are enough for.
+# Diagnostics that need no more than a model and one batch.
 NAMES = tuple(name for name, d in registry.items() if d.on_one_batch)
 DEFAULT_NAMES = tuple(name for name in NAMES if registry[name].during_training)
 
@@ -96,10 +96,10 @@ def diagnose(
     jit_compile: bool = False,
     verbose: bool = False,
 ) -> Diagnosis:
-    """Measures a model on a batch, by any of the diagnostics.
+    """Measures a model on a batch with any of the diagnostics.
 
-    The update that some diagnostics look at is a step of plain SGD on the batch. No
-    state of the model changes.
+    Diagnostics of an update measure a step of plain SGD on the batch. No state of the
+    model changes.
 
     Example:
         >>> x, y = keras.random.normal((32, 4)), keras.random.normal((32, 1))
@@ -124,8 +124,8 @@ def diagnose(
         options: name of a diagnostic -> values of its options, such as
             `{"curvature": {"iterations": 50}}`.
         step: int >= 0, the step that the records name.
-        run_dir: a folder in which `records.jsonl` is written, as in the folder of a
-            training run; it must not hold one already. Default: nothing is written.
+        run_dir: a folder to write `records.jsonl` to, as a training run does; it must
+            not hold one already. Default: nothing is written.
         training: bool, whether the model runs in training mode, where there is a
             choice. Default True.
         jit_compile: bool, whether XLA compiles the measurements. Default False.

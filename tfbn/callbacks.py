@@ -1,11 +1,10 @@
-"""The diagnostics in `model.fit`, for models of one's own."""
+"""Diagnostics during `model.fit`, for your own models."""
 
 import os
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
-from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -14,18 +13,17 @@ from tfbn import _compat
 from tfbn import validation
 from tfbn.diagnostics import Meter
 from tfbn.diagnostics import Need
-from tfbn.diagnostics import TrainingStep
+from tfbn.diagnostics import arguments
 from tfbn.diagnostics import compiled_loss
 from tfbn.diagnostics import measurement
 from tfbn.diagnostics import registry
 from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
-from tfbn.diagnostics.loss_function import State
-from tfbn.diagnostics.loss_function import check_loss
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.recording.cadence import Cadence
 from tfbn.recording.records import RecordWriter
 from tfbn.recording.summaries import SummaryWriter
+from tfbn.recording.watching import StepBegin
 from tfbn.recording.watching import Watch
 from tfbn.recording.watching import watches
 
@@ -34,14 +32,6 @@ NAMES = tuple(
 )
 
 _NOTHING: Mapping = {}
-
-
-class _Pending(NamedTuple):
-    """The state before a step that is in progress."""
-
-    step: int
-    before: State
-    learning_rate: float
 
 
 class Diagnostics(keras.callbacks.Callback):
@@ -86,8 +76,8 @@ class Diagnostics(keras.callbacks.Callback):
     Args:
         diagnostics: list of names among `tfbn.callbacks.NAMES`; or a function from the
             model to a list of `tfbn.diagnostics.Meter`, for meters of your own. It is
-            called when the first `fit` begins, and again when a later one finds the
-            model compiled anew.
+            called when the first `fit` begins, and again when a later `fit` begins
+            after the model was compiled anew.
         x: the probe batch, as the model takes it. A model that is not built when `fit`
             begins is built for its shapes, with any batch size.
         y: the targets of the probe batch, as the loss takes them.
@@ -135,17 +125,17 @@ class Diagnostics(keras.callbacks.Callback):
         self._options = _checked_options(options)
         self._probe = measurement.as_batch(x, y)
         if loss is not None:
-            check_loss(loss)
+            arguments.check_loss(loss)
         self._loss = loss
         every = validation.integer("every", every, minimum=1)
         self._cadence = Cadence(every, spacing)
         self._log_dir = _checked_folder(log_dir)
         self._jit_compile = validation.boolean("jit_compile", jit_compile)
-        self._watches = []
-        self._made_for = None
-        self._pending = None
-        self._writers = None
-        self._records = {}
+        self._watches: list[Watch] = []
+        self._made_for: tuple | None = None
+        self._pending: StepBegin | None = None
+        self._writers: tuple[RecordWriter, SummaryWriter] | None = None
+        self._records: dict[tuple[str, int], dict[str, Any]] = {}
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -200,9 +190,7 @@ class Diagnostics(keras.callbacks.Callback):
         step = _step(self.model)
         is_new = self._pending is None or self._pending.step != step
         if is_new and self._cadence.due(step):
-            rate = self.model.optimizer.learning_rate
-            rate = float(keras.ops.convert_to_numpy(rate))
-            self._pending = _Pending(step, snapshot(self.model), rate)
+            self._pending = StepBegin.of(step, self.model, self.model.optimizer)
 
     def on_train_batch_end(self, batch, logs=None):
         """Measures, once the pending step has updated the weights."""
@@ -211,15 +199,7 @@ class Diagnostics(keras.callbacks.Callback):
         if pending is None or _step(self.model) == pending.step:
             return
         self._pending = None
-        step = TrainingStep(
-            step=pending.step,
-            before=pending.before,
-            after=snapshot(self.model),
-            batch=self._probe,
-            next_batch=self._probe,
-            probe=self._probe,
-            learning_rate=pending.learning_rate,
-        )
+        step = pending.completed(self.model, *[self._probe] * 3)
         for watch in self._watches:
             watch.measure(step, self._write)
 

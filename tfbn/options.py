@@ -23,7 +23,7 @@ class Option:
             int has a minimum of 0 unless stated.
         above, below: exclusive bounds of a float.
         affects_results: bool, whether two runs that differ in it can differ in a
-            weight or a record. A run can be resumed with another value if not.
+            weight or a record. If not, a run can be resumed with another value.
     """
 
     name: str

@@ -1,8 +1,7 @@
 """`Registry`: the entries that one option chooses among, by name.
 
-An entry states the options that it takes. What no entry of that name takes is an
-error, so that no setting is silently ignored, and an unknown name never stands for
-another.
+An entry declares the options that it takes. An unknown name is an error, and so is an
+option that the chosen entry does not take: no setting is silently ignored.
 """
 
 from collections.abc import Iterator
@@ -55,7 +54,7 @@ class Registry(Mapping[str, Any]):
 
 
 def distinct(options) -> tuple[Option, ...]:
-    """Each of the options once.
+    """The options without repetitions.
 
     Raises:
         ValueError: if two different ones share a name.

@@ -9,13 +9,12 @@ tfbn's work as learning-rate schedules of a Keras optimizer.
 import keras
 import tensorflow as tf
 from keras import ops
+from keras.optimizers.schedules import LearningRateSchedule as Schedule
 
 from tfbn import validation
 
 # The i.i.d. experiments of Ioffe 2017 (sec. 4.1) report their accuracy at 130k steps.
 IOFFE_2017_STEPS = 130_000
-
-Schedule = keras.optimizers.schedules.LearningRateSchedule
 
 
 @keras.saving.register_keras_serializable(package="tfbn")

@@ -42,5 +42,5 @@ def _is_number(cell):
     return cell == MISSING or bool(_NUMBER.fullmatch(cell))
 
 
-# Possibly with an exponent, or with quartiles in brackets.
+# A number, possibly with an exponent, or with quartiles in brackets.
 _NUMBER = re.compile(r"-?([\d.]+(e[+-]\d+)?|inf|nan)( \(.*\))?")

@@ -95,7 +95,7 @@ def number(
 
 
 def choice(name: str, value: Any, allowed: Sequence) -> Any:
-    """Returns the one of `allowed`, strings and numbers, that equals `value`.
+    """Returns the element of `allowed`, strings and numbers, that equals `value`.
 
     The error for another value suggests the closest one.
     """
@@ -149,7 +149,7 @@ def memory(num_bytes: int, **arguments: Any) -> None:
 
 
 def shown(value: Any) -> str:
-    """A value as messages show it: on one line, shortened in the middle if long."""
+    """Returns a value for a message: on one line, shortened in the middle if long."""
     if isinstance(value, numbers.Real):
         value = value.item() if isinstance(value, np.generic) else value
     try:
@@ -162,7 +162,7 @@ def shown(value: Any) -> str:
 
 
 def suggestion(value: Any, allowed: Iterable) -> str:
-    """The question "Did you mean ...?" for the closest of `allowed`, or ""."""
+    """Returns "Did you mean ...?" with the closest of `allowed`, or ""."""
     texts = {str(option).lower(): option for option in allowed}
     text = value if isinstance(value, str) else shown(value)
     near = difflib.get_close_matches(text.lower(), texts, n=1)

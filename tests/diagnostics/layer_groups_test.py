@@ -1,14 +1,16 @@
 """Tests of tfbn.diagnostics.layer_groups."""
 
 import keras
+import numpy as np
 import tensorflow as tf
+from absl.testing import parameterized
 
 import tfbn
 from tfbn import diagnostics
 from tfbn import models
 
 
-class LayerGroupsTest(tf.test.TestCase):
+class LayerGroupsTest(tf.test.TestCase, parameterized.TestCase):
     def test_gamma_and_beta_belong_to_the_layer_before(self):
         model = models.mlp(hidden_units=(3, 2), norm=tfbn.BatchNorm, input_shape=(4,))
         groups = diagnostics.layer_groups(model)
@@ -70,6 +72,16 @@ class LayerGroupsTest(tf.test.TestCase):
         model.trainable = False
         with self.assertRaisesRegex(ValueError, "frozen with none"):
             diagnostics.layer_groups(model)
+
+    @parameterized.product(
+        call=(diagnostics.layer_groups, diagnostics.snapshot),
+        value=(None, "vgg", np.zeros(3)),
+    )
+    def test_anything_but_a_keras_model_is_refused(self, call, value):
+        with self.assertRaisesRegex(
+            ValueError, r"^model must be a Keras model\. Received: model=.+\.$"
+        ):
+            call(value)
 
 
 if __name__ == "__main__":

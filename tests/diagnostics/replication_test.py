@@ -85,7 +85,7 @@ class ReplicationTest(tf.test.TestCase):
 
     def test_bad_arguments(self):
         others = self.second.trainable_variables
-        with self.assertRaisesRegex(ValueError, "conv3. Received: 'logits'"):
+        with self.assertRaisesRegex(ValueError, "conv3'. Received: layers='logits'"):
             replication.ReplicationMeter(
                 self.model, cross_entropy, others, layers=["logits"]
             )

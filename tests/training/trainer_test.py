@@ -361,7 +361,11 @@ class ArgumentsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         # Argument, value, what the message says after "Received".
         ("model", "vgg", "model='vgg'"),
-        ("model", keras.Sequential([keras.layers.Dense(3)]), "model=<Sequential"),
+        (
+            "model",
+            keras.Sequential([keras.layers.Dense(3)]),
+            ", which is not",
+        ),
         ("model", _frozen(), "with none"),
         ("optimizer", "sdg", "optimizer='sdg'"),
         ("loss", None, "loss=None"),

@@ -1,6 +1,6 @@
-"""Diagnostics that show why normalisation helps. Measuring changes nothing.
+"""Diagnostics that show why normalisation helps; `registry` lists them by name.
 
-`registry` lists them all, by name.
+Measuring changes no state of a model.
 """
 
 import types

@@ -27,20 +27,19 @@ import numpy as np
 import tensorflow as tf
 
 from tfbn import validation
+from tfbn.diagnostics import arguments
+from tfbn.diagnostics import diagnostic
 from tfbn.diagnostics import measurement
 from tfbn.diagnostics._layer_groups import Groups
 from tfbn.diagnostics._layer_groups import layer_groups
-from tfbn.diagnostics.diagnostic import Diagnostic
-from tfbn.diagnostics.diagnostic import Meter
-from tfbn.diagnostics.diagnostic import MeterGroup
 from tfbn.diagnostics.diagnostic import Need
-from tfbn.diagnostics.diagnostic import RecordKind
-from tfbn.diagnostics.diagnostic import TrainingStep
 from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.options import Option
+
+Numbers = Sequence[float] | np.ndarray
 
 _KINDS = {"gradient": "landscape", "random": "landscape_random"}
 
@@ -78,19 +77,14 @@ class Landscape(NamedTuple):
     gradient_distances: np.ndarray
     beta: float
     local_linearity: float
-    layers: list
+    layers: list[LayerDistances]
 
     def record(self) -> dict[str, Any]:
         """Returns the values of a "landscape" or "landscape_random" record."""
-        values = self._asdict()
-        values["layers"] = [layer._asdict() for layer in self.layers]
-        for part in (values, *values["layers"]):
-            arrays = {k: v for k, v in part.items() if isinstance(v, np.ndarray)}
-            part.update({k: v.tolist() for k, v in arrays.items()})
-        return values
+        return measurement.plain(self)
 
 
-class LandscapeMeter(Meter):
+class LandscapeMeter(diagnostic.Meter):
     """Measures the landscape of one model's loss along a line.
 
     Cost: a forward and backward pass at the point itself and at each step size, one
@@ -108,15 +102,12 @@ class LandscapeMeter(Meter):
     about 2 u (1 / eta + b |x| / (eta |d|)), with b the beta without noise.
 
     Args:
-        model: a built Keras model.
-        loss: function `loss(y_true, y_pred)` -> scalar.
+        model, loss, training, jit_compile: as in `Diagnostic.meter`.
         direction: "gradient" for d = -g (default, the paper's), or "random": Gaussian,
             one scale over all parameters, scaled to |d| = |g|. The paper reports that
             random directions behave similarly and does not state how they are drawn.
         low, high, points: the step sizes of `measure`, as in `relative_step_sizes`.
         groups: as in `layer_groups`.
-        training: bool, whether the model runs in training mode. Default True.
-        jit_compile: bool, whether XLA compiles the measurement. Default False.
 
     Raises:
         ValueError: for an unknown direction, a model that is not built or has nothing
@@ -142,17 +133,13 @@ class LandscapeMeter(Meter):
         self._loss = LossFunction(model, loss, training=training)
         self._groups = layer_groups(model, groups)
         self._probe = measurement.compiled(self._probe_all, jit_compile=jit_compile)
+        copies = 3 if direction == "random" else 2
+        self.cost = measurement.Cost(passes=points + 1.0, copies=copies)
 
-    @property
-    def cost(self) -> measurement.Cost:
-        """The `Cost` of a measurement at `points` step sizes."""
-        copies = 3 if self._direction == "random" else 2
-        return measurement.Cost(passes=self._range[2] + 1.0, copies=copies)
-
-    def measure(self, step: TrainingStep) -> dict[str, dict[str, Any]]:
+    def measure(self, step: diagnostic.TrainingStep) -> dict[str, dict[str, Any]]:
         """Returns the record of the step's batch, or none if its learning rate is 0.
 
-        Every step has another random direction.
+        Each step has a random direction of its own.
         """
         rate = step.learning_rate
         if rate == 0.0:
@@ -167,7 +154,7 @@ class LandscapeMeter(Meter):
         x: Any,
         y: Any,
         *,
-        step_sizes: Sequence[float],
+        step_sizes: Numbers,
         seed: int = 0,
     ) -> Landscape:
         """Measures at `state`.
@@ -186,15 +173,10 @@ class LandscapeMeter(Meter):
             ValueError: for step sizes that are not positive, a seed that is no integer
                 >= 0, a batch that does not fit, or a loss that is not a scalar.
         """
-        step_sizes = _checked_step_sizes(step_sizes)
+        sizes = arguments.finite_numbers("step_sizes", step_sizes, positive=True)
         seed = tf.constant(validation.integer("seed", seed, minimum=0), tf.int64)
-        # A ragged tensor, since the length of its rows does not belong to its type:
-        # another number of step sizes does not retrace.
-        ragged = tf.RaggedTensor.from_row_lengths(step_sizes, [len(step_sizes)])
-        point, losses, squares = self._probe(
-            state.parameters, state.buffers, ragged, seed, x, y
-        )
-        return self._result(step_sizes, point.numpy(), losses.numpy(), squares.numpy())
+        rows = self._probe(*state, measurement.any_number(sizes), seed, x, y)
+        return self._result(sizes, *(row.numpy() for row in rows))
 
     def _probe_all(self, parameters, buffers, step_sizes, seed, x, y):
         """Returns `(point [3], losses [n], squares [n, parameters])`.
@@ -211,10 +193,7 @@ class LandscapeMeter(Meter):
             slope = measurement.dot(gradient, direction)
 
         def probe(step_size):
-            point = [
-                p + tf.cast(sign * step_size, p.dtype) * d
-                for p, d in zip(parameters, direction, strict=True)
-            ]
+            point = measurement.plus(parameters, sign * step_size, direction)
             moved, after = self._loss.value_and_gradients(point, buffers, x, y)
             squares = [
                 measurement.squared_norm([a - g])
@@ -222,16 +201,11 @@ class LandscapeMeter(Meter):
             ]
             return tf.cast(moved, tf.float64), tf.stack(squares)
 
-        # Sequentially: the activations of one point are alive at a time.
-        losses, squares = tf.map_fn(
-            probe,
-            step_sizes.values,
-            parallel_iterations=1,
-            fn_output_signature=(
-                tf.TensorSpec([], tf.float64),
-                tf.TensorSpec([len(parameters)], tf.float64),
-            ),
+        signature = (
+            tf.TensorSpec([], tf.float64),
+            tf.TensorSpec([len(parameters)], tf.float64),
         )
+        losses, squares = measurement.one_by_one(probe, step_sizes, signature)
         return tf.stack([tf.cast(loss, tf.float64), square, slope]), losses, squares
 
     def _result(self, step_sizes, point, losses, squares):
@@ -264,7 +238,7 @@ def landscape(
     x: Any,
     y: Any,
     *,
-    step_sizes: Sequence[float],
+    step_sizes: Numbers,
     direction: str = "gradient",
     seed: int = 0,
     groups: Groups = None,
@@ -273,14 +247,10 @@ def landscape(
     """Measures the loss and its gradient along a line from a model's present weights.
 
     Args:
-        model: a built Keras model.
-        loss: function `loss(y_true, y_pred)` -> scalar.
+        model, loss, direction, groups, training: as in `LandscapeMeter`.
         x, y: a batch: arrays, tensors, or structures of them.
         step_sizes: floats > 0; see `relative_step_sizes`.
-        direction: "gradient" (default) or "random"; see `LandscapeMeter`.
         seed: int >= 0, of a random direction. Default 0.
-        groups: as in `layer_groups`.
-        training: bool, whether the model runs in training mode. Default True.
 
     Returns:
         A `Landscape`. Cost and rounding: those of `LandscapeMeter`, and a new trace
@@ -322,24 +292,6 @@ def relative_step_sizes(
     return learning_rate * np.geomspace(low, high, points)
 
 
-def _checked_step_sizes(step_sizes):
-    """A float64 array `[n]`."""
-    try:
-        values = np.array(step_sizes, np.float64)
-    except (TypeError, ValueError):
-        values = np.empty(0)
-    if (
-        values.ndim != 1
-        or not values.size
-        or not np.all((values > 0) & (values < np.inf))
-    ):
-        raise ValueError(
-            "step_sizes must be a list of one or more finite numbers greater than 0. "
-            f"Received: step_sizes={validation.shown(step_sizes)}."
-        )
-    return values
-
-
 def _random_direction(gradient, length, seed):
     """Returns Gaussian tensors shaped as `gradient`, whose joint norm is `length`."""
     drawn = [
@@ -355,13 +307,13 @@ def _random_direction(gradient, length, seed):
 
 def _make(model, loss, *, directions, **options):
     chosen = tuple(_KINDS) if directions == "both" else (directions,)
-    return MeterGroup(
+    return diagnostic.MeterGroup(
         LandscapeMeter(model, loss, direction=d, **options) for d in chosen
     )
 
 
 def _kind(name, figure, of="", divergence=None):
-    return RecordKind(
+    return diagnostic.RecordKind(
         name,
         values={
             "learning_rate": "of the step",
@@ -385,7 +337,7 @@ def _kind(name, figure, of="", divergence=None):
     )
 
 
-DIAGNOSTIC = Diagnostic(
+DIAGNOSTIC = diagnostic.Diagnostic(
     name="landscape",
     title="the loss landscape along the gradient",
     details="loss range, gradient predictiveness, effective beta, local linearity",
@@ -405,17 +357,9 @@ DIAGNOSTIC = Diagnostic(
         ),
     ),
     options=(
+        Option("low", 0.5, "Landscape: least step size, in learning rates.", above=0.0),
         Option(
-            "low",
-            0.5,
-            "Landscape: least step size, in learning rates.",
-            above=0.0,
-        ),
-        Option(
-            "high",
-            4.0,
-            "Landscape: largest step size, in learning rates.",
-            above=0.0,
+            "high", 4.0, "Landscape: largest step size, in learning rates.", above=0.0
         ),
         Option(
             "points",

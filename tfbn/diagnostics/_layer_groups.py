@@ -1,5 +1,6 @@
 """The groups of parameters that count as layers, for measurements layer by layer."""
 
+from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 import keras
 
 from tfbn import validation
+from tfbn.diagnostics import arguments
 
 Groups = Mapping[str, Iterable[str]] | None
 
@@ -43,9 +45,10 @@ def layer_groups(model: keras.Model, groups: Groups = None) -> list[LayerGroup]:
         model. A second layer of the same path is named "PATH#2".
 
     Raises:
-        ValueError: if the model has no trainable variables, a group names a layer
-            without any, or a layer is in two groups.
+        ValueError: if the model is no built Keras model with trainable variables, a
+            group names a layer without any, or a layer is in two groups.
     """
+    arguments.check_model(model)
     layers = _indices_by_layer(model)
     if groups is None:
         return _default_groups(model, layers)
@@ -57,21 +60,17 @@ def _indices_by_layer(model):
     for i, variable in enumerate(model.trainable_variables):
         parent = variable.path.rpartition("/")[0].removeprefix(f"{model.name}/")
         if parent != path or variable.name in names:
-            path, names, key = parent, set(), _unused(parent, layers)
+            path, names, key = parent, set(), unused(parent, layers)
         layers.setdefault(key, []).append(i)
         names.add(variable.name)
-    if not layers:
-        raise ValueError(
-            f"model must have trainable variables. Received: {model.name} with none. "
-            "Build it by calling it on a batch, and see that it is not frozen."
-        )
     return layers
 
 
-def _unused(path, layers):
-    key, number = path, 2
-    while key in layers:
-        key, number = f"{path}#{number}", number + 1
+def unused(name: str, names: Container[str]) -> str:
+    """Returns `name`, or "NAME#2" and so on if `names` contains it."""
+    key, number = name, 2
+    while key in names:
+        key, number = f"{name}#{number}", number + 1
     return key
 
 

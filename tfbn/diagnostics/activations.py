@@ -8,23 +8,21 @@ For the later meaning, the change of a layer's gradient by the update of the pre
 layers, see `covariate_shift`.
 """
 
-import json
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
-from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfbn import validation
+from tfbn.diagnostics import diagnostic
 from tfbn.diagnostics import measurement
-from tfbn.diagnostics.diagnostic import Diagnostic
-from tfbn.diagnostics.diagnostic import Meter
+from tfbn.diagnostics.activation_results import Activations
+from tfbn.diagnostics.activation_results import FirstActivations
+from tfbn.diagnostics.activation_results import LayerActivations
 from tfbn.diagnostics.diagnostic import Need
-from tfbn.diagnostics.diagnostic import RecordKind
-from tfbn.diagnostics.diagnostic import TrainingStep
 from tfbn.diagnostics.layer_calls import intercepted
 from tfbn.diagnostics.layer_outputs import OutputCapture
 from tfbn.diagnostics.layer_outputs import captured_layers
@@ -38,70 +36,7 @@ Layers = Iterable[str] | Mapping[str, str] | None
 PERCENTILES = (15, 50, 85)
 
 
-class LayerActivations(NamedTuple):
-    """The activations of one layer on one batch; arrays are float64.
-
-    Attributes:
-        name: str.
-        mean: array `[units]`, over all axes but that of the units.
-        variance: array `[units]`, biased.
-        unit: int, the unit of `percentiles`.
-        percentiles: array `[3]`: the 15th, 50th and 85th percentile of that unit,
-            interpolated linearly; NaN if one of its activations is.
-        edges: array `[num_bins + 1]` of equally wide bins from the least to the largest
-            finite activation of all units; NaN if none is finite.
-        counts: int64 array `[num_bins]`, finite activations in each bin; the last bin
-            includes its upper edge.
-    """
-
-    name: str
-    mean: np.ndarray
-    variance: np.ndarray
-    unit: int
-    percentiles: np.ndarray
-    edges: np.ndarray
-    counts: np.ndarray
-
-
-class Activations(list):
-    """A list of `LayerActivations` in forward order."""
-
-    def record(
-        self,
-        after: "Activations | None" = None,
-        initial: "Activations | None" = None,
-    ) -> dict[str, Any]:
-        """Returns the values of an "activations" record.
-
-        Args:
-            after: `Activations` on the same batch after the update, for the changes
-                |mean_{t+1} - mean_t|, or None.
-            initial: `Activations` before training, for the drifts |mean_t - mean_0|,
-                or None.
-
-        Returns:
-            A dict of `layers`, a list of dicts: averages over the layer's units, and
-            values of one unit. Without `after` there are no changes, without `initial`
-            no drifts.
-
-        Raises:
-            ValueError: if `after` or `initial` is of other layers.
-        """
-        others = {"change": after, "drift": initial}
-        layers = [_summary(layer) for layer in self]
-        for label, other in others.items():
-            if other is None:
-                continue
-            _check_same_layers(self, other)
-            for values, one, two in zip(layers, self, other, strict=True):
-                for name in ("mean", "variance"):
-                    with np.errstate(invalid="ignore"):  # infinities: NaN
-                        moved = np.abs(getattr(two, name) - getattr(one, name))
-                    values[f"{name}_{label}"] = float(np.mean(moved))
-        return {"layers": layers}
-
-
-class ActivationMeter(Meter):
+class ActivationMeter(diagnostic.Meter):
     """Measures the activations of one model at given parameters.
 
     A layer's activations are the inputs of its nonlinearity: the outputs of the last
@@ -109,8 +44,8 @@ class ActivationMeter(Meter):
     one, or of a normalisation without parameters or an `ActivationNoise` directly after
     it. A layer with an activation of its own (`Dense(8, "relu")`) counts with its
     outputs after it. Units are those of the last axis, of a normalisation's axis, or of
-    axis 1 of a layer with `data_format="channels_first"`. Of a layer that is called
-    several times the first call counts.
+    axis 1 of a layer with `data_format="channels_first"`. If a layer is called several
+    times, the first call counts.
 
     Moments are computed in float32 (float64 in a float64 model), the variance from
     centred values. Measure two states on the same batch to see what an update did; each
@@ -121,7 +56,7 @@ class ActivationMeter(Meter):
     changes.
 
     Args:
-        model: a built Keras model.
+        model, training, jit_compile: as in `Diagnostic.meter`.
         layers: None for the above, an iterable of names of layers at any depth, or a
             mapping from labels to such names. A name is that of the layer, or its path
             ("block1/conv") where the name alone is not unique.
@@ -129,8 +64,6 @@ class ActivationMeter(Meter):
         num_bins: int >= 1, bins of the histograms. Default 50.
         drift: bool, whether records of `measure` hold drifts from the first
             measurement, which the meter remembers. Default True.
-        training: bool, whether the model runs in training mode. Default True.
-        jit_compile: bool, whether XLA compiles the measurement. Default False.
 
     Raises:
         ValueError: for an argument outside its range, a model that is not built or has
@@ -156,19 +89,16 @@ class ActivationMeter(Meter):
         self._num_bins = validation.integer("num_bins", num_bins, minimum=1)
         validation.memory(8 * num_bins, num_bins=num_bins)
         self._measure = measurement.compiled(self._statistics, jit_compile=jit_compile)
+        # Two forward passes, and as much time for the statistics.
+        self.cost = measurement.Cost(passes=4.0 / 3.0, copies=0)
 
-    @property
-    def cost(self) -> measurement.Cost:
-        """The `Cost` of a measurement: two states, with their statistics."""
-        return measurement.Cost(passes=4.0 / 3.0, copies=0)
-
-    def measure(self, step: TrainingStep) -> dict[str, dict[str, Any]]:
+    def measure(self, step: diagnostic.TrainingStep) -> dict[str, dict[str, Any]]:
         """Returns the record "activations" of the probe batch."""
         inputs, _ = step.probe
         before, after = self(step.before, inputs), self(step.after, inputs)
-        if self.memory is not None and self.memory.activations is None:
-            self.memory.activations = before
-        first = None if self.memory is None else self.memory.activations
+        first = None
+        if self.memory is not None:
+            self.memory.activations = first = self.memory.activations or before
         return {"activations": before.record(after=after, initial=first)}
 
     def __call__(self, state: State, x: Any) -> Activations:
@@ -233,36 +163,6 @@ class ActivationMeter(Meter):
         )
 
 
-class FirstActivations(tf.train.experimental.PythonState):
-    """The first activations that a meter measured, which `tf.train.Checkpoint` saves.
-
-    Attributes:
-        activations: `Activations`, or None.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.activations = None
-
-    def serialize(self) -> str:
-        """Returns the activations as text, every float to its last bit."""
-        layers = [
-            {k: np.asarray(v).tolist() for k, v in layer._asdict().items()}
-            for layer in self.activations or ()
-        ]
-        return json.dumps(None if self.activations is None else layers)
-
-    def deserialize(self, string_value: str):
-        """Restores the activations from their text."""
-        layers = json.loads(string_value)
-        self.activations = None if layers is None else Activations(map(_layer, layers))
-
-
-def _layer(values):
-    arrays = {k: np.asarray(v) if isinstance(v, list) else v for k, v in values.items()}
-    return LayerActivations(**arrays)
-
-
 def activation_moments(
     model: keras.Model,
     x: Any,
@@ -322,44 +222,17 @@ def _edges(low, high, num_bins):
     return np.linspace(low, high, num_bins + 1)
 
 
-def _summary(layer):
-    """Returns the values of the record that need one state only."""
-    return {
-        "name": layer.name,
-        "mean": float(np.mean(layer.mean)),
-        "variance": float(np.mean(layer.variance)),
-        "unit": layer.unit,
-        "unit_mean": float(layer.mean[layer.unit]),
-        "unit_variance": float(layer.variance[layer.unit]),
-        "percentiles": layer.percentiles.tolist(),
-        "histogram": {
-            "edges": layer.edges.tolist(),
-            "counts": layer.counts.tolist(),
-        },
-    }
-
-
-def _check_same_layers(one, other):
-    # Not by name: Keras numbers layers anew in each process, and so after a resumption.
-    units, others = ([len(layer.mean) for layer in each] for each in (one, other))
-    if units != others:
-        raise ValueError(
-            "activations must be compared with those of the same layers. Received: "
-            f"layers of {units} and {others} units."
-        )
-
-
 _CHANGE = "|value after the step's update - value|, averaged over the units"
 _DRIFT = "|value - value at the first measurement|, averaged over the units"
 
-DIAGNOSTIC = Diagnostic(
+DIAGNOSTIC = diagnostic.Diagnostic(
     name="activations",
     title="every layer's activations",
     details="moments, their change, percentiles, histograms",
     cost="about 1.4 steps",
     make=ActivationMeter,
     kinds=(
-        RecordKind(
+        diagnostic.RecordKind(
             "activations",
             layer_values={
                 "mean": "over the batch, averaged over the units",

@@ -6,7 +6,7 @@ from tfbn import _compat
 
 
 def compiled_loss(model):
-    """The function `loss(y_true, y_pred)` of what a model was compiled with.
+    """Returns the loss that a model was compiled with, as `loss(y_true, y_pred)`.
 
     Not `model.compute_loss`: that adds the penalties, and tracks the losses of several
     outputs in metrics of the model.

@@ -19,13 +19,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfbn import validation
+from tfbn.diagnostics import diagnostic
 from tfbn.diagnostics import measurement
 from tfbn.diagnostics._layer_groups import Groups
 from tfbn.diagnostics._layer_groups import layer_groups
-from tfbn.diagnostics.diagnostic import Diagnostic
-from tfbn.diagnostics.diagnostic import Meter
-from tfbn.diagnostics.diagnostic import RecordKind
-from tfbn.diagnostics.diagnostic import TrainingStep
 from tfbn.diagnostics.layer_calls import intercepted
 from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
@@ -55,7 +52,7 @@ class CovariateShift(NamedTuple):
     norm_after: float
 
 
-class CovariateShiftMeter(Meter):
+class CovariateShiftMeter(diagnostic.Meter):
     """Measures the internal covariate shift of updates of one model.
 
     Cost of a measurement with k groups: one forward and backward pass for G, one
@@ -71,13 +68,10 @@ class CovariateShiftMeter(Meter):
     same noise. No state changes.
 
     Args:
-        model: a built Keras model.
-        loss: function `loss(y_true, y_pred)` -> scalar.
-        update: the update that `measure` looks at: "optimizer" (default), the one that
-            training made, or "sgd", a step of plain SGD on the batch instead.
+        model, loss, training, jit_compile: as in `Diagnostic.meter`.
+        update: the update that `measure` uses: "optimizer" (default), the one that
+            training made, or "sgd", a step of plain SGD on the batch.
         groups: as in `layer_groups`.
-        training: bool, whether the model runs in training mode. Default True.
-        jit_compile: bool, whether XLA compiles the measurement. Default False.
     """
 
     def __init__(
@@ -100,14 +94,11 @@ class CovariateShiftMeter(Meter):
         self._of_sgd = measurement.compiled(
             self._simulated_update, jit_compile=jit_compile
         )
-
-    @property
-    def cost(self) -> measurement.Cost:
-        """The `Cost` of a measurement, as if all layers took the same time."""
+        # Assumes that all layers take the same time.
         k = len(self._groups)
-        return measurement.Cost(passes=1.0 + 1.0 / 3.0 + (k - 1) / 3.0, copies=2)
+        self.cost = measurement.Cost(passes=1.0 + 1.0 / 3.0 + (k - 1) / 3.0, copies=2)
 
-    def measure(self, step: TrainingStep) -> dict[str, dict[str, Any]]:
+    def measure(self, step: diagnostic.TrainingStep) -> dict[str, dict[str, Any]]:
         """Returns the record "ics" of the step's batch."""
         if self._update == "sgd":
             rate = step.learning_rate
@@ -116,7 +107,7 @@ class CovariateShiftMeter(Meter):
             shifts = self(step.before, step.after.parameters, *step.batch)
         total = total_shift(shifts)._asdict()
         total.pop("name")
-        return {"ics": {"layers": [s._asdict() for s in shifts], "total": total}}
+        return {"ics": {"layers": measurement.plain(shifts), "total": total}}
 
     def __call__(
         self, state: State, updated_parameters: list, x: Any, y: Any
@@ -163,10 +154,7 @@ class CovariateShiftMeter(Meter):
 
     def _simulated_update(self, parameters, buffers, learning_rate, x, y):
         gradients = self._loss.gradients(parameters, buffers, x, y)
-        updated = [
-            p - tf.cast(learning_rate, p.dtype) * g
-            for p, g in zip(parameters, gradients, strict=True)
-        ]
+        updated = measurement.plus(parameters, -learning_rate, gradients)
         return self._compare(parameters, buffers, updated, gradients, x, y)
 
     def _paired_gradients(self, parameters, buffers, updated, x, y):
@@ -209,12 +197,9 @@ def internal_covariate_shift(
     """Measures the internal covariate shift that one SGD step would cause.
 
     Args:
-        model: a built Keras model.
-        loss: function `loss(y_true, y_pred)` -> scalar.
+        model, loss, groups, training: as in `CovariateShiftMeter`.
         x, y: a batch: arrays, tensors, or structures of them.
         learning_rate: float > 0, of the simulated step.
-        groups: as in `layer_groups`.
-        training: bool, whether the model runs in training mode. Default True.
 
     Returns:
         A list of `CovariateShift`, one per group, in forward order. Cost: that of
@@ -244,7 +229,7 @@ def total_shift(
 
 
 def _products(before, after):
-    """What `_result` needs of two lists of tensors, `[4]` in float64."""
+    """The numbers that `_result` takes, for two lists of tensors: float64 `[4]`."""
     differences = [a - b for a, b in zip(after, before, strict=True)]
     return tf.stack(
         [
@@ -274,14 +259,14 @@ _VALUES = {
     "norm_after": "|G'|_2",
 }
 
-DIAGNOSTIC = Diagnostic(
+DIAGNOSTIC = diagnostic.Diagnostic(
     name="ics",
     title="internal covariate shift",
     details="G and G' of every layer",
     cost="about 0.4 steps a layer, G included",
     make=CovariateShiftMeter,
     kinds=(
-        RecordKind(
+        diagnostic.RecordKind(
             "ics",
             values={"total": f"{', '.join(_VALUES)}, over all parameters"},
             layer_values=_VALUES,

@@ -24,6 +24,8 @@ from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.measurement import Cost
 from tfbn.options import Option
 
+Batch = tuple[Any, Any]  # (x, y)
+
 
 class TrainingStep(NamedTuple):
     """One optimizer step, as far as diagnostics need it.
@@ -41,28 +43,25 @@ class TrainingStep(NamedTuple):
     step: int
     before: State
     after: State
-    batch: tuple
-    next_batch: tuple | None
-    probe: tuple
+    batch: Batch
+    next_batch: Batch | None
+    probe: Batch
     learning_rate: float
 
 
 class Meter(abc.ABC):
-    """A diagnostic of one model: traced by its first measurement and reused.
+    """A diagnostic bound to one model. The first measurement traces, others reuse it.
 
     Measuring changes no state of the model.
 
     Attributes:
+        cost: the `Cost` of one measurement.
         memory: what the meter remembers between measurements, an object that
             `tf.train.Checkpoint` saves, or None.
     """
 
+    cost: Cost
     memory: tf.train.experimental.PythonState | None = None
-
-    @property
-    @abc.abstractmethod
-    def cost(self) -> Cost:
-        """The `Cost` of one measurement."""
 
     @abc.abstractmethod
     def measure(self, step: TrainingStep) -> dict[str, dict[str, Any]]:
@@ -72,18 +71,16 @@ class Meter(abc.ABC):
 class MeterGroup(Meter):
     """Several meters that measure one after the other, as one meter.
 
+    The cost is the passes of all of them and the memory of the largest.
+
     Args:
         meters: the meters; none of them may have a memory.
     """
 
     def __init__(self, meters: Iterable[Meter]):
         self._meters = tuple(meters)
-
-    @property
-    def cost(self) -> Cost:
-        """The passes of all meters, and the memory of the largest."""
-        costs = [meter.cost for meter in self._meters]
-        return Cost(sum(c.passes for c in costs), max(c.copies for c in costs))
+        passes, copies = zip(*(meter.cost for meter in self._meters), strict=True)
+        self.cost = Cost(sum(passes), max(copies))
 
     def measure(self, step: TrainingStep) -> dict[str, dict[str, Any]]:
         """Returns the records of all meters."""
@@ -141,7 +138,8 @@ class Diagnostic:
     """The declaration of a diagnostic.
 
     Attributes:
-        name: str, as callbacks, `tfbn.diagnose` and the flag `--NAME_every` have it.
+        name: str, by which callbacks, `tfbn.diagnose` and the flag `--NAME_every` know
+            it.
         title: str, a noun phrase: what is measured.
         details: str, what the records hold, in a few words.
         cost: str, what one measurement costs, completing "one costs ...".
@@ -152,10 +150,10 @@ class Diagnostic:
         options: what a user may set, by flags too.
         arguments: other keyword arguments of `make` that can be set, but not by flags.
         prefix: str, of the flags of its options. Default: its name.
-        needs: what it needs.
+        needs: what it needs besides a built model and a batch.
         during_training: bool, whether training runs and callbacks measure it. If not,
             `tfbn.diagnose` alone does, and only when asked to.
-        single: arguments of `make` where there is one measurement and no run.
+        single: arguments of `make` for a single measurement outside a run.
         if_empty: str, why a record may have no layers.
 
     The registry is in `tfbn.diagnostics`; a new diagnostic is a module with a
@@ -210,17 +208,19 @@ class Diagnostic:
         Args:
             model: a built Keras model.
             loss: function `loss(y_true, y_pred)` -> scalar, if `needs` has it.
-            training: bool, the mode that the model runs in, where there is a choice.
-            jit_compile: bool, whether XLA compiles the measurement.
+            training: bool, whether the model runs in training mode, with the statistics
+                of the batch and noise. Default True. Without effect for a diagnostic
+                that needs training mode.
+            jit_compile: bool, whether XLA compiles the measurement. Default False.
             second_model: function that returns the second model, if `needs` has it.
             **options: values of options, in place of their defaults, and of
                 `arguments`.
 
         Raises:
-            ValueError: for an option that there is not or whose value is wrong, a
-                second model that is missing, or a model that cannot be measured.
+            ValueError: for an unknown option or a wrong value of one, a missing second
+                model, or a model that cannot be measured.
         """
-        arguments = {option.name: option.default for option in self.options}
+        arguments: dict[str, Any] = {o.name: o.default for o in self.options}
         arguments |= self._checked(options)
         if Need.LOSS in self.needs:
             arguments["loss"] = loss

@@ -4,8 +4,8 @@ import tensorflow as tf
 
 from tfbn import _compat
 
-# Forward and backward passes that take as long as one product: it goes backward
-# through both of a gradient's.
+# Cost of one product, in forward and backward passes: it differentiates through both
+# passes of the gradient.
 PASSES = 3.0
 
 # The vectors of a product are this much longer, so that a float16 model's derivatives

@@ -1,4 +1,4 @@
-"""Stepping in where a model calls its layers."""
+"""Interception of the calls that a model makes of its layers."""
 
 import contextlib
 
@@ -7,10 +7,10 @@ from tfbn import _compat
 
 @contextlib.contextmanager
 def intercepted(model, handler):
-    """While open, every call of a layer inside `model` goes through `handler`.
+    """Sends every call of a layer inside `model` through `handler` while open.
 
-    For use while a function of the model is being traced or run eagerly; the model
-    itself is as before afterwards, also after an error.
+    For use while a function of the model is traced or run eagerly. Afterwards, also
+    after an error, the model is as it was before.
 
     Args:
         model: a built Keras model: functional, sequential or subclassed.

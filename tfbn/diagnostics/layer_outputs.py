@@ -1,4 +1,4 @@
-"""Captures the outputs of chosen layers, where the next nonlinearity takes them."""
+"""Captures the outputs of chosen layers as the next nonlinearity receives them."""
 
 from collections.abc import Iterable
 from collections.abc import Mapping

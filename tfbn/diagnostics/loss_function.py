@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfbn import validation
+from tfbn.diagnostics import arguments
 from tfbn.diagnostics.layer_calls import all_layers
 
 Loss = Callable[[Any, Any], Any]  # (y_true, y_pred) -> scalar
@@ -16,9 +17,6 @@ Loss = Callable[[Any, Any], Any]  # (y_true, y_pred) -> scalar
 # Factor of the loss in float16: small elements of the gradient do not vanish, and
 # elements of 1 are still a factor of 64 below the largest number.
 _FLOAT16_LOSS_SCALE = 1024.0
-
-# Keras sets the reason of an error in bold.
-_BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
 
 class State(NamedTuple):
@@ -35,7 +33,12 @@ class State(NamedTuple):
 
 
 def snapshot(model: keras.Model) -> State:
-    """Returns a copy of the present `State` of a built model."""
+    """Returns a copy of the present `State` of a built model.
+
+    Raises:
+        ValueError: for anything else than a Keras model.
+    """
+    arguments.check_keras_model(model)
     return State(
         [tf.identity(v.value) for v in model.trainable_variables],
         [tf.identity(v.value) for v in model.non_trainable_variables],
@@ -62,8 +65,8 @@ class LossFunction:
     """
 
     def __init__(self, model: keras.Model, loss: Loss, *, training: bool = True):
-        _check_model(model)
-        check_loss(loss)
+        arguments.check_model(model)
+        arguments.check_loss(loss)
         self.model = model
         self._loss = loss
         self._training = validation.boolean("training", training)
@@ -83,7 +86,7 @@ class LossFunction:
         Raises:
             ValueError: if the batch does not fit, or the loss is not a scalar.
         """
-        y_pred, penalties = self._predict(State(parameters, buffers), x)
+        y_pred, penalties = self._predict([*parameters, *buffers], x)
         loss = self._loss_of(y, y_pred)
         return tf.add_n([loss, *(tf.cast(p, loss.dtype) for p in penalties)])
 
@@ -129,11 +132,10 @@ class LossFunction:
             gradients = [g / self._scale for g in gradients]
         return loss, gradients
 
-    def _predict(self, state, x):
+    def _predict(self, values, x):
         """Returns the model's outputs and the penalties of its regularizers."""
         model = self.model
         variables = [*model.trainable_variables, *model.non_trainable_variables]
-        values = [*state.parameters, *state.buffers]
         # Not `model.stateless_call`: it bypasses `__call__`, which sets the mode of
         # layers that a subclassed model calls without an argument `training`.
         scope = keras.StatelessScope(
@@ -146,7 +148,7 @@ class LossFunction:
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             raise ValueError(
                 f"x must be a batch that model {model.name} takes. Received: x of "
-                f"{_shapes(x)}. {_first_line(error)}"
+                f"{arguments.shapes(x)}. {arguments.first_line(error)}"
             ) from error
 
     def _loss_of(self, y, y_pred):
@@ -155,7 +157,8 @@ class LossFunction:
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             raise ValueError(
                 "y must fit the loss and the model's outputs. Received: y of "
-                f"{_shapes(y)}, outputs of {_shapes(y_pred)}. {_first_line(error)}"
+                f"{arguments.shapes(y)}, outputs of {arguments.shapes(y_pred)}. "
+                f"{arguments.first_line(error)}"
             ) from error
         if loss.shape.rank != 0:
             raise ValueError(
@@ -163,43 +166,3 @@ class LossFunction:
                 f"{loss.shape}. Take its mean or its sum."
             )
         return loss if loss.dtype == tf.float64 else tf.cast(loss, tf.float32)
-
-
-def check_loss(loss: Any):
-    """Raises a ValueError unless `loss` can be called."""
-    if not callable(loss):
-        raise ValueError(
-            "loss must be a function loss(y_true, y_pred) -> scalar. Received: "
-            f"loss={validation.shown(loss)}. For example "
-            "keras.losses.MeanSquaredError()."
-        )
-
-
-def _check_model(model):
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            f"model must be a Keras model. Received: model={validation.shown(model)}."
-        )
-    if not model.built:
-        raise ValueError(
-            f"model must be built. Received: {model.name}, which is not. Call it on a "
-            "batch."
-        )
-    if not model.trainable_variables:
-        raise ValueError(
-            f"model must have trainable variables. Received: {model.name} with none. "
-            "See that it is not frozen."
-        )
-
-
-def _shapes(structure):
-    shapes = [f"shape {tuple(t.shape)}" for t in tf.nest.flatten(structure)]
-    return ", ".join(shapes)
-
-
-def _first_line(error):
-    message = str(getattr(error, "message", error)).strip()
-    lines = message.replace(_BOLD, "").replace(_PLAIN, "").splitlines()
-    # Keras puts a heading above the message of a layer.
-    told = [n for n in lines if n and not n.startswith("Exception encountered when")]
-    return told[0] if told else type(error).__name__

@@ -1,13 +1,16 @@
-"""Tools that all measurements share: batches, compilation, cost, norms."""
+"""Tools that all measurements share: batches, compilation, cost, lists of tensors."""
 
 import functools
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfbn import validation
+from tfbn.diagnostics import arguments
 
 
 class Cost(NamedTuple):
@@ -55,6 +58,13 @@ def _tensors(name, part):
         ) from error
 
 
+def traced(function: Callable, **options: Any) -> Callable:
+    """Returns `tf.function(function, **options)`, for methods of several objects."""
+    # Partial: TensorFlow identifies functions by their code, and would warn that those
+    # of several objects are one that is retraced.
+    return tf.function(functools.partial(function), **options)
+
+
 def compiled(function: Callable, *, jit_compile: bool = False) -> Callable:
     """Returns a `tf.function` whose error for a batch that does not fit is one line.
 
@@ -66,33 +76,21 @@ def compiled(function: Callable, *, jit_compile: bool = False) -> Callable:
         ValueError: if `jit_compile` is no bool.
     """
     jit_compile = validation.boolean("jit_compile", jit_compile)
-    # Partial: TensorFlow identifies functions by their code, and would warn that those
-    # of several meters are one that is retraced.
-    traced = tf.function(
-        functools.partial(function),
-        autograph=False,
-        jit_compile=jit_compile,
-        reduce_retracing=True,
+    function_of_graph = traced(
+        function, autograph=False, jit_compile=jit_compile, reduce_retracing=True
     )
 
     @functools.wraps(function)
     def call(*args, **kwargs):
         try:
-            return traced(*args, **kwargs)
+            return function_of_graph(*args, **kwargs)
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(
-                f"the batch must fit the model and the loss. Received: {_reason(error)}"
+                "the batch must fit the model and the loss. Received: "
+                f"{arguments.first_line(error)}"
             ) from error
 
     return call
-
-
-def _reason(error):
-    """Returns the line of a TensorFlow error that is neither heading nor traceback."""
-    lines = [line.strip() for line in (error.message or "").splitlines()]
-    others = ("Graph execution error", "Detected at", 'File "', "<stack", "[[")
-    told = [line for line in lines if line and not line.startswith(others)]
-    return told[0] if told else type(error).__name__
 
 
 def waiting_for(done: list[tf.Tensor], tensors: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -103,6 +101,45 @@ def waiting_for(done: list[tf.Tensor], tensors: list[tf.Tensor]) -> list[tf.Tens
     """
     with tf.control_dependencies(done):
         return [tf.identity(t) for t in tensors]
+
+
+def any_number(points: np.ndarray) -> tf.RaggedTensor:
+    """Returns points `[n, ...]` so that another `n` does not retrace."""
+    # The length of a ragged tensor's rows does not belong to its type.
+    return tf.RaggedTensor.from_row_lengths(points, [len(points)])
+
+
+def one_by_one(function: Callable, points: tf.RaggedTensor, signature: Any) -> Any:
+    """Returns `function` of each of `any_number(points)`, stacked.
+
+    Sequentially, so that the activations of one point are alive at a time.
+
+    Args:
+        function: function of a point.
+        points: what `any_number` returned.
+        signature: structure of `tf.TensorSpec`, what the function returns.
+    """
+    return tf.map_fn(
+        function, points.values, parallel_iterations=1, fn_output_signature=signature
+    )
+
+
+def plus(a: Sequence, factor: Any, b: Sequence) -> list[tf.Tensor]:
+    """Returns `a + factor * b` for two lists of tensors, in the dtypes of `a`."""
+    return [p + tf.cast(factor, p.dtype) * q for p, q in zip(a, b, strict=True)]
+
+
+def plain(result: Any) -> Any:
+    """Returns a result as records hold it: dicts, lists and numbers.
+
+    Args:
+        result: a named tuple, an array, a scalar, or a list or tuple of these.
+    """
+    if hasattr(result, "_asdict"):
+        return {name: plain(value) for name, value in result._asdict().items()}
+    if isinstance(result, (list, tuple)):
+        return [plain(part) for part in result]
+    return result.tolist() if isinstance(result, np.ndarray) else result
 
 
 def squared_norm(tensors: list[tf.Tensor]) -> tf.Tensor:

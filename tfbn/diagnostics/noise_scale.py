@@ -27,13 +27,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfbn import validation
+from tfbn.diagnostics import diagnostic
 from tfbn.diagnostics import measurement
 from tfbn.diagnostics._layer_groups import Groups
 from tfbn.diagnostics._layer_groups import layer_groups
-from tfbn.diagnostics.diagnostic import Diagnostic
-from tfbn.diagnostics.diagnostic import Meter
-from tfbn.diagnostics.diagnostic import RecordKind
-from tfbn.diagnostics.diagnostic import TrainingStep
 from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
@@ -74,33 +71,30 @@ class NoiseScale(NamedTuple):
         return values
 
 
-class NoiseScaleMeter(Meter):
+class NoiseScaleMeter(diagnostic.Meter):
     """Measures the gradient noise scale of one model's loss.
 
     A batch is split at random into `parts` equal parts of b examples; examples left
     over are not used. |G_b|^2 is the mean over the parts, and G_B the mean of their
-    gradients, as the paper has it for workers that share a batch. The loss has to be a
-    mean over the examples; for a sum, both estimates are b^2 times as large, and their
-    ratio is the same. Splits of one batch estimate what the batch can tell: its
-    examples must be drawn independently.
+    gradients, as in the paper for workers that share a batch. The loss has to be a mean
+    over the examples; for a sum, both estimates are b^2 times as large, and their ratio
+    is the same. The estimates assume that the examples of the batch were drawn
+    independently.
 
     In training mode batch normalisation uses the statistics of a part, not those of the
     whole batch, so that examples of a part are not independent. G is then the gradient
     of training with batches of b, and the noise of the statistics counts as noise of
-    the gradient. Other noise, as of dropout, is the same in all parts and does not
+    the gradient. Other noise, such as dropout's, is the same in all parts and does not
     count.
 
     Cost: one forward and backward pass over the batch, part by part, with the memory of
     a training step on a part and one copy of the parameters. No state changes.
 
     Args:
-        model: a built Keras model.
-        loss: function `loss(y_true, y_pred)` -> scalar.
+        model, loss, training, jit_compile: as in `Diagnostic.meter`.
         parts: int >= 2. Default 4. More parts make the estimates less noisy, and the
             statistics of batch normalisation more so.
         groups: as in `layer_groups`.
-        training: bool, whether the model runs in training mode. Default True.
-        jit_compile: bool, whether XLA compiles the measurement. Default False.
 
     Raises:
         ValueError: for an argument outside its range, a model that is not built or has
@@ -123,13 +117,9 @@ class NoiseScaleMeter(Meter):
         self._squares = measurement.compiled(
             self._squared_norms, jit_compile=jit_compile
         )
+        self.cost = measurement.Cost(passes=1.0, copies=1)
 
-    @property
-    def cost(self) -> measurement.Cost:
-        """The `Cost` of a measurement."""
-        return measurement.Cost(passes=1.0, copies=1)
-
-    def measure(self, step: TrainingStep) -> dict[str, dict[str, Any]]:
+    def measure(self, step: diagnostic.TrainingStep) -> dict[str, dict[str, Any]]:
         """Returns the record "noise_scale" of the step's batch, before the update."""
         result = self(step.before, *step.batch, seed=step.step)
         return {"noise_scale": result.record()}
@@ -249,14 +239,14 @@ _ESTIMATES = {
     "covariance_trace": "estimate of tr(Sigma), of a single example's gradient",
 }
 
-DIAGNOSTIC = Diagnostic(
+DIAGNOSTIC = diagnostic.Diagnostic(
     name="noise_scale",
     title="the gradient noise scale",
     details="|G|^2 and tr(Sigma), unbiased, of every layer",
     cost="about one step",
     make=NoiseScaleMeter,
     kinds=(
-        RecordKind(
+        diagnostic.RecordKind(
             "noise_scale",
             values={
                 **_ESTIMATES,

@@ -30,7 +30,7 @@ class NonFinite(NamedTuple):
 
 
 def first_nonfinite(model: keras.Model, loss: Loss, x: Any, y: Any) -> NonFinite | None:
-    """Finds where a training step on `(x, y)` first has a NaN or an infinity.
+    """Finds where a training step on `(x, y)` first produces a NaN or an infinity.
 
     Looks in the order of the computation: at the model's input; at the weights
     (including moving averages) and the output of each layer, in the order of their
@@ -47,7 +47,7 @@ def first_nonfinite(model: keras.Model, loss: Loss, x: Any, y: Any) -> NonFinite
     Raises:
         ValueError: if the batch does not fit.
 
-    State: does not change. Cost: one eager forward and backward pass.
+    No state changes. Cost: one eager forward and backward pass.
     """
     x, y = as_batch(x, y)
     if not _finite(x):

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfbn import _compat
 from tfbn import validation
 from tfbn.diagnostics import layer_calls
+from tfbn.diagnostics._layer_groups import unused
 from tfbn.layers import BatchRenorm
 from tfbn.layers import LpBatchNorm
 from tfbn.layers import NoisyBatchNorm
@@ -79,7 +80,7 @@ class CapturedCall(NamedTuple):
     outputs: tf.Tensor
     tape: tf.GradientTape
     weights: dict
-    before: object = None
+    before: "CapturedCall | None" = None
 
 
 class NormCapture:
@@ -112,13 +113,13 @@ class NormCapture:
         return call(*args, **kwargs)
 
     def _normalization(self, layer, call, *args, **kwargs):
-        y, *args = args if args else [kwargs.pop("inputs")]
+        y, *others = args if args else [kwargs.pop("inputs")]
         own = tf.identity(y)
         self._tape.watch(own)
         name, before = self._names[id(layer)], self._linear.get(id(y))
         with self._watching(layer, ("gamma", "beta")) as (tape, weights):
             with _without_noise(layer) as normalized:
-                outputs = tf.identity(call(own, *args, **kwargs))
+                outputs = tf.identity(call(own, *others, **kwargs))
         z = normalized[0] if normalized else outputs
         self.calls.append(CapturedCall(layer, name, own, z, tape, weights, before))
         return outputs
@@ -154,25 +155,17 @@ def _without_noise(layer):
     if not isinstance(layer, NoisyBatchNorm):
         yield normalized
         return
-    add_noise = layer._add_noise
+    add_noise, attributes = layer._add_noise, layer.__dict__
 
     def add_noise_to(z):
         normalized.append(tf.identity(z))
         return add_noise(normalized[0])
 
-    vars(layer)["_add_noise"] = add_noise_to
+    attributes["_add_noise"] = add_noise_to
     try:
         yield normalized
     finally:
-        del vars(layer)["_add_noise"]
-
-
-def unused(name, names):
-    """Returns `name`, or "NAME#2" and so on if `names` contains it."""
-    key, number = name, 2
-    while key in names:
-        key, number = f"{name}#{number}", number + 1
-    return key
+        del attributes["_add_noise"]
 
 
 def _is_linear(layer):

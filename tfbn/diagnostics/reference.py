@@ -38,7 +38,7 @@ def records_table() -> str:
 
 
 def _table(header, rows):
-    # A bar would end the cell.
+    # An unescaped bar would end the cell.
     rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     return tables.table(header, rows)
 

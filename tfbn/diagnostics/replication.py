@@ -21,13 +21,11 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from tfbn import validation
+from tfbn.diagnostics import diagnostic
 from tfbn.diagnostics import measurement
 from tfbn.diagnostics._layer_groups import layer_groups
-from tfbn.diagnostics.diagnostic import Diagnostic
-from tfbn.diagnostics.diagnostic import Meter
 from tfbn.diagnostics.diagnostic import Need
-from tfbn.diagnostics.diagnostic import RecordKind
-from tfbn.diagnostics.diagnostic import TrainingStep
 from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
@@ -42,7 +40,8 @@ class ReplicationShift(NamedTuple):
         distance: float, |G - G'| of the kernel, G' as the paper defines it.
         cosine: float in [-1, 1], of the angle between them; NaN if one is 0.
         distance_faulty: float, |G - G'| with the replication's G'.
-        cosine_faulty: float, with the replication's G', which plots its absolute value.
+        cosine_faulty: float, with the replication's G'; the replication plots its
+            absolute value.
         gradient_sum: float, |g_t + g_{t+1}|, for gradients g of two successive steps.
         gradient_change: float, |g_{t+1} - g_t|.
     """
@@ -56,7 +55,7 @@ class ReplicationShift(NamedTuple):
     gradient_change: float
 
 
-class ReplicationMeter(Meter):
+class ReplicationMeter(diagnostic.Meter):
     """Measures the replication's estimates beside the right ones.
 
     Cost: two forward and backward passes, and two for each measured layer, one after
@@ -64,13 +63,11 @@ class ReplicationMeter(Meter):
     runs in training mode. No state changes.
 
     Args:
-        model: a built Keras model.
-        loss: function `loss(y_true, y_pred)` -> scalar.
+        model, loss, jit_compile: as in `Diagnostic.meter`.
         other_parameters: list of arrays in the order of `model.trainable_variables`:
             those of the second network, initialised independently.
         layers: names of the groups of `layer_groups` to measure, or None: all that
             have a convolution.
-        jit_compile: bool, whether XLA compiles the measurement. Default False.
 
     Raises:
         ValueError: if the model has no convolution, `layers` names a layer without
@@ -91,21 +88,25 @@ class ReplicationMeter(Meter):
         self._check_other(model)
         self._groups = layer_groups(model)
         self._kernels = _kernels(model, self._groups)
-        self._names = _chosen(layers, self._kernels)
+        names = tuple(self._kernels)
+        chosen = {validation.choice("layers", name, names) for name in layers or names}
+        self._names = [name for name in names if name in chosen]
         self._measure = measurement.compiled(self._rows, jit_compile=jit_compile)
+        passes = 2.0 + 2.0 * len(self._names)
+        self.cost = measurement.Cost(passes=passes, copies=3)
 
-    @property
-    def cost(self) -> measurement.Cost:
-        """The `Cost` of a measurement."""
-        return measurement.Cost(passes=2.0 + 2.0 * len(self._names), copies=3)
-
-    def measure(self, step: TrainingStep) -> dict[str, dict[str, Any]]:
+    def measure(self, step: diagnostic.TrainingStep) -> dict[str, dict[str, Any]]:
         """Returns the record "replication" of the step and the next batch."""
+        assert step.next_batch is not None  # as `needs` says
         shifts = self(step.before, step.after, step.batch, step.next_batch)
-        return {"replication": {"layers": [s._asdict() for s in shifts]}}
+        return {"replication": {"layers": measurement.plain(shifts)}}
 
     def __call__(
-        self, before: State, after: State, batch: tuple, next_batch: tuple
+        self,
+        before: State,
+        after: State,
+        batch: diagnostic.Batch,
+        next_batch: diagnostic.Batch,
     ) -> list[ReplicationShift]:
         """Measures one step.
 
@@ -117,14 +118,7 @@ class ReplicationMeter(Meter):
         Returns:
             A list of `ReplicationShift`, one per layer, in forward order.
         """
-        rows = self._measure(
-            before.parameters,
-            before.buffers,
-            after.parameters,
-            after.buffers,
-            batch,
-            next_batch,
-        )
+        rows = self._measure(*before, *after, batch, next_batch)
         return [
             ReplicationShift(name, *row)
             for name, row in zip(self._names, rows.numpy().tolist(), strict=True)
@@ -132,21 +126,17 @@ class ReplicationMeter(Meter):
 
     def _rows(self, parameters, buffers, updated, next_buffers, batch, next_batch):
         kernels = [self._kernels[name] for name in self._names]
-        gradients = self._loss.gradients(parameters, buffers, *batch, kernels)
-        following = self._loss.gradients(
-            measurement.waiting_for(gradients, updated),
-            next_buffers,
-            *next_batch,
-            kernels,
-        )
+        (x, y), (next_x, next_y) = batch, next_batch
+        gradients = self._loss.gradients(parameters, buffers, x, y, kernels)
+        point = measurement.waiting_for(gradients, updated)
+        following = self._loss.gradients(point, next_buffers, next_x, next_y, kernels)
         done, rows = following, []
         for name, g, next_g in zip(self._names, gradients, following, strict=True):
             row = []
             for place in (self._spliced, self._second_network):
                 point = measurement.waiting_for(done, place(name, parameters, updated))
-                done = self._loss.gradients(
-                    point, buffers, *batch, [self._kernels[name]]
-                )
+                kernel = self._kernels[name]
+                done = self._loss.gradients(point, buffers, x, y, [kernel])
                 row += _compare(g, *done)
             row += [measurement.norm([next_g + g]), measurement.norm([next_g - g])]
             rows.append(tf.stack(row))
@@ -194,16 +184,6 @@ def _kernels(model, groups):
     return kernels
 
 
-def _chosen(layers, kernels):
-    unknown = [name for name in layers or () if name not in kernels]
-    if unknown:
-        raise ValueError(
-            f"layers must name convolutions: {', '.join(kernels)}. Received: "
-            f"{unknown[0]!r}."
-        )
-    return [name for name in kernels if layers is None or name in layers]
-
-
 def _compare(g, after):
     cosine = measurement.dot([g], [after]) / (
         measurement.norm([g]) * measurement.norm([after])
@@ -222,14 +202,14 @@ def _make(model, loss, *, second_model, convolutions, jit_compile):
     )
 
 
-DIAGNOSTIC = Diagnostic(
+DIAGNOSTIC = diagnostic.Diagnostic(
     name="replication",
     title="a public replication's estimators",
     details="faults included, beside the right ones",
     cost="two steps a convolution, and two",
     make=_make,
     kinds=(
-        RecordKind(
+        diagnostic.RecordKind(
             "replication",
             layer_values={
                 "distance": "|G - G'|_2 of the kernel",
@@ -254,6 +234,11 @@ DIAGNOSTIC = Diagnostic(
         ),
     ),
     needs=frozenset(
-        {Need.LOSS, Need.TRAINING_MODE, Need.NEXT_BATCH, Need.SECOND_MODEL}
+        {
+            Need.LOSS,
+            Need.TRAINING_MODE,
+            Need.NEXT_BATCH,
+            Need.SECOND_MODEL,
+        }
     ),
 )

@@ -1,4 +1,4 @@
-"""Several passes through one model in one graph that compute what they share once."""
+"""Passes through one model, in one graph, that compute shared calls only once."""
 
 import collections
 
@@ -47,7 +47,7 @@ class SharedCalls:
             known_inputs, outputs = self._known[place]
             if _all_same(known_inputs, inputs):
                 return outputs
-        # Its later calls in this pass may find another state than the known ones.
+        # Later calls of this layer in this pass may see a state unlike the known ones.
         self._missed.add(id(layer))
         outputs = call(*args, **kwargs)
         self._known[place] = inputs, outputs

@@ -23,11 +23,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfbn import validation
+from tfbn.diagnostics import arguments
+from tfbn.diagnostics import diagnostic
 from tfbn.diagnostics import measurement
-from tfbn.diagnostics.diagnostic import Diagnostic
-from tfbn.diagnostics.diagnostic import Meter
-from tfbn.diagnostics.diagnostic import RecordKind
-from tfbn.diagnostics.diagnostic import TrainingStep
 from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
@@ -49,10 +47,10 @@ class LossSurface(NamedTuple):
 
     def record(self) -> dict[str, Any]:
         """Returns the values of a "surface" or "surface_2d" record."""
-        return {"radii": self.radii.tolist(), "losses": self.losses.tolist()}
+        return measurement.plain(self)
 
 
-class SurfaceMeter(Meter):
+class SurfaceMeter(diagnostic.Meter):
     """Measures the surface of one model's loss around given parameters.
 
     Cost: a forward pass per point (`n` or `n^2`), one after the other; memory of a
@@ -64,14 +62,12 @@ class SurfaceMeter(Meter):
     the same noise. No state changes.
 
     Args:
-        model: a built Keras model.
-        loss: function `loss(y_true, y_pred)` -> scalar.
+        model, loss, jit_compile: as in `Diagnostic.meter`.
         training: bool, whether the model runs in training mode. Default True: the
             surface that training descends. Li et al.'s published code runs in
             inference mode, where the moving averages do not follow the parameters.
         radius, points, dimensions, seed: what `measure` does: `points` positions from
             -radius to radius along each of 1 or 2 filter-normalised random directions.
-        jit_compile: bool, whether XLA compiles the measurement. Default False.
 
     Raises:
         ValueError: for an argument outside its range, or a model that is not built or
@@ -97,14 +93,11 @@ class SurfaceMeter(Meter):
         self._seed = validation.integer("seed", seed, minimum=0)
         self._loss = LossFunction(model, loss, training=training)
         self._measure = measurement.compiled(self._all_losses, jit_compile=jit_compile)
+        self.cost = measurement.Cost(
+            passes=points**dimensions / 3.0, copies=1 + dimensions
+        )
 
-    @property
-    def cost(self) -> measurement.Cost:
-        """The `Cost` of a measurement."""
-        points = self._radii.size**self._dimensions
-        return measurement.Cost(passes=points / 3.0, copies=1 + self._dimensions)
-
-    def measure(self, step: TrainingStep) -> dict[str, dict[str, Any]]:
+    def measure(self, step: diagnostic.TrainingStep) -> dict[str, dict[str, Any]]:
         """Returns the record "surface" or "surface_2d" of the step's batch."""
         directions = filter_normalized_directions(
             step.before.parameters, dimensions=self._dimensions, seed=self._seed
@@ -121,7 +114,7 @@ class SurfaceMeter(Meter):
         x: Any,
         y: Any,
         *,
-        radii: Sequence[float],
+        radii: Sequence[float] | np.ndarray,
         directions: Sequence[Sequence],
     ) -> LossSurface:
         """Measures around `state.parameters`.
@@ -140,15 +133,12 @@ class SurfaceMeter(Meter):
             ValueError: for radii that are not finite, directions that do not fit the
                 parameters, a batch that does not fit, or a loss that is not a scalar.
         """
-        radii = _checked_radii(radii)
+        places = arguments.finite_numbers("radii", radii)
         directions = _checked_directions(directions, state.parameters)
-        grids = np.meshgrid(*[radii] * len(directions), indexing="ij")
+        grids = np.meshgrid(*[places] * len(directions), indexing="ij")
         points = np.stack([g.ravel() for g in grids], axis=-1)
-        # A ragged tensor, since the length of its rows does not belong to its type:
-        # another number of points does not retrace.
-        ragged = tf.RaggedTensor.from_row_lengths(points, [len(points)])
-        losses = self._measure(*state, directions, ragged, x, y)
-        return LossSurface(radii, losses.numpy().reshape(grids[0].shape))
+        losses = self._measure(*state, directions, measurement.any_number(points), x, y)
+        return LossSurface(places, losses.numpy().reshape(grids[0].shape))
 
     def _all_losses(self, parameters, buffers, directions, points, x, y):
         """Returns the losses, float64 `[number of points]`."""
@@ -156,19 +146,11 @@ class SurfaceMeter(Meter):
         def loss_at(point):
             moved = list(parameters)
             for place, direction in zip(tf.unstack(point), directions, strict=True):
-                moved = [
-                    p + tf.cast(place, p.dtype) * d
-                    for p, d in zip(moved, direction, strict=True)
-                ]
+                moved = measurement.plus(moved, place, direction)
             return tf.cast(self._loss(moved, buffers, x, y), tf.float64)
 
-        # Sequentially: the activations of one point are alive at a time.
-        return tf.map_fn(
-            loss_at,
-            points.values,
-            parallel_iterations=1,
-            fn_output_signature=tf.TensorSpec([], tf.float64),
-        )
+        signature = tf.TensorSpec([], tf.float64)
+        return measurement.one_by_one(loss_at, points, signature)
 
 
 def loss_surface(
@@ -177,7 +159,7 @@ def loss_surface(
     x: Any,
     y: Any,
     *,
-    radii: Sequence[float],
+    radii: Sequence[float] | np.ndarray,
     dimensions: int = 1,
     seed: int = 0,
     include_vectors: bool = False,
@@ -186,15 +168,12 @@ def loss_surface(
     """Measures the loss around a model's weights, along filter-normalised directions.
 
     Args:
-        model: a built Keras model.
-        loss: function `loss(y_true, y_pred)` -> scalar.
+        model, loss, training: as in `SurfaceMeter`.
         x, y: a batch: arrays, tensors, or structures of them.
         radii: floats, positions along each direction, such as
             `np.linspace(-1, 1, 25)`.
         dimensions: 1 for a curve (default) or 2 for a surface.
-        seed: int >= 0, of the directions. Default 0.
-        include_vectors: as in `filter_normalized_directions`.
-        training: bool, whether the model runs in training mode. Default True.
+        seed, include_vectors: as in `filter_normalized_directions`.
 
     Returns:
         A `LossSurface`. Cost: that of `SurfaceMeter`, and a new trace with every call.
@@ -272,20 +251,6 @@ def _random_like(parameter, seed, include_vectors):
     return tf.cast(scale * drawn, parameter.dtype)
 
 
-def _checked_radii(radii):
-    """Returns a float64 array `[n]`."""
-    try:
-        values = np.array(radii, np.float64)
-    except (TypeError, ValueError):
-        values = np.empty(0)
-    if values.ndim != 1 or not values.size or not np.all(np.isfinite(values)):
-        raise ValueError(
-            "radii must be a list of one or more finite numbers. "
-            f"Received: radii={validation.shown(radii)}."
-        )
-    return values
-
-
 def _checked_directions(directions, parameters):
     """Returns lists of tensors with the dtypes of the parameters."""
     shapes = [tuple(p.shape) for p in parameters]
@@ -301,54 +266,50 @@ def _checked_directions(directions, parameters):
     ]
 
 
-_FIGURE = {"surface": "loss along one direction, or a map over two"}
-_RADII = "positions along a direction, in units of its length"
-
-_common = functools.partial(
-    Diagnostic,
-    options=(
-        Option(
-            "radius",
-            1.0,
-            "Surfaces: how far they go, in units of a filter's length.",
-            above=0.0,
+def _declaration(name, dimensions, *, title, cost, losses):
+    return diagnostic.Diagnostic(
+        name=name,
+        title=title,
+        details="losses",
+        cost=cost,
+        make=functools.partial(SurfaceMeter, dimensions=dimensions),
+        kinds=(
+            diagnostic.RecordKind(
+                name,
+                values={
+                    "radii": "positions along a direction, in units of its length",
+                    "losses": losses,
+                },
+                figures={"surface": "loss along one direction, or a map over two"},
+            ),
         ),
-        Option("points", 21, "Surfaces: positions along a direction.", minimum=2),
-    ),
-    arguments=("seed",),
-    prefix="surface",
-    during_training=False,
-)
+        options=(
+            Option(
+                "radius",
+                1.0,
+                "Surfaces: how far they go, in units of a filter's length.",
+                above=0.0,
+            ),
+            Option("points", 21, "Surfaces: positions along a direction.", minimum=2),
+        ),
+        arguments=("seed",),
+        prefix="surface",
+        during_training=False,
+    )
 
-SURFACE = _common(
-    name="surface",
+
+SURFACE = _declaration(
+    "surface",
+    1,
     title="the loss along a random filter-normalised direction",
-    details="losses",
     cost="a third of a step a point",
-    make=functools.partial(SurfaceMeter, dimensions=1),
-    kinds=(
-        RecordKind(
-            "surface",
-            values={"radii": _RADII, "losses": "a number for each position"},
-            figures=_FIGURE,
-        ),
-    ),
+    losses="a number for each position",
 )
 
-SURFACE_2D = _common(
-    name="surface_2d",
+SURFACE_2D = _declaration(
+    "surface_2d",
+    2,
     title="the loss over two random filter-normalised directions",
-    details="losses",
     cost="a third of a step a point, of which there are --surface_points squared",
-    make=functools.partial(SurfaceMeter, dimensions=2),
-    kinds=(
-        RecordKind(
-            "surface_2d",
-            values={
-                "radii": _RADII,
-                "losses": "[n][n], a row for each position along the first direction",
-            },
-            figures=_FIGURE,
-        ),
-    ),
+    losses="[n][n], a row for each position along the first direction",
 )

@@ -32,31 +32,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbn.diagnostics import diagnostic
+from tfbn.diagnostics import gradient_formulas
 from tfbn.diagnostics import layer_calls
 from tfbn.diagnostics import measurement
 from tfbn.diagnostics import norm_calls
-from tfbn.diagnostics.diagnostic import Diagnostic
-from tfbn.diagnostics.diagnostic import Meter
 from tfbn.diagnostics.diagnostic import Need
-from tfbn.diagnostics.diagnostic import RecordKind
-from tfbn.diagnostics.diagnostic import TrainingStep
 from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
-
-# Factor of the loss that keeps float16 gradients from vanishing: a power of two, exact
-# in other dtypes.
-_SCALE = 1024.0
-
-# For each dtype its rounding error, and the root mean square of a channel's gradients
-# below which they have no significant digits.
-_ROUNDING = {
-    tf.float16: (2.0**-10, 2.0**-14 / _SCALE),
-    tf.bfloat16: (2.0**-7, 1e-30),
-    tf.float32: (2.0**-23, 1e-30),
-    tf.float64: (2.0**-52, 1e-30),
-}
 
 
 class GradientIdentities(NamedTuple):
@@ -110,7 +95,7 @@ class GradientIdentities(NamedTuple):
         return self._asdict()
 
 
-class GradientIdentityMeter(Meter):
+class GradientIdentityMeter(diagnostic.Meter):
     """Checks Theorem 4.1 and its identities in the layers of one model.
 
     y, z, g and G of each layer come from a training pass of the model itself; G is
@@ -118,20 +103,18 @@ class GradientIdentityMeter(Meter):
     normalisation alone: other uses of y do not count, and z of a `NoisyBatchNorm` is
     what the noise is added to.
 
-    Checked are `tfbn.BatchNorm`, `tfbn.NoisyBatchNorm`, Keras's `BatchNormalization`
-    and subclasses of it that promise the same function. Not checked are
-    renormalisation, l_p norms, virtual batches, statistics over replicas and frozen
-    layers, nor calls with a mask, in inference mode or inside a loop.
+    It checks `tfbn.BatchNorm`, `tfbn.NoisyBatchNorm`, Keras's `BatchNormalization` and
+    subclasses of it that promise the same function. It does not check renormalisation,
+    l_p norms, virtual batches, statistics over replicas or frozen layers, nor calls
+    with a mask, in inference mode or inside a loop.
 
     Cost: about two forward and backward passes; memory of a training step, and float64
     copies of a layer's activations. No state changes.
 
     Args:
-        model: a built Keras model.
-        loss: function `loss(y_true, y_pred)` -> scalar.
+        model, loss, jit_compile: as in `Diagnostic.meter`.
         layers: list of str, the names of the layers to check, or their paths in the
             model ("block1/norm"). Default None: all for which the theorem holds.
-        jit_compile: bool, whether XLA compiles it. Default False.
 
     Raises:
         ValueError: for a name that no layer has, or a layer for which the theorem does
@@ -150,8 +133,9 @@ class GradientIdentityMeter(Meter):
         self._names = norm_calls.chosen_layers(model, layers)
         self._required = layers is not None
         self._check = measurement.compiled(self._identities, jit_compile=jit_compile)
+        self.cost = measurement.Cost(passes=2.0, copies=0)
 
-    def measure(self, step: TrainingStep) -> dict[str, dict[str, Any]]:
+    def measure(self, step: diagnostic.TrainingStep) -> dict[str, dict[str, Any]]:
         """Returns the record "theory" of the step's batch, before the update."""
         results = self(step.before, *step.batch)
         return {"theory": {"layers": [result.record() for result in results]}}
@@ -177,11 +161,6 @@ class GradientIdentityMeter(Meter):
             for name, row in rows.items()
         ]
 
-    @property
-    def cost(self) -> measurement.Cost:
-        """The `Cost` of a measurement."""
-        return measurement.Cost(passes=2.0, copies=0)
-
     def _identities(self, parameters, buffers, x, y):
         """Returns a dict of dicts of scalars: layer, then attribute."""
         model = self._loss.model
@@ -190,7 +169,7 @@ class GradientIdentityMeter(Meter):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             capture = norm_calls.NormCapture(self._names, values, tape)
             with layer_calls.intercepted(model, capture):
-                loss = _SCALE * self._loss(parameters, buffers, x, y)
+                loss = gradient_formulas.SCALE * self._loss(parameters, buffers, x, y)
         calls = capture.calls
         self._check_called(calls)
         gradients = tape.gradient(
@@ -202,7 +181,7 @@ class GradientIdentityMeter(Meter):
         for call, (downstream, upstream) in zip(calls, gradients, strict=True):
             # Sequentially: the copies of one layer are alive at a time.
             with tf.control_dependencies(done):
-                row = _compare(call, downstream, upstream)
+                row = gradient_formulas.compared(call, downstream, upstream)
             rows[norm_calls.unused(call.name, rows)] = row
             done = [value for value in row.values() if value is not None]
         return rows
@@ -242,143 +221,6 @@ def gradient_identities(
     return meter(snapshot(model), *measurement.as_batch(x, y))
 
 
-class _Channels:
-    """The terms of the module's formulas for one call, in float64.
-
-    Sums over the elements of a channel keep their dimensions.
-    """
-
-    def __init__(self, call, downstream, upstream):
-        layer, y = call.layer, tf.cast(call.inputs, tf.float64)
-        axis = layer.axis % y.shape.rank
-        self._axes = [i for i in range(y.shape.rank) if i != axis]
-        self._m, self._size = self._sum(tf.ones_like(y)), tf.norm(y)
-        self._rounding, floor = _ROUNDING[call.inputs.dtype]
-        self._floor = tf.sqrt(self._m) * floor
-        centred = y - self._sum(y) / self._m
-        spread = self._sum(tf.square(centred)) / self._m + layer.epsilon
-        self._left = layer.epsilon / spread  # 1 - q
-        self._yh = centred / tf.sqrt(spread)
-        gamma = tf.cast(call.weights.get("gamma", 1.0), tf.float64)
-        shape = [-1 if i == axis else 1 for i in range(y.shape.rank)]
-        self._gamma = tf.reshape(gamma, shape) if gamma.shape.rank else gamma
-        self._gain = self._gamma / tf.sqrt(spread)
-        self._found = tf.cast(downstream, tf.float64) / _SCALE
-        self._g = tf.cast(upstream, tf.float64) / _SCALE
-        self._ones = self._sum(self._g)
-        self._along = self._sum(self._g * self._yh)
-        self._norm = self._length(self._g)
-        self._upstream = tf.abs(self._gain) * self._norm
-
-    def theorem(self):
-        """Theorem 4.1, as corrected and as printed."""
-        left, m = tf.square(self._length(self._found)), self._m
-        gain, along = tf.square(self._gain), tf.square(self._along)
-        rest = tf.square(self._norm) - tf.square(self._ones) / m
-        bound = gain * (rest - (1.0 + self._left) * along / m)
-        printed = gain * (rest - along / tf.sqrt(m))
-        scale = tf.square(self._upstream + self._floor)
-        violated = left > printed + 16.0 * self._rounding * scale
-        violations = tf.reduce_sum(tf.cast(violated, tf.float64))
-        defined = tf.math.is_finite(tf.reduce_sum(left + printed))
-        return {
-            "upstream": tf.norm(self._upstream),
-            "norm": tf.norm(self._length(self._found)),
-            "bound": _signed_root(tf.reduce_sum(bound)),
-            "printed_bound": _signed_root(tf.reduce_sum(printed)),
-            "relative_error": tf.reduce_max(tf.abs(left - bound) / scale),
-            "channel_violations": tf.where(defined, violations, np.nan),
-        }
-
-    def projection(self):
-        """Fact C.1, and its consequences for <1, G> and <yh, G>."""
-        m, upstream = self._m, self._upstream + self._floor
-        expected = self._gain * (self._g - self._ones / m - self._yh * self._along / m)
-        along = self._sum(self._yh * self._found)
-        scale = upstream * tf.maximum(self._length(self._yh), 1.0)
-        left = along - self._gain * self._left * self._along
-        error = self._length(self._found - expected)
-        return {
-            "gradient_error": tf.reduce_max(error / upstream),
-            "sum_residual": tf.reduce_max(
-                tf.abs(self._sum(self._found)) / (tf.sqrt(m) * upstream)
-            ),
-            "projection": tf.reduce_max(tf.abs(along) / scale),
-            "projection_residual": tf.reduce_max(tf.abs(left) / scale),
-        }
-
-    def affine(self, gradients):
-        """The gradients of gamma and beta; None for one that the layer lacks."""
-        norm = self._norm + self._floor
-        expected = {
-            "gamma": (self._along, norm * tf.maximum(self._length(self._yh), 1.0)),
-            "beta": (self._ones, norm * tf.sqrt(self._m)),
-        }
-        return {
-            f"{name}_error": None
-            if name not in gradients
-            else tf.reduce_max(
-                tf.abs(_wide(gradients[name]) - tf.reshape(value, [-1]))
-                / tf.reshape(scale, [-1])
-            )
-            for name, (value, scale) in expected.items()
-        }
-
-    def invariance(self, weights, gradients):
-        """The invariance to the scale of the preceding weights; None without any."""
-        if not weights:
-            return {"invariance": None, "invariance_residual": None}
-        pairs = [
-            (tf.cast(weights[k], tf.float64), _wide(gradients[k])) for k in weights
-        ]
-        inner = tf.add_n([tf.reduce_sum(w * g) for w, g in pairs])
-        scale = self._size * tf.norm(self._upstream + self._floor)
-        expected = tf.reduce_sum(self._gamma * self._left * self._along)
-        return {
-            "invariance": tf.abs(inner) / scale,
-            "invariance_residual": tf.abs(inner - expected) / scale,
-        }
-
-    def _sum(self, t):
-        return tf.reduce_sum(t, self._axes, keepdims=True)
-
-    def _length(self, t):
-        return tf.sqrt(self._sum(tf.square(t)))
-
-
-def _compare(call, downstream, upstream):
-    """Returns the values of `GradientIdentities` for one call, except the name."""
-    channels = _Channels(call, downstream, upstream)
-    before, linear, gradients = call.before, {}, {}
-    if before is not None:
-        linear = before.weights
-        gradients = _gradients(before, downstream)
-    return {
-        **channels.theorem(),
-        **channels.projection(),
-        **channels.affine(_gradients(call, upstream)),
-        **channels.invariance(linear, gradients),
-    }
-
-
-def _gradients(call, upstream):
-    """Returns the gradients of sum(upstream * outputs) for the weights of a call."""
-    return call.tape.gradient(
-        call.outputs,
-        call.weights,
-        output_gradients=upstream,
-        unconnected_gradients=tf.UnconnectedGradients.ZERO,
-    )
-
-
-def _wide(gradient):
-    return tf.cast(gradient, tf.float64) / _SCALE
-
-
-def _signed_root(x):
-    return tf.sign(x) * tf.sqrt(tf.abs(x))
-
-
 def _plain(scalar):
     return None if scalar is None else float(scalar)
 
@@ -388,14 +230,14 @@ def _largest_error(record):
     return float(np.max(errors)) if errors else None  # of NaN, NaN
 
 
-DIAGNOSTIC = Diagnostic(
+DIAGNOSTIC = diagnostic.Diagnostic(
     name="theory",
     title="theorem 4.1 and the gradient identities on the batch normalisation layers",
     details="errors of each identity",
     cost="about two steps",
     make=GradientIdentityMeter,
     kinds=(
-        RecordKind(
+        diagnostic.RecordKind(
             "theory",
             layer_values={
                 "upstream": "|(gamma / s) g|",
@@ -418,6 +260,12 @@ DIAGNOSTIC = Diagnostic(
         ),
     ),
     arguments=("layers",),
-    needs=frozenset({Need.LOSS, Need.TRAINING_MODE, Need.BATCH_STATISTICS}),
+    needs=frozenset(
+        {
+            Need.LOSS,
+            Need.TRAINING_MODE,
+            Need.BATCH_STATISTICS,
+        }
+    ),
     if_empty="no layer normalises by the batch alone",
 )

@@ -5,7 +5,7 @@ import os
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 _NAME = ".lock"
 
@@ -13,8 +13,8 @@ _NAME = ".lock"
 class FolderLock:
     """Keeps other processes that use this lock out of a folder.
 
-    The operating system releases the lock when the process ends, however it ends. On a
-    file system without locks, and on Windows, nobody is kept out.
+    The operating system releases the lock when the process ends, however it ends. On
+    Windows, and on a file system without locks, no process is kept out.
 
     Args:
         folder: an existing folder.
@@ -36,7 +36,7 @@ class FolderLock:
             raise
 
     def release(self) -> None:
-        """Admits other processes."""
+        """Lets other processes use the folder again."""
         self._file.close()
 
 

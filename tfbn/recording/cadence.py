@@ -9,12 +9,12 @@ _GROWTH = 0.1
 
 
 class Cadence:
-    """Steps from 0 on, evenly spaced or further and further apart.
+    """Steps from 0 on, evenly spaced or increasingly far apart.
 
     With linear spacing the steps are the multiples of `every`. With logarithmic spacing
-    they are the multiples up to 20 * every; after that a step s is followed by s plus
-    the largest multiple of `every` that is at most s / 10: on a logarithmic axis the
-    steps are about evenly spaced, 24 per decade.
+    they are the multiples up to 20 * every; after that, a step s is followed by s plus
+    the largest multiple of `every` that is at most s / 10. The steps are then about
+    evenly spaced on a logarithmic axis, 24 per decade.
 
     Args:
         every: int >= 0; 0 means never.

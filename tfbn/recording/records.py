@@ -16,13 +16,10 @@ the string `kind`; its other values depend on the kind:
   `tfbn.diagnostics.registry`. If a record has `layers`, that is a list of objects in
   forward order, each with a `name`.
 
-JSON has no number for NaN or infinity, so those are written as the strings "NaN",
-"Infinity" and "-Infinity": each line is strict JSON, and reading restores the floats.
+Floats that are not finite are written as strings; see `tfbn.recording.encoding`.
 """
 
 import gzip
-import json
-import math
 import numbers
 import os
 from collections.abc import Iterable
@@ -33,15 +30,12 @@ import numpy as np
 from absl import logging
 
 from tfbn import validation
+from tfbn.recording.encoding import decode
+from tfbn.recording.encoding import encode
+from tfbn.recording.encoding import plain
 
 FILE_NAME = "records.jsonl"
 _GZIP = ".gz"
-
-_NON_FINITE = {
-    "NaN": math.nan,
-    "Infinity": math.inf,
-    "-Infinity": -math.inf,
-}
 
 
 class RecordWriter:
@@ -92,7 +86,7 @@ class RecordWriter:
             raise ValueError(
                 f"kind must be a non-empty string. Received: kind={kind!r}."
             )
-        step = validation.integer("step", _plain(step, "step"), minimum=0)
+        step = validation.integer("step", plain(step, "step"), minimum=0)
         line = encode({"step": step, "kind": kind} | values)
         if self._file is None:
             self._file = _open_to_append(self.path)
@@ -103,32 +97,6 @@ class RecordWriter:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-
-def encode(record: Mapping) -> str:
-    """Returns a record as a line of strict JSON, without a line break.
-
-    Raises:
-        ValueError: if a value is of a type that a record cannot hold.
-    """
-    return json.dumps(_plain(record, "values"), allow_nan=False)
-
-
-def decode(line: str | bytes) -> dict:
-    """Returns the record that a line holds.
-
-    Raises:
-        ValueError: if the line is no record.
-    """
-    record = json.loads(line)
-    valid = (
-        isinstance(record, dict)
-        and _is_step(record.get("step"))
-        and isinstance(record.get("kind"), str)
-    )
-    if not valid:
-        raise ValueError("a record must hold an int `step` >= 0 and a string `kind`")
-    return _with_floats(record)
 
 
 def read_records(path: str | os.PathLike, kind: str | None = None) -> list[dict]:
@@ -194,14 +162,14 @@ def read_runs(paths: Iterable[str | os.PathLike]) -> dict[str, list[dict]]:
             "paths must be a list of run directories. Received: "
             f"paths={validation.shown(paths)}. Put it in brackets."
         )
-    paths = list(dict.fromkeys(os.path.abspath(_path_to_read(p)) for p in paths))
+    files = list(dict.fromkeys(os.path.abspath(_path_to_read(p)) for p in paths))
     parts = [
         path.removesuffix(_GZIP).removesuffix(os.sep + FILE_NAME).split(os.sep)
-        for path in paths
+        for path in files
     ]
     return {
         _label(own, [other for other in parts if other is not own]): read_records(path)
-        for own, path in zip(parts, paths, strict=True)
+        for own, path in zip(parts, files, strict=True)
     }
 
 
@@ -311,11 +279,6 @@ def _mend_end(path) -> None:
             file.write(b"\n")
 
 
-def _is_step(value) -> bool:
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    return is_integer and 0 <= value < 2**63
-
-
 def _checked_layers(record):
     layers = record.get("layers") or []
     named = isinstance(layers, (list, tuple)) and all(
@@ -328,34 +291,6 @@ def _checked_layers(record):
             f"layers={validation.shown(layers)} at step {record['step']}."
         )
     return layers
-
-
-def _plain(value, name):
-    """Returns `value`, of a record's `name`, as types that strict JSON has."""
-    if hasattr(value, "tolist"):  # NumPy scalars and arrays
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item, key) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, name) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise ValueError(
-        f"{name} must be a number, a string, a boolean, None, or a list, dict or NumPy "
-        f"array of these. Received: {validation.shown(value)} of type "
-        f"{type(value).__name__}."
-    )
-
-
-def _with_floats(value):
-    """Restores floats that are not finite from their strings."""
-    if isinstance(value, dict):
-        return {key: _with_floats(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_floats(item) for item in value]
-    return _NON_FINITE.get(value, value) if isinstance(value, str) else value
 
 
 def _label(own: Sequence[str], others: Sequence[Sequence[str]]) -> str:

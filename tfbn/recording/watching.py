@@ -1,4 +1,4 @@
-"""What a run measures, when, and at what cost."""
+"""What a run measures, at which steps, and at what cost."""
 
 import time
 from collections.abc import Callable
@@ -11,10 +11,44 @@ import numpy as np
 
 from tfbn import diagnostics
 from tfbn import validation
+from tfbn.diagnostics.diagnostic import Batch
+from tfbn.diagnostics.diagnostic import Meter
+from tfbn.diagnostics.diagnostic import TrainingStep
 from tfbn.diagnostics.loss_function import Loss
+from tfbn.diagnostics.loss_function import State
+from tfbn.diagnostics.loss_function import snapshot
 from tfbn.recording.cadence import Cadence
 
 _NOTHING: Mapping = {}
+
+
+class StepBegin(NamedTuple):
+    """A step that is about to be made: its number, and what it starts from."""
+
+    step: int
+    state: State
+    learning_rate: float
+
+    @classmethod
+    def of(
+        cls, step: int, model: keras.Model, optimizer: keras.Optimizer
+    ) -> "StepBegin":
+        """Notes the present state of the model."""
+        return cls(step, snapshot(model), float(optimizer.learning_rate))
+
+    def completed(
+        self, model: keras.Model, batch: Batch, next_batch: Batch | None, probe: Batch
+    ) -> TrainingStep:
+        """The `TrainingStep`, once it was made."""
+        return TrainingStep(
+            step=self.step,
+            before=self.state,
+            after=snapshot(model),
+            batch=batch,
+            next_batch=next_batch,
+            probe=probe,
+            learning_rate=self.learning_rate,
+        )
 
 
 class Watch(NamedTuple):
@@ -28,15 +62,15 @@ class Watch(NamedTuple):
     """
 
     name: str
-    meter: diagnostics.Meter
+    meter: Meter
     cadence: Cadence
     seconds: list[float]
 
     def measure(
         self,
-        step: diagnostics.TrainingStep,
+        step: TrainingStep,
         write: Callable[[str, int, dict[str, Any]], None],
-    ):
+    ) -> None:
         """Measures, and calls `write(kind, step, values)` for each record."""
         begin = time.perf_counter()
         for kind, values in self.meter.measure(step).items():
@@ -116,7 +150,7 @@ def announced(watch: Watch, num_bytes: int) -> str:
 
 
 def summed_up(watch: Watch) -> str | None:
-    """Returns a line on how often it measured and how long that took, or None."""
+    """Returns a line that says how often and how long it measured; None for never."""
     # Without the first measurement, which traces.
     later = watch.seconds[1:] or watch.seconds
     if not later:

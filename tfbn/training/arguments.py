@@ -1,4 +1,4 @@
-"""The arguments of a trainer: their rules, and how a run directory keeps them."""
+"""The arguments of a trainer: their rules, and their form in a run directory."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class TrainerOptions:
     """The plain options of `tfbn.training.Trainer`, which documents them.
 
     Raises:
-        ValueError: if one breaks its rule.
+        ValueError: if an option breaks its rule.
     """
 
     train_steps: int
@@ -69,23 +69,8 @@ def uses_xla(jit_compile: bool | str) -> bool:
     return bool(jit_compile)
 
 
-def checked_model(model: Any) -> keras.Model:
-    """The model, if it is a built Keras model with something to train."""
-    if not isinstance(model, keras.Model) or not model.built:
-        raise ValueError(
-            "model must be a built Keras model. Received: model="
-            f"{validation.shown(model)}. Call a model that is not built on a batch."
-        )
-    if not model.trainable_variables:
-        raise ValueError(
-            f"model must have trainable variables. Received: {model.name} with none. "
-            "Check that it is not frozen."
-        )
-    return model
-
-
 def made_optimizer(optimizer: Any, model: keras.Model) -> keras.Optimizer:
-    """The optimizer as `compile` makes it: with loss scaling under mixed_float16."""
+    """The optimizer as `compile` resolves it, with loss scaling for mixed_float16."""
     optimizer = validation.keras_object("optimizer", optimizer, keras.optimizers)
     is_half = model.dtype_policy.name == "mixed_float16"
     scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)

@@ -21,15 +21,15 @@ import tensorflow as tf
 
 from tfbn import validation
 from tfbn.data.array_batches import ArrayBatches
+from tfbn.diagnostics.arguments import first_line
 from tfbn.training.checkpoints import PlainState
-from tfbn.training.objective import first_line
 
 
 def source_of(batches: Any):
-    """The source of what a trainer is given as `batches`.
+    """The source for the argument `batches` of a trainer.
 
     Raises:
-        ValueError: if it is nothing that batches can be had from.
+        ValueError: if `batches` is of another type than `Trainer` allows.
     """
     if isinstance(batches, ArrayBatches):
         return ArraySource(batches)
@@ -44,13 +44,13 @@ def source_of(batches: Any):
 
 
 class ArraySource:
-    """Batches gathered on the device, many steps a call."""
+    """Batches gathered on the device, any number of steps per call."""
 
     most_steps = None
-    # Unknown sizes: another number of steps is not traced anew.
+    # Unknown sizes, so that another number of steps does not retrace.
     signature = [tf.TensorSpec([None, None], tf.int64)]
     knows_next = True
-    trackables = {}
+    trackables: dict[str, Any] = {}
 
     def __init__(self, batches):
         self._batches = batches
@@ -71,13 +71,21 @@ class ArraySource:
         return self._batches(0)
 
 
-class FunctionSource:
-    """Batches of a function of the step, one step a call."""
+class _StepByStep:
+    """A source that feeds one step per call."""
 
     most_steps = 1
     signature = None
+
+    def batch(self, feed, i):
+        return tf.nest.map_structure(lambda rows: rows[i], feed)
+
+
+class FunctionSource(_StepByStep):
+    """Batches of a function of the step."""
+
     knows_next = True
-    trackables = {}
+    trackables: dict[str, Any] = {}
 
     def __init__(self, function):
         self._function = function
@@ -85,12 +93,8 @@ class FunctionSource:
         self.spec = free_sizes(self._probe)
         self.batch_size = tf.nest.flatten(self._probe)[-1].shape[0]
 
-    def feed(self, step, num_steps):
-        del num_steps  # 1
+    def feed(self, step, unused_num_steps):
         return _as_row(self.at(step))
-
-    def batch(self, feed, i):
-        return tf.nest.map_structure(lambda rows: rows[i], feed)
 
     def at(self, step):
         return checked_batch(self._function(step))
@@ -99,15 +103,13 @@ class FunctionSource:
         return self._probe
 
 
-class DatasetSource:
-    """Batches of a `tf.data.Dataset`, one step a call.
+class DatasetSource(_StepByStep):
+    """Batches of a `tf.data.Dataset`.
 
     The position of its iterator is part of the checkpoints, and so is the batch of
     step 0, which an iterator does not give twice.
     """
 
-    most_steps = 1
-    signature = None
     knows_next = False
 
     def __init__(self, dataset):
@@ -115,12 +117,11 @@ class DatasetSource:
         self.batch_size = tf.nest.flatten(dataset.element_spec)[-1].shape[0]
         self._iterator = iter(dataset)
         _check_serializable(self._iterator)
-        self._last = None
+        self._last: tuple[int, Any] = (-1, None)
         self._first = PlainState()
         self.trackables = {"iterator": self._iterator, "first_batch": self._first}
 
-    def feed(self, step, num_steps):
-        del num_steps  # 1
+    def feed(self, step, unused_num_steps):
         try:
             batch = next(self._iterator)
         except StopIteration as error:
@@ -133,9 +134,6 @@ class DatasetSource:
             texts = [tf.io.serialize_tensor(t).numpy() for t in tf.nest.flatten(batch)]
             self._first.values = [base64.b64encode(t).decode() for t in texts]
         return _as_row(batch)
-
-    def batch(self, feed, i):
-        return tf.nest.map_structure(lambda rows: rows[i], feed)
 
     def at(self, step):
         last_step, batch = self._last
@@ -155,7 +153,7 @@ def checked_batch(batch: Any) -> tuple:
     """A batch `(x, y)` as tensors.
 
     Raises:
-        ValueError: if it is no pair of arrays or structures of arrays.
+        ValueError: if it is not a pair of arrays or structures of arrays.
     """
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         raise ValueError(

@@ -22,7 +22,7 @@ class PlainState(tf.train.experimental.PythonState):
     """State without variables, as a part of checkpoints.
 
     Attributes:
-        values: what JSON can write.
+        values: anything that JSON can represent.
     """
 
     def __init__(self):
@@ -58,7 +58,7 @@ class Checkpoints:
         self.folder = folder
         self._kept = kept
         self._checkpoint = tf.train.Checkpoint(**trackables)
-        self._manager = None
+        self._manager: Any = None
 
     def latest(self) -> int | None:
         """The step of the newest checkpoint, damaged or not, or None."""
@@ -79,8 +79,8 @@ class Checkpoints:
             Its step, or None if there is no checkpoint yet.
 
         Raises:
-            ValueError: if there are checkpoints and none can be used, or they are of
-                another model.
+            ValueError: if there are checkpoints but none can be used, or they belong
+                to another model.
             OSError: if they cannot be read.
         """
         steps, damages = self._steps(), []

@@ -1,6 +1,5 @@
 """Evaluation on validation data, in inference mode."""
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +7,7 @@ import tensorflow as tf
 
 from tfbn import validation
 from tfbn.data.array_batches import Arrays
+from tfbn.diagnostics.measurement import traced
 
 
 class Evaluation:
@@ -21,7 +21,7 @@ class Evaluation:
         model: a built Keras model.
         objective: `Objective`.
         validation_data: `(x, y)` arrays or structures of them, `tfbn.data.Arrays`, or a
-            finite `tf.data.Dataset` of batches `(x, y)`.
+            finite `tf.data.Dataset` of batches `(x, y)`. None: there are none.
         batch_size: int, examples in a batch of arrays.
     """
 
@@ -30,20 +30,19 @@ class Evaluation:
         self._objective = objective
         self._data = _checked(validation_data)
         self._batch_size = batch_size
-        # Partial: see `Steps`.
-        self._evaluate_rows = tf.function(
-            functools.partial(self._evaluate_rows),
+        self._evaluate_rows = traced(
+            self._of_rows,
             autograph=False,
-            input_signature=[tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64)],
+            input_signature=[tf.TensorSpec([], tf.int64)] * 2,
         )
-        self._evaluate_batch = tf.function(
-            functools.partial(self._evaluate_batch),
-            autograph=False,
-            reduce_retracing=True,
+        self._evaluate_batch = traced(
+            self._of_batch, autograph=False, reduce_retracing=True
         )
 
     def __call__(self) -> dict[str, float]:
-        """Evaluates on all of the data: "loss" and metrics as floats."""
+        """The loss and the metrics on all of the data; empty without data."""
+        if self._data is None:
+            return {}
         self._objective.reset()
         totals, num_examples = {}, 0
         for size, losses in self._batches():
@@ -71,10 +70,10 @@ class Evaluation:
                 size = int(tf.shape(tf.nest.flatten(y)[0])[0])
                 yield size, self._evaluate_batch(x, y)
 
-    def _evaluate_rows(self, begin, end):
-        return self._evaluate_batch(*self._data.slice(begin, end))
+    def _of_rows(self, begin, end):
+        return self._of_batch(*self._data.slice(begin, end))
 
-    def _evaluate_batch(self, x, y):
+    def _of_batch(self, x, y):
         with tf.name_scope("model"):
             y_pred = self._model(x, training=False)
         self._objective.accumulate(y, y_pred)
@@ -83,7 +82,7 @@ class Evaluation:
 
 
 def _checked(validation_data):
-    if isinstance(validation_data, Arrays):
+    if validation_data is None or isinstance(validation_data, Arrays):
         return validation_data
     if isinstance(validation_data, tf.data.Dataset):
         spec = validation_data.element_spec

@@ -40,7 +40,7 @@ def check_step(model: keras.Model, batch_size: int) -> None:
 
 @contextlib.contextmanager
 def one_line_errors(what: str, batch: str = "batch") -> Iterator[None]:
-    """Raises one line for TensorFlow's pages on memory that cannot be allocated."""
+    """Turns TensorFlow's pages on memory that cannot be allocated into one line."""
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:

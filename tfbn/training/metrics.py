@@ -1,4 +1,4 @@
-"""The metrics of the steps since the last record, and their means."""
+"""The metrics of the steps since the last training record, and their means."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +31,7 @@ class StepMetrics:
         return values
 
     def to_values(self) -> dict[str, Any]:
-        """Everything as values that JSON can write."""
+        """The state as values that JSON can represent."""
         parts = {name: array.tolist() for name, array in self._joined().items()}
         return {"num_skipped": self.num_skipped, "steps": parts}
 

@@ -15,7 +15,7 @@ def of_step(
     Args:
         step: steps made before it.
         loss: the loss of the step.
-        found: where it first shows, or None if a second pass was finite.
+        found: its origin, or None if a second pass was finite.
         checkpoint: the step of the newest checkpoint, or None.
     """
     subject = f"The loss is {loss:.4g} at step {step}"

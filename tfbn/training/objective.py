@@ -1,4 +1,4 @@
-"""What a model is trained for: its loss and metrics, as `compile` takes them."""
+"""The loss and the metrics that a model is trained with."""
 
 import contextlib
 from typing import Any
@@ -7,6 +7,8 @@ import keras
 import tensorflow as tf
 
 from tfbn import validation
+from tfbn.diagnostics.arguments import first_line
+from tfbn.diagnostics.arguments import shapes
 
 
 class Objective:
@@ -91,7 +93,7 @@ class Objective:
 
 
 class _Compiled(keras.Model):
-    """No network: what `compile` makes of losses or metrics."""
+    """A model without layers: what `compile` makes of losses or metrics."""
 
     def __init__(self, model, **options):
         super().__init__()
@@ -113,7 +115,7 @@ class _Compiled(keras.Model):
 
 
 def _listed(metrics):
-    """Metrics as `compile` wants them: one alone in a list."""
+    """Metrics as `compile` takes them: a single one becomes a list."""
     is_structure = isinstance(metrics, (list, tuple, dict))
     return metrics if is_structure else [metrics]
 
@@ -160,17 +162,3 @@ def _zeros(spec):
     """One example of zeros; sizes that are not known are 2."""
     _, *sizes = spec.shape
     return tf.zeros([1, *(2 if size is None else size for size in sizes)], spec.dtype)
-
-
-def shapes(structure: Any) -> str:
-    """The shapes of all tensors of a structure, for a message."""
-    return ", ".join(f"shape {tuple(t.shape)}" for t in tf.nest.flatten(structure))
-
-
-def first_line(error: Exception) -> str:
-    """What an error of TensorFlow or Keras says, in one line."""
-    message = str(getattr(error, "message", error)).strip()
-    lines = message.replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()
-    # Keras puts a heading of its own above the message of a layer.
-    lines = [n for n in lines if n and not n.startswith("Exception encountered when")]
-    return lines[0] if lines else type(error).__name__

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -38,14 +39,13 @@ class Progress:
         self._per_step = batch_size or 1
         self._enabled = enabled
         self._clock = clock
-        self._begin = None
+        self._begin: tuple[int, float] | None = None
         self._seconds_aside = 0.0
         self._last_line = -float("inf")
-        self._bar = None
+        self._bar: Any = None
         if enabled and sys.stdout.isatty():
-            self._bar = keras.utils.Progbar(
-                total_steps, stateful_metrics=[*names, self._unit]
-            )
+            shown = [*names, self._unit]
+            self._bar = keras.utils.Progbar(total_steps, stateful_metrics=shown)
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:

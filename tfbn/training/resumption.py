@@ -2,57 +2,57 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
+import keras
+
 from tfbn.recording.cadence import Cadence
+from tfbn.recording.watching import Watch
 from tfbn.training import run_directory
+from tfbn.training.arguments import TrainerOptions
 from tfbn.training.checkpoints import Checkpoints
 from tfbn.training.checkpoints import PlainState
 
 
 class Resumption:
-    """Saves all of a run's state now and then, and restores it.
+    """Saves all of a run's state at intervals, and restores it.
 
     The state consists of the model with the seeds of its noise, the optimizer, the
-    memory of the diagnostics, the position in the data, the numbers that the trainer
-    passes in, and the length of records and summaries.
+    memory of the diagnostics, the position in the data, the values that the trainer
+    passes in, and the lengths of the record and summary files.
 
     Args:
-        run_dir: str.
-        every: int >= 0, steps between checkpoints; 0: by `minutes` alone.
-        minutes: float >= 0, minutes between checkpoints at most; 0: no limit.
-        kept: int > 0, the newest checkpoints that are kept.
+        run_dir: the folder of the run.
+        options: how often to save, and how many of the newest checkpoints to keep.
         model: a built Keras model.
         optimizer: its optimizer, built.
-        watches: list of `Watch`.
-        clock: function that returns seconds.
+        watches: those whose meters may have a memory.
         **trackables: further parts of a checkpoint.
+
+    Attributes:
+        cadence: `Cadence`, the steps with a checkpoint because of their number.
     """
 
     def __init__(
         self,
-        run_dir,
-        *,
-        every,
-        minutes,
-        kept,
-        model,
-        optimizer,
-        watches,
-        clock: Callable[[], float] = time.monotonic,
-        **trackables,
+        run_dir: str,
+        options: TrainerOptions,
+        model: keras.Model,
+        optimizer: keras.Optimizer,
+        watches: Iterable[Watch],
+        **trackables: Any,
     ):
-        self._every = Cadence(every)
-        self._seconds = 60.0 * minutes
-        self._clock = clock
-        self._saved_at = clock()
+        self.cadence = Cadence(options.checkpoint_freq)
+        self._seconds = 60.0 * options.checkpoint_minutes
+        self._clock = time.monotonic
+        self._saved_at = self._clock()
         self._state = PlainState()
         weights = {id(w) for w in model.weights}
         memories = {w.name: w.meter.memory for w in watches}
         self._checkpoints = Checkpoints(
             os.path.join(run_dir, run_directory.CHECKPOINTS),
-            kept=kept,
+            kept=options.max_to_keep,
             model=model,
             optimizer=optimizer,
             seeds=[v.value for v in model.variables if id(v) not in weights],
@@ -76,11 +76,7 @@ class Resumption:
     def due(self, step: int) -> bool:
         """Whether it is time for a checkpoint."""
         waited = self._clock() - self._saved_at
-        return self._every.due(step) or 0.0 < self._seconds <= waited
-
-    def next(self, step: int) -> int | None:
-        """The first step after `step` with a checkpoint because of its number."""
-        return self._every.next(step)
+        return self.cadence.due(step) or 0.0 < self._seconds <= waited
 
     def latest(self) -> int | None:
         """The step of the newest checkpoint."""

@@ -1,29 +1,17 @@
-"""The diagnostics of a run."""
+"""The diagnostics that a run measures."""
 
 import math
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
-from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from tfbn import diagnostics as diagnostics_lib
 from tfbn.diagnostics.diagnostic import Need
-from tfbn.diagnostics.diagnostic import TrainingStep
-from tfbn.diagnostics.loss_function import State
-from tfbn.diagnostics.loss_function import snapshot
 from tfbn.recording import watching
-
-
-class _Before(NamedTuple):
-    """What is known of a step before it is made."""
-
-    step: int
-    state: State
-    learning_rate: float
 
 
 class RunDiagnostics:
@@ -70,33 +58,22 @@ class RunDiagnostics:
         return {watch.name: watch.cadence.every for watch in self.watches}
 
     def due(self, step: int) -> list[watching.Watch]:
-        """Those that measure step number `step`."""
+        """The watches that measure step number `step`."""
         return [watch for watch in self.watches if watch.cadence.due(step)]
-
-    def before(self, step: int, optimizer: keras.Optimizer) -> _Before:
-        """What `measure` needs from before a step."""
-        return _Before(step, snapshot(self._model), float(optimizer.learning_rate))
 
     def measure(
         self,
         due: Sequence[watching.Watch],
-        before: _Before,
+        begin: watching.StepBegin,
         write: Callable[[str, int, Mapping[str, Any]], None],
     ) -> None:
         """Measures the step that was just made; writes each record."""
-        step, source = before.step, self._source
+        step, source = begin.step, self._source
         needs_next = any(map(_needs_next_batch, due))
-        measured = TrainingStep(
-            step=step,
-            before=before.state,
-            after=snapshot(self._model),
-            batch=source.at(step),
-            next_batch=source.at(step + 1) if needs_next else None,
-            probe=source.probe(),
-            learning_rate=before.learning_rate,
-        )
+        next_batch = source.at(step + 1) if needs_next else None
+        made = begin.completed(self._model, source.at(step), next_batch, source.probe())
         for watch in due:
-            watch.measure(measured, write)
+            watch.measure(made, write)
 
     def announce(self, note: Callable[[str], None]) -> None:
         """Says when each diagnostic measures, and at what cost."""

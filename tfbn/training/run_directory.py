@@ -21,8 +21,8 @@ FLAGS_FILE = "flags.cfg"
 MODEL_FILE = "model.keras"
 CHECKPOINTS = "checkpoints"
 
-# A run that stops at the first step that is not finite has made no step that depends
-# on this setting, and may be resumed with another one.
+# With this setting a run stops before any of its steps depends on the setting, so it
+# may be resumed with another value.
 _STOPS = ("on_nonfinite", "stop")
 
 
@@ -69,9 +69,9 @@ class RunDirectory:
     Call `begin` before the first result.
 
     Args:
-        path: the folder; it is made.
+        path: the folder, created if necessary.
         settings: written to `flags.cfg`, one `--name=value` a line.
-        header: a comment above them, one line.
+        header: a one-line comment above them.
 
     Raises:
         ValueError: if another process uses the folder.
@@ -82,7 +82,7 @@ class RunDirectory:
         self.path = path
         os.makedirs(path, exist_ok=True)
         self._records = records.RecordWriter(path)
-        self._summaries = None
+        self._summaries: Any = None
         self._lock = folder_lock.FolderLock(path)
         try:
             atomic.sweep(path)

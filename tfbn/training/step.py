@@ -1,11 +1,10 @@
 """The compiled inner loop: steps of gradient descent."""
 
-import functools
-
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbn.diagnostics.measurement import traced
 from tfbn.diagnostics.nonfinite import all_finite
 
 
@@ -45,16 +44,14 @@ class Steps:
         if on_nonfinite != "ignore":
             self._names.append("skipped")
         optimizer.build(model.trainable_variables)
-        # Partial: TensorFlow identifies functions by their code, and would warn that
-        # those of several trainers are one that is traced again and again.
-        self._step = tf.function(
-            functools.partial(self._step),
+        self._step = traced(
+            self._one_step,
             autograph=False,
             jit_compile=jit_compile,
             reduce_retracing=True,
         )
-        self._run = tf.function(
-            functools.partial(self._run),
+        self._run = traced(
+            self._all_steps,
             input_signature=source.signature,
             reduce_retracing=source.signature is None,
         )
@@ -71,7 +68,7 @@ class Steps:
         feed = self._source.feed(step, num_steps)
         return {name: values.numpy() for name, values in self._run(feed).items()}
 
-    def _run(self, feed):
+    def _all_steps(self, feed):
         num_steps = tf.shape(tf.nest.flatten(feed)[0])[0]
         rows = tf.TensorArray(tf.float32, num_steps, element_shape=[len(self._names)])
         made, going = 0, True
@@ -85,7 +82,7 @@ class Steps:
         columns = tf.unstack(rows.stack()[:made], axis=1)
         return dict(zip(self._names, columns, strict=True))
 
-    def _step(self, x, y):
+    def _one_step(self, x, y):
         kept = [(v, tf.identity(v.value)) for v in self._kept_if_not_finite()]
         losses, y_pred, gradients = self._gradients(x, y)
         results = losses | self._objective.metrics(y, y_pred)

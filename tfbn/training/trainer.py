@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from tfbn.diagnostics import nonfinite as nonfinite_diagnostics
+from tfbn.diagnostics.arguments import check_model
 from tfbn.diagnostics.layer_calls import all_layers
 from tfbn.layers import BatchRenorm
 from tfbn.recording import watching
@@ -52,9 +53,10 @@ class Trainer:
     * a `tf.data.Dataset` of batches `(x, y)` for all of `train_steps`, so usually one
       that ends in `.repeat()`. Each step is a call of its own. Checkpoints hold the
       iterator with its shuffle buffers and its prefetched batches. Resumption is
-      exact for the same pipeline on the same files, if `shuffle` has a seed (without
-      one, TensorFlow draws a new order for the epochs after the current one) and the
-      pipeline is deterministic (`map(..., deterministic=False)` is not).
+      exact for the same pipeline on the same files if the pipeline is deterministic
+      (`map(..., deterministic=False)` is not) and `shuffle` has a seed. Without a
+      seed it is exact only to the end of the current pass over the data: TensorFlow
+      then draws another order than the uninterrupted run would have had.
       Pipelines whose iterators cannot be saved are refused: Python functions
       (`from_generator`, `py_function`) and stateful operations, such as random ones
       without `tf.random.stateless_*`, unless the dataset's option
@@ -169,54 +171,42 @@ class Trainer:
             max_to_keep=max_to_keep,
             progress=progress,
         )
-        self.model = arguments.checked_model(model)
+        check_model(model)
+        self.model = model
         self.run_dir: str = os.fspath(run_dir)
         self.step = 0
-        self._source = batch_sources.source_of(batches)
-        self._objective = Objective(
-            model, loss, metrics, *self._source.spec, loss_weights=loss_weights
+        self._source = source = batch_sources.source_of(batches)
+        self._objective = objective = Objective(
+            model, loss, metrics, *source.spec, loss_weights=loss_weights
         )
-        compiled_by_xla = arguments.uses_xla(jit_compile)
+        uses_xla = arguments.uses_xla(jit_compile)
         self._diagnostics = RunDiagnostics(
-            diagnostics,
-            model,
-            self._objective.loss,
-            self._source,
-            jit_compile=compiled_by_xla,
+            diagnostics, model, objective.loss, source, jit_compile=uses_xla
         )
         self._settings = settings or options.settings(self._diagnostics.every())
         self._header = _REPEAT if settings else _OPTIONS
         run_directory.check(self.run_dir, self._settings)
-        if self._source.batch_size is not None:
-            memory.check_step(model, self._source.batch_size)
-        self._optimizer = arguments.made_optimizer(optimizer, model)
+        if source.batch_size is not None:
+            memory.check_step(model, source.batch_size)
+        self._optimizer = optimizer = arguments.made_optimizer(optimizer, model)
         self._steps = Steps(
             model,
-            self._optimizer,
-            self._objective,
-            self._source,
-            jit_compile=compiled_by_xla,
+            optimizer,
+            objective,
+            source,
+            jit_compile=uses_xla,
             on_nonfinite=on_nonfinite,
         )
         self._evaluations = dict(evaluations or {})
-        if validation_data is not None:
-            self._evaluation = Evaluation(
-                model, self._objective, validation_data, validation_batch_size
-            )
-        else:
-            self._evaluation = None
+        self._evaluation = Evaluation(
+            model, objective, validation_data, validation_batch_size
+        )
         self._log = Cadence(log_freq)
         self._evaluate_at = Cadence(validation_freq)
         self._metrics = StepMetrics()
+        watches = self._diagnostics.watches
         self._resumption = Resumption(
-            self.run_dir,
-            every=checkpoint_freq,
-            minutes=checkpoint_minutes,
-            kept=max_to_keep,
-            model=model,
-            optimizer=self._optimizer,
-            watches=self._diagnostics.watches,
-            **self._source.trackables,
+            self.run_dir, options, model, optimizer, watches, **source.trackables
         )
 
     def train(self) -> dict[str, float]:
@@ -329,22 +319,19 @@ class Trainer:
 
     def _measured_step(self, due, results, progress):
         """Makes one step, and the measurements of it."""
-        before = self._diagnostics.before(self.step, self._optimizer)
+        begin = watching.StepBegin.of(self.step, self.model, self._optimizer)
         metrics = self._advance(1, results)
         with progress.aside():
-            self._diagnostics.measure(due, before, results.measurement)
+            self._diagnostics.measure(due, begin, results.measurement)
         return metrics
 
     def _steps_to_next_event(self):
-        cadences = [self._log, self._evaluate_at, self._resumption]
+        cadences = [self._log, self._evaluate_at, self._resumption.cadence]
         cadences += [watch.cadence for watch in self._diagnostics.watches]
         following = [cadence.next(self.step) for cadence in cadences]
-        return min(
-            self._source.most_steps or self._options.steps_per_execution,
-            self._options.steps_per_execution,
-            self._options.train_steps - self.step,
-            *(step - self.step for step in following if step is not None),
-        )
+        events = [step for step in following if step is not None]
+        most = self._source.most_steps or self._options.steps_per_execution
+        return min(most, *(n - self.step for n in [self._options.train_steps, *events]))
 
     def _record(self, results):
         if not (self._log.due(self.step) or self._done()):
@@ -360,14 +347,14 @@ class Trainer:
         return self._evaluate_at.due(self.step) or self._done()
 
     def _evaluate(self, results):
-        if self._evaluation is not None:
-            with memory.one_line_errors("the evaluation", "validation batch"):
-                evaluation = self._evaluation()
-            results.evaluation(self.step, evaluation)
+        with memory.one_line_errors("the evaluation", "validation batch"):
+            values = self._evaluation()
+        if values:
+            results.evaluation(self.step, values)
         for kind, evaluate in self._evaluations.items():
             with memory.one_line_errors(f"the evaluation {kind}"):
-                evaluation = evaluate()
-            results.measurement(kind, self.step, evaluation)
+                measured = evaluate()
+            results.measurement(kind, self.step, measured)
 
     def _done(self):
         return self.step >= self._options.train_steps

@@ -1,6 +1,5 @@
 """Evaluation in training mode: with the statistics of the batches themselves."""
 
-import functools
 from typing import Any
 
 import keras
@@ -8,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbn.data.array_batches import ArrayBatches
+from tfbn.diagnostics.measurement import traced
 from tfbn.training.batch_sources import free_sizes
 from tfbn.training.objective import Objective
 
@@ -49,9 +49,8 @@ class TrainingModeEvaluation:
         self._num_batches = num_batches
         x, y = free_sizes(batches(0))
         self._objective = Objective(model, loss, metrics, x, y)
-        # Partial: see `Steps`.
-        self._evaluate_batch = tf.function(
-            functools.partial(self._evaluate_batch),
+        self._evaluate_batch = traced(
+            self._of_batch,
             autograph=False,
             input_signature=[tf.TensorSpec([batches.batch_size], tf.int64)],
         )
@@ -72,7 +71,7 @@ class TrainingModeEvaluation:
             means["loss"] *= len(self._batches.arrays) / self._batches.batch_size
         return means
 
-    def _evaluate_batch(self, indices):
+    def _of_batch(self, indices):
         x, y = self._batches.arrays.gather(indices)
         with keras.StatelessScope(), tf.name_scope("model"):
             y_pred = self._model(x, training=True)
