@@ -155,7 +155,7 @@ class Diagnostics(keras.callbacks.Callback):
             history.setdefault(record["kind"], []).append(record)
         return history
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         """Called by Keras; see `keras.callbacks.Callback`."""
         if self.model not in (None, model):
             raise ValueError(
@@ -164,7 +164,7 @@ class Diagnostics(keras.callbacks.Callback):
             )
         super().set_model(model)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Makes the meters and checks that the probe batch fits."""
         del logs
         model = self.model
@@ -184,7 +184,9 @@ class Diagnostics(keras.callbacks.Callback):
         if self._log_dir is not None:
             self._writers = RecordWriter(self._log_dir), SummaryWriter(self._log_dir)
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(
+        self, batch: int, logs: Mapping[str, Any] | None = None
+    ) -> None:
         """Copies the state before a step that is measured."""
         del batch, logs
         step = _step(self.model)
@@ -192,7 +194,9 @@ class Diagnostics(keras.callbacks.Callback):
         if is_new and self._cadence.due(step):
             self._pending = StepBegin.of(step, self.model, self.model.optimizer)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(
+        self, batch: int, logs: Mapping[str, Any] | None = None
+    ) -> None:
         """Measures, once the pending step has updated the weights."""
         del batch, logs
         pending = self._pending
@@ -203,7 +207,7 @@ class Diagnostics(keras.callbacks.Callback):
         for watch in self._watches:
             watch.measure(step, self._write)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Closes the files."""
         del logs
         self._pending = None

@@ -4,6 +4,7 @@ An entry declares the options that it takes. An unknown name is an error, and so
 option that the chosen entry does not take: no setting is silently ignored.
 """
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
@@ -53,7 +54,7 @@ class Registry(Mapping[str, Any]):
         return tuple(self._entries)
 
 
-def distinct(options) -> tuple[Option, ...]:
+def distinct(options: Iterable[Option]) -> tuple[Option, ...]:
     """The options without repetitions.
 
     Raises:

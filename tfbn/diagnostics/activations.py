@@ -8,8 +8,6 @@ For the later meaning, the change of a layer's gradient by the update of the pre
 layers, see `covariate_shift`.
 """
 
-from collections.abc import Iterable
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -24,14 +22,13 @@ from tfbn.diagnostics.activation_results import FirstActivations
 from tfbn.diagnostics.activation_results import LayerActivations
 from tfbn.diagnostics.diagnostic import Need
 from tfbn.diagnostics.layer_calls import intercepted
+from tfbn.diagnostics.layer_outputs import Layers
 from tfbn.diagnostics.layer_outputs import OutputCapture
 from tfbn.diagnostics.layer_outputs import captured_layers
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.options import Option
-
-Layers = Iterable[str] | Mapping[str, str] | None
 
 PERCENTILES = (15, 50, 85)
 

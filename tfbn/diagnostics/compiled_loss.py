@@ -3,9 +3,10 @@
 import keras
 
 from tfbn import _compat
+from tfbn.diagnostics.loss_function import Loss
 
 
-def compiled_loss(model):
+def compiled_loss(model: keras.Model) -> Loss:
     """Returns the loss that a model was compiled with, as `loss(y_true, y_pred)`.
 
     Not `model.compute_loss`: that adds the penalties, and tracks the losses of several

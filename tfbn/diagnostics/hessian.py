@@ -1,8 +1,12 @@
 """The Hessian of a model's loss times a vector."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from tfbn import _compat
+from tfbn.diagnostics.loss_function import LossFunction
 
 # Cost of one product, in forward and backward passes: it differentiates through both
 # passes of the gradient.
@@ -13,14 +17,21 @@ PASSES = 3.0
 _SCALE = 1024.0
 
 
-def vector_product(loss, indices, state, x, y, vectors):
+def vector_product(
+    loss: LossFunction,
+    indices: Sequence[int],
+    state: tuple[Sequence, Sequence],
+    x: Any,
+    y: Any,
+    vectors: Sequence[tf.Tensor],
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
     """A block of the Hessian times a vector: the gradient of <gradient, vector>.
 
     Derivatives are TensorFlow's, with that of `tf.nn.moments` corrected.
 
     Args:
-        loss: `LossFunction`.
-        indices: list of int, which of the parameters make the block.
+        loss: the loss.
+        indices: which of the parameters make the block.
         state: `(parameters, buffers)`.
         x, y: the batch: tensors, or structures of them.
         vectors: list of tensors, shaped as those parameters, of about length 1 (all

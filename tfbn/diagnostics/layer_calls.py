@@ -1,12 +1,16 @@
 """Interception of the calls that a model makes of its layers."""
 
 import contextlib
+from collections.abc import Callable
+from collections.abc import Iterator
+
+import keras
 
 from tfbn import _compat
 
 
 @contextlib.contextmanager
-def intercepted(model, handler):
+def intercepted(model: keras.Model, handler: Callable) -> Iterator[None]:
     """Sends every call of a layer inside `model` through `handler` while open.
 
     For use while a function of the model is traced or run eagerly. Afterwards, also
@@ -29,7 +33,7 @@ def intercepted(model, handler):
             del vars(layer)["call"]
 
 
-def all_layers(model):
+def all_layers(model: keras.layers.Layer) -> list[keras.layers.Layer]:
     """The layers inside a model at any depth, each once, outer ones first."""
     layers = _compat.flatten_layers(model)
     return list({id(layer): layer for layer in layers}.values())

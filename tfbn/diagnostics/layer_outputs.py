@@ -1,7 +1,9 @@
 """Captures the outputs of chosen layers as the next nonlinearity receives them."""
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -12,6 +14,8 @@ from tfbn.diagnostics._layer_groups import layer_groups
 from tfbn.diagnostics.layer_calls import all_layers
 from tfbn.layers.noise import ActivationNoise
 
+Layers = Iterable[str] | Mapping[str, str] | None
+
 _NORMALIZATIONS = (
     keras.layers.BatchNormalization,
     keras.layers.GroupNormalization,
@@ -21,7 +25,9 @@ _NORMALIZATIONS = (
 )
 
 
-def captured_layers(model, layers=None):
+def captured_layers(
+    model: keras.Model, layers: Layers = None
+) -> dict[str, keras.layers.Layer]:
     """Returns the layers whose outputs to capture, a dict from label to layer.
 
     Args:
@@ -59,13 +65,15 @@ class OutputCapture:
             without parameters replaces that of the layer whose output it takes.
     """
 
-    def __init__(self, layers, *, follow):
+    def __init__(self, layers: Iterable[keras.layers.Layer], *, follow: bool):
         self._wanted = {id(layer) for layer in layers}
         self._follow = follow
         self._graph = _compat.current_graph()
         self._kept = {}
 
-    def __call__(self, layer, call, *args, **kwargs):
+    def __call__(
+        self, layer: keras.layers.Layer, call: Callable, *args: Any, **kwargs: Any
+    ) -> Any:
         outputs = call(*args, **kwargs)
         if _compat.current_graph() is not self._graph:
             return outputs  # inside a loop: not accessible from outside
@@ -78,7 +86,7 @@ class OutputCapture:
             self._kept.setdefault(id(layer), (layer, outputs))
         return outputs
 
-    def units_last(self, label, layer):
+    def units_last(self, label: str, layer: keras.layers.Layer) -> tf.Tensor:
         """Returns the captured output with its units last, float32 or float64.
 
         Raises:

@@ -1,7 +1,10 @@
 """Captures the calls of normalisation layers, with a gradient tape of each."""
 
 import contextlib
+from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
 from typing import NamedTuple
 
 import keras
@@ -30,7 +33,7 @@ _LINEAR = (
 )
 
 
-def chosen_layers(model, layers):
+def chosen_layers(model: keras.Model, layers: Iterable[str] | None) -> dict[int, str]:
     """Returns the layers that normalise with the statistics of the batch alone.
 
     Args:
@@ -95,13 +98,20 @@ class NormCapture:
         calls: list of `CapturedCall`, in the order of the calls.
     """
 
-    def __init__(self, names, values, tape):
+    def __init__(
+        self,
+        names: Mapping[int, str],
+        values: Mapping[int, tf.Tensor],
+        tape: tf.GradientTape,
+    ):
         self.calls = []
         self._names, self._values, self._tape = names, values, tape
         self._linear = {}  # by id of their outputs
         self._graph = _compat.current_graph()
 
-    def __call__(self, layer, call, *args, **kwargs):
+    def __call__(
+        self, layer: keras.layers.Layer, call: Callable, *args: Any, **kwargs: Any
+    ) -> Any:
         if id(layer) in self._names and self._has_statistics(layer, args, kwargs):
             return self._normalization(layer, call, *args, **kwargs)
         if _is_linear(layer) and id(layer.kernel) in self._values:

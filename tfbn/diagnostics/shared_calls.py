@@ -1,7 +1,11 @@
 """Passes through one model, in one graph, that compute shared calls only once."""
 
 import collections
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tfbn import _compat
@@ -24,20 +28,22 @@ class SharedCalls:
         model: a built Keras model.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model):
         self._places = {id(v): i for i, v in enumerate(model.trainable_variables)}
         self._shares = not _has_common_buffers(model)
         self._known = {}
         self.begin_pass([])
 
-    def begin_pass(self, parameters):
+    def begin_pass(self, parameters: Sequence[tf.Tensor]) -> None:
         """Begins a pass with these parameters, ordered as in `State`."""
         self._parameters = parameters
         self._graph = _compat.current_graph()
         self._num_calls = collections.Counter()
         self._missed = set()
 
-    def __call__(self, layer, call, *args, **kwargs):
+    def __call__(
+        self, layer: keras.layers.Layer, call: Callable, *args: Any, **kwargs: Any
+    ) -> Any:
         if _compat.current_graph() is not self._graph:
             return call(*args, **kwargs)  # in a loop: its tensors exist only there
         place = id(layer), self._num_calls[id(layer)]

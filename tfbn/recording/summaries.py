@@ -42,29 +42,29 @@ class SummaryWriter:
         with as_os_errors(folder):
             self._writer = tf.summary.create_file_writer(folder)
 
-    def flush(self):
+    def flush(self) -> None:
         """Writes everything that is still buffered."""
         with as_os_errors(self._folder):
             self._writer.flush()
 
-    def close(self):
+    def close(self) -> None:
         """Writes everything that is still buffered and closes the file."""
         with as_os_errors(self._folder):
             self._writer.close()
 
-    def scalar(self, tag: str, value: float, step: int):
+    def scalar(self, tag: str, value: float, step: int) -> None:
         """Writes a number."""
         # From an array: TensorFlow caches every Python number that it converts.
         self._write(tag, tf.constant(np.asarray(value, np.float32)), step, _SCALAR)
 
     def histogram(
         self, tag: str, edges: Sequence[float], counts: Sequence[int], step: int
-    ):
+    ) -> None:
         """Writes counts `[n]` of bins between edges `[n + 1]`."""
         bins = np.stack([edges[:-1], edges[1:], counts], axis=1)
         self._write(tag, tf.constant(bins, tf.float64), step, _HISTOGRAM)
 
-    def measurement(self, kind: str, step: int, values: Mapping[str, Any]):
+    def measurement(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Writes the record of a diagnostic, as diagnostics/KIND_NAME and .../LAYER.
 
         Of a list of numbers, such as the losses along a line, the least and the largest

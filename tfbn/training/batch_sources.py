@@ -14,6 +14,7 @@ A source has
 """
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from tfbn.diagnostics.arguments import first_line
 from tfbn.training.checkpoints import PlainState
 
 
-def source_of(batches: Any):
+def source_of(batches: Any) -> "Source":
     """The source for the argument `batches` of a trainer.
 
     Raises:
@@ -52,22 +53,22 @@ class ArraySource:
     knows_next = True
     trackables: dict[str, Any] = {}
 
-    def __init__(self, batches):
+    def __init__(self, batches: ArrayBatches):
         self._batches = batches
         self.batch_size = batches.batch_size
         self.spec = free_sizes(batches(0))
 
-    def feed(self, step, num_steps):
+    def feed(self, step: int, num_steps: int) -> tf.Tensor:
         indices = [self._batches.indices(i) for i in range(step, step + num_steps)]
         return tf.constant(np.stack(indices), tf.int64)
 
-    def batch(self, feed, i):
+    def batch(self, feed: Any, i: tf.Tensor) -> Any:
         return self._batches.arrays.gather(feed[i])
 
-    def at(self, step):
+    def at(self, step: int) -> Any:
         return self._batches(step)
 
-    def probe(self):
+    def probe(self) -> Any:
         return self._batches(0)
 
 
@@ -77,7 +78,7 @@ class _StepByStep:
     most_steps = 1
     signature = None
 
-    def batch(self, feed, i):
+    def batch(self, feed: Any, i: tf.Tensor) -> Any:
         return tf.nest.map_structure(lambda rows: rows[i], feed)
 
 
@@ -87,19 +88,19 @@ class FunctionSource(_StepByStep):
     knows_next = True
     trackables: dict[str, Any] = {}
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[[int], Any]):
         self._function = function
         self._probe = self.at(0)
         self.spec = free_sizes(self._probe)
         self.batch_size = tf.nest.flatten(self._probe)[-1].shape[0]
 
-    def feed(self, step, unused_num_steps):
+    def feed(self, step: int, unused_num_steps: int) -> Any:
         return _as_row(self.at(step))
 
-    def at(self, step):
+    def at(self, step: int) -> Any:
         return checked_batch(self._function(step))
 
-    def probe(self):
+    def probe(self) -> Any:
         return self._probe
 
 
@@ -112,7 +113,7 @@ class DatasetSource(_StepByStep):
 
     knows_next = False
 
-    def __init__(self, dataset):
+    def __init__(self, dataset: tf.data.Dataset):
         self.spec = _checked_spec(dataset.element_spec)
         self.batch_size = tf.nest.flatten(dataset.element_spec)[-1].shape[0]
         self._iterator = iter(dataset)
@@ -121,7 +122,7 @@ class DatasetSource(_StepByStep):
         self._first = PlainState()
         self.trackables = {"iterator": self._iterator, "first_batch": self._first}
 
-    def feed(self, step, unused_num_steps):
+    def feed(self, step: int, unused_num_steps: int) -> Any:
         try:
             batch = next(self._iterator)
         except StopIteration as error:
@@ -135,18 +136,21 @@ class DatasetSource(_StepByStep):
             self._first.values = [base64.b64encode(t).decode() for t in texts]
         return _as_row(batch)
 
-    def at(self, step):
+    def at(self, step: int) -> Any:
         last_step, batch = self._last
         assert step == last_step
         return batch
 
-    def probe(self):
+    def probe(self) -> Any:
         texts = [base64.b64decode(text) for text in self._first.values]
         specs = tf.nest.flatten(self.spec)
         parts = [
             tf.io.parse_tensor(t, s.dtype) for t, s in zip(texts, specs, strict=True)
         ]
         return tf.nest.pack_sequence_as(self.spec, parts)
+
+
+Source = ArraySource | FunctionSource | DatasetSource
 
 
 def checked_batch(batch: Any) -> tuple:

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tfbn import validation
 from tfbn.data.array_batches import Arrays
 from tfbn.diagnostics.measurement import traced
+from tfbn.training.objective import Objective
 
 
 class Evaluation:
@@ -18,14 +20,19 @@ class Evaluation:
     batches.
 
     Args:
-        model: a built Keras model.
-        objective: `Objective`.
+        model, objective: a built Keras model, and what it is trained for.
         validation_data: `(x, y)` arrays or structures of them, `tfbn.data.Arrays`, or a
             finite `tf.data.Dataset` of batches `(x, y)`. None: there are none.
         batch_size: int, examples in a batch of arrays.
     """
 
-    def __init__(self, model, objective, validation_data: Any, batch_size: int):
+    def __init__(
+        self,
+        model: keras.Model,
+        objective: Objective,
+        validation_data: Any,
+        batch_size: int,
+    ):
         self._model = model
         self._objective = objective
         self._data = _checked(validation_data)

@@ -33,7 +33,16 @@ class Objective:
             and its outputs.
     """
 
-    def __init__(self, model, loss, metrics, x, y, *, loss_weights=None):
+    def __init__(
+        self,
+        model: keras.Model,
+        loss: Any,
+        metrics: Any,
+        x: Any,
+        y: Any,
+        *,
+        loss_weights: Any = None,
+    ):
         self.sums = _sums(loss)
         outputs = _outputs(model, x)
         with _floatx_of(outputs):

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfbn import diagnostics as diagnostics_lib
 from tfbn.diagnostics.diagnostic import Need
 from tfbn.recording import watching
+from tfbn.training.batch_sources import Source
 
 
 class RunDiagnostics:
@@ -22,7 +23,7 @@ class RunDiagnostics:
             sequence of `Watch`.
         model: a built Keras model.
         loss: function `loss(y_true, y_pred)` -> scalar.
-        source: where the batches come from, as in `tfbn.training.batch_sources`.
+        source: where the batches come from.
         jit_compile: bool, whether XLA compiles the measurements.
 
     Attributes:
@@ -34,7 +35,7 @@ class RunDiagnostics:
         diagnostics: Mapping[str, int] | Sequence[watching.Watch],
         model: keras.Model,
         loss: Callable,
-        source: Any,
+        source: Source,
         *,
         jit_compile: bool,
     ):

@@ -6,16 +6,17 @@ import tensorflow as tf
 
 from tfbn.diagnostics.measurement import traced
 from tfbn.diagnostics.nonfinite import all_finite
+from tfbn.training.batch_sources import Source
+from tfbn.training.objective import Objective
 
 
 class Steps:
     """Training steps of one model, several in one call of a `tf.function`.
 
     Args:
-        model: a built Keras model.
-        optimizer: a Keras optimizer.
-        objective: `Objective`.
-        source: where the batches come from, as in `tfbn.training.batch_sources`.
+        model, optimizer, objective: a built Keras model, and how and for what it is
+            trained.
+        source: where the batches come from.
         jit_compile: bool, whether XLA compiles the steps.
         on_nonfinite: what happens to a step whose loss or gradients are not finite.
             "ignore" applies it. "skip" leaves weights, averages, schedules and
@@ -26,13 +27,13 @@ class Steps:
 
     def __init__(
         self,
-        model,
-        optimizer,
-        objective,
-        source,
+        model: keras.Model,
+        optimizer: keras.Optimizer,
+        objective: Objective,
+        source: Source,
         *,
-        jit_compile=False,
-        on_nonfinite="ignore",
+        jit_compile: bool = False,
+        on_nonfinite: str = "ignore",
     ):
         self._model = model
         self._optimizer = optimizer

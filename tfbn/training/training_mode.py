@@ -37,7 +37,7 @@ class TrainingModeEvaluation:
 
     def __init__(
         self,
-        model,
+        model: keras.Model,
         loss: Any,
         batches: ArrayBatches,
         num_batches: int,
