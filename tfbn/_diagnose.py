@@ -198,7 +198,7 @@ def _learning_rate(model, learning_rate):
                 "learning_rate must be given where a model is not compiled with an "
                 "optimizer. Received: learning_rate=None. Pass a number."
             )
-        learning_rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+        learning_rate = float(optimizer.learning_rate)
     return validation.number("learning_rate", learning_rate, above=0.0)
 
 
@@ -213,9 +213,7 @@ def _check_no_records(run_dir):
 def _sgd_step(loss_function, x, y, learning_rate, step):
     state = snapshot(loss_function.model)
     gradients = loss_function.gradients(*state, x, y)
-    updated = [
-        p - learning_rate * g for p, g in zip(state.parameters, gradients, strict=True)
-    ]
+    updated = measurement.plus(state.parameters, -learning_rate, gradients)
     return TrainingStep(
         step=step,
         before=state,

@@ -160,8 +160,7 @@ class LandscapeMeter(diagnostic.Meter):
         """Measures at `state`.
 
         Args:
-            state: `State`.
-            x, y: the batch, tensors or structures of tensors.
+            state, x, y: a `State`, and the batch as tensors or structures of tensors.
             step_sizes: floats > 0, in any order; see `relative_step_sizes`.
             seed: int >= 0, of a random direction, such as a run's step. A seed gives
                 one direction, which `jit_compile` may change.

@@ -150,8 +150,7 @@ class CurvatureMeter(diagnostic.Meter):
         """Measures at `state`.
 
         Args:
-            state: `State`.
-            x, y: the batch: tensors, or structures of them.
+            state, x, y: a `State`, and the batch as tensors or structures of tensors.
 
         Returns:
             The `Curvature` of all parameters, with that of the groups in `layers`.

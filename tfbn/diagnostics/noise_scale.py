@@ -128,8 +128,7 @@ class NoiseScaleMeter(diagnostic.Meter):
         """Measures at `state`.
 
         Args:
-            state: `State`.
-            x, y: the batch: tensors, or structures of them.
+            state, x, y: a `State`, and the batch as tensors or structures of tensors.
             seed: int >= 0, of the split, which `jit_compile` may change.
 
         Returns:

@@ -120,8 +120,7 @@ class SurfaceMeter(diagnostic.Meter):
         """Measures around `state.parameters`.
 
         Args:
-            state: `State`.
-            x, y: the batch, tensors or structures of tensors.
+            state, x, y: a `State`, and the batch as tensors or structures of tensors.
             radii: floats, positions along each direction; 0 is the point itself.
             directions: one or two directions, each a list of tensors shaped as
                 `state.parameters`, used unchanged; see `filter_normalized_directions`.

@@ -144,8 +144,7 @@ class GradientIdentityMeter(diagnostic.Meter):
         """Checks at `state`.
 
         Args:
-            state: `State`.
-            x, y: the batch: tensors, or structures of them.
+            state, x, y: a `State`, and the batch as tensors or structures of tensors.
 
         Returns:
             A list of `GradientIdentities`, one per layer, in the order of their calls.
