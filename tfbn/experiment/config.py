@@ -94,15 +94,11 @@ def not_taken(values: Mapping[str, Any]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for choice in _CHOICES:
-        if choice.name in found:
-            taken = ()
-            reason = found[choice.name]
-        else:
-            taken = choice.taken(values.get(choice.name, OPTIONS[choice.name].default))
-            reason = choice.name
-        for option in choice.dependent:
-            if option not in taken:
-                found[option.name] = reason
+        taken: tuple[Option, ...] = ()
+        reason = found.get(choice.name, choice.name)
+        if reason == choice.name:
+            taken = choice.taken(values.get(reason, OPTIONS[reason].default))
+        found |= {o.name: reason for o in choice.dependent if o not in taken}
     return found
 
 
