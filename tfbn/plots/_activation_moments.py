@@ -18,9 +18,8 @@ from tfbn.plots.runs import finite
 from tfbn.plots.runs import is_wide
 from tfbn.plots.runs import known_layers
 from tfbn.plots.runs import layer_series
-from tfbn.plots.runs import layers_of
+from tfbn.plots.runs import measured_layers
 from tfbn.plots.runs import require
-from tfbn.plots.runs import styled
 from tfbn.plots.runs import with_usable
 
 # Columns: title -> the values of the rows of mean and variance, with the labels of
@@ -60,8 +59,7 @@ def activation_moments(
         ValueError: if no run has "activations" records, or `layers` names one that no
             run has.
     """
-    measured = layers_of(styled(runs), "activations")
-    require(measured, "records of kind 'activations'", runs)
+    measured = measured_layers(runs, "activations")
     names = chosen(measured, layers)
     columns = {
         title: rows

@@ -21,10 +21,7 @@ from tfbn.plots.runs import Curve
 from tfbn.plots.runs import Runs
 from tfbn.plots.runs import chosen
 from tfbn.plots.runs import layer_bands
-from tfbn.plots.runs import layers_of
-from tfbn.plots.runs import require
-from tfbn.plots.runs import styled
-from tfbn.plots.runs import with_usable
+from tfbn.plots.runs import measured_layers
 
 
 def activation_percentiles(
@@ -45,10 +42,12 @@ def activation_percentiles(
         ValueError: if no run has percentiles of activations, or `layers` names a layer
             that no run has.
     """
-    measured = with_usable(
-        layers_of(styled(runs), "activations"), lambda record: record.get("percentiles")
+    measured = measured_layers(
+        runs,
+        "activations",
+        values="percentiles",
+        usable=lambda record: record.get("percentiles"),
     )
-    require(measured, "percentiles in records of kind 'activations'", runs)
     names = chosen(measured, layers)
     size = (len(names), len(measured))
     width = max(7.0, min(10.0, 3.5 * size[1]), 2.2 * size[1])

@@ -15,10 +15,7 @@ from tfbn.plots.panels import note
 from tfbn.plots.panels import usual_range
 from tfbn.plots.runs import Runs
 from tfbn.plots.runs import chosen
-from tfbn.plots.runs import layers_of
-from tfbn.plots.runs import require
-from tfbn.plots.runs import styled
-from tfbn.plots.runs import with_usable
+from tfbn.plots.runs import measured_layers
 
 _HEIGHT = 1.7  # of a ridge, in distances between two base lines
 _TAIL = 1e-3  # part of the mass at either end that the axis need not show
@@ -53,8 +50,9 @@ def activation_ridges(
         ValueError: if no run has histograms of activations, or `layers` names a layer
             that no run has.
     """
-    measured = with_usable(layers_of(styled(runs), "activations"), _is_usable)
-    require(measured, "histograms in records of kind 'activations'", runs)
+    measured = measured_layers(
+        runs, "activations", values="histograms", usable=_is_usable
+    )
     names = chosen(measured, layers)
     size = (len(names), len(measured))
     width = max(7.0, min(10.0, 3.5 * size[1]), 2.2 * size[1])

@@ -16,9 +16,7 @@ from tfbn.plots.panels import scale
 from tfbn.plots.runs import Runs
 from tfbn.plots.runs import chosen
 from tfbn.plots.runs import layer_series
-from tfbn.plots.runs import layers_of
-from tfbn.plots.runs import require
-from tfbn.plots.runs import styled
+from tfbn.plots.runs import measured_layers
 
 # The correct and the faulty values, which share a value axis.
 _DISTANCES = ("distance", "distance_faulty")
@@ -48,8 +46,7 @@ def replication(
         ValueError: if no run has "replication" records, or `layers` names one that no
             run has.
     """
-    measured = layers_of(styled(runs), "replication")
-    require(measured, "records of kind 'replication'", runs)
+    measured = measured_layers(runs, "replication")
     names = chosen(measured, layers)
     title = "The replication's estimators, right and faulty"
     figure, axes = grid(title, len(names), 5, log_steps, width=15.0)

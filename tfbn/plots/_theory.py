@@ -17,10 +17,8 @@ from tfbn.plots.runs import Runs
 from tfbn.plots.runs import is_wide
 from tfbn.plots.runs import known_layers
 from tfbn.plots.runs import layer_series
-from tfbn.plots.runs import layers_of
+from tfbn.plots.runs import measured_layers
 from tfbn.plots.runs import picked
-from tfbn.plots.runs import require
-from tfbn.plots.runs import styled
 
 
 def theory(runs: Runs, layers: Sequence[str] | None = None) -> Figure:
@@ -40,8 +38,7 @@ def theory(runs: Runs, layers: Sequence[str] | None = None) -> Figure:
         ValueError: if no run has "theory" records, or `layers` names a layer that no
             run has.
     """
-    measured = layers_of(styled(runs), "theory")
-    require(measured, "records of kind 'theory'", runs)
+    measured = measured_layers(runs, "theory")
     names = known_layers(measured) if layers is None else picked(measured, layers)
     title = "Theorem 4.1: gradients below and above a normalisation"
     figure, axes = grid(title, 1, 2, x_label="")

@@ -208,6 +208,23 @@ def latest(
     return found
 
 
+def measured_layers(
+    runs: Runs,
+    kind: str,
+    *,
+    values: str = "",
+    usable: Callable[[Mapping], object] = bool,
+) -> list[Layers]:
+    """Returns the usable records of the layers of all runs.
+
+    Raises:
+        NothingToDraw: if there are none; the message names `values` and the kind.
+    """
+    found = with_usable(layers_of(styled(runs), kind), usable)
+    require(found, f"{values}{' in ' * bool(values)}records of kind '{kind}'", runs)
+    return found
+
+
 def require(data: Sized, what: str, runs: Iterable[str]) -> None:
     """Raises `NothingToDraw` unless there is some data."""
     if not data:
