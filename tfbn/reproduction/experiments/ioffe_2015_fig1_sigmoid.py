@@ -1,5 +1,7 @@
 """Ioffe & Szegedy 2015, sec. 4.1: a small sigmoid network and a unit's input."""
 
+import functools
+
 from tfbn import plots
 from tfbn.reproduction import claims
 from tfbn.reproduction import measures
@@ -48,6 +50,9 @@ def _percentiles(results):
     return plots.activation_percentiles(runs, layers=[_LAST])
 
 
+_larger_without = functools.partial(claims.larger, label="none", than="batch_norm")
+
+
 EXPERIMENT = Experiment(
     paper="ioffe_2015",
     title="Does BatchNorm stabilise the input of a sigmoid?",
@@ -69,20 +74,16 @@ the scale `cpu` on CIFAR-10. The unit is the first one of the last hidden layer.
             "batch_norm",
             than="none",
         ),
-        claims.larger(
+        _larger_without(
             "It reaches a test accuracy of 30 % sooner with BatchNorm",
             "as in Fig. 1a",
             measures.steps_to(0.3, kind="eval"),
-            "none",
-            than="batch_norm",
             scales=("cpu",),
         ),
-        claims.larger(
+        _larger_without(
             "The input of a unit drifts further without BatchNorm",
             "as in Fig. 1b and c",
             _DRIFT,
-            "none",
-            than="batch_norm",
         ),
     ),
 )
