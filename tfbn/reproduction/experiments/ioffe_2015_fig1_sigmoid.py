@@ -35,13 +35,8 @@ _DRIFT = measures.over(
 
 
 def _accuracies(results):
-    panel = plots.SeedPanel(
-        groups=results.groups({norm: norm for norm in _NORMS}),
-        kind="eval",
-        value="accuracy",
-        title="Test",
-        ylabel="accuracy",
-    )
+    groups = results.groups({norm: norm for norm in _NORMS})
+    panel = plots.SeedPanel(groups, "eval", "accuracy", title="Test", ylabel="accuracy")
     return plots.seed_curves([panel], title="Three sigmoid layers of 100", columns=1)
 
 

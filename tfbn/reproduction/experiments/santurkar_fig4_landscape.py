@@ -76,14 +76,10 @@ _LATE_BETA = _measure(
 _LINEARITY = _measure("local_linearity", "a2 (see the setting), median of the run")
 
 
-def _panels(results, label):
-    common = {
-        "groups": results.groups({norm: label(norm) for norm in _NORMS}),
-        "kind": "landscape",
-        "log": True,
-    }
-    return [
-        plots.SeedPanel(value=value, title=title, ylabel=ylabel, **common)
+def _seeds(results, label, name):
+    groups = results.groups({norm: label(norm) for norm in _NORMS})
+    panels = [
+        plots.SeedPanel(groups, "landscape", value, title, ylabel, log=True)
         for value, title, ylabel in (
             (_loss_range, "Range of the loss", "largest - least loss"),
             (_predictiveness, "Gradient predictiveness", "largest $|g' - g|_2$"),
@@ -91,16 +87,8 @@ def _panels(results, label):
             ("local_linearity", "Local linearity", "$a_2$"),
         )
     ]
-
-
-def _vgg_seeds(results):
-    title = "VGG along the gradient"
-    return plots.seed_curves(_panels(results, _vgg), title=title, columns=4)
-
-
-def _linear_seeds(results):
-    title = "Deep linear network along the gradient"
-    return plots.seed_curves(_panels(results, _linear), title=title, columns=4)
+    title = f"{name} along the gradient"
+    return plots.seed_curves(panels, title=title, columns=4)
 
 
 def _vgg_bands(results):
@@ -130,7 +118,11 @@ shows lower peaks, not a lower level. a2 is the smallest constant with |f(x + u)
 """,
     runs=_runs,
     kinds=("train", "landscape"),
-    figures={"vgg": _vgg_seeds, "vgg_bands": _vgg_bands, "linear": _linear_seeds},
+    figures={
+        "vgg": functools.partial(_seeds, label=_vgg, name="VGG"),
+        "vgg_bands": _vgg_bands,
+        "linear": functools.partial(_seeds, label=_linear, name="Deep linear network"),
+    },
     claims=(
         *[
             _vgg_larger_without(
