@@ -4,29 +4,26 @@ Usage: python scripts/benchmark.py [flags]
 
 Prints Markdown tables, and writes all numbers as JSON with --out. Its sections:
 
-  layers      time of a layer's forward and backward in training
-  inference   time of its forward in inference
-  exactness   its error against float64, on data with an offset too
+  layers      time of a layer's forward and backward pass in training
+  inference   time of its forward pass in inference
+  exactness   its error against float64, also on data with an offset
   network     time of a training step of VGG-A
   memory      peak memory of training steps of VGG-A
   diagnostics time and memory of measuring internal covariate shift in four networks
-  thresholds  time and error of the constants of tfbn.ops beside other values of them;
-              only if named in --sections
+  thresholds  time and error with other values of the constants of tfbn.ops; only if
+              named in --sections
 
-What is compared takes turns in one process. So ratios bear with other work on the
-machine better than times do.
+The calls to compare take turns in one process, so ratios are less sensitive than times
+to other work on the machine.
 
 Example: python scripts/benchmark.py --out=benchmark.json
          python scripts/benchmark.py --from=benchmark.json > benchmark.md
 """
 
-import contextlib
-import datetime
 import functools
-import json
-import sys
 
 import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
+import _results
 import tensorflow as tf
 from _benchmark import candidates
 from _benchmark import diagnostics
@@ -39,10 +36,8 @@ from _benchmark import thresholds
 from _benchmark import timing
 from absl import flags
 
-from tfbn import environment
 from tfbn.commands import cli
 from tfbn.commands import list_flags
-from tfbn.files import atomic
 
 _LAYER_SHAPES = [
     (128, 32, 32, 64),
@@ -70,17 +65,17 @@ _DTYPES = list_flags.define_names(
     "dtypes",
     None,
     ("float32", "bfloat16", "float16"),
-    "Dtypes; the halves by Keras's mixed policies. Default: float32 for layers and "
+    "Dtypes; half precision by Keras's mixed policies. Default: float32 for layers and "
     "inference, all for exactness, float32 and bfloat16 for network and memory.",
 )
 _NETWORKS = list_flags.define_names(
     "networks",
     list(diagnostics.NETWORKS),
     tuple(diagnostics.NETWORKS),
-    "Networks of diagnostics.",
+    "Networks of the section diagnostics.",
 )
 _ROUNDS = flags.DEFINE_integer(
-    "rounds", 30, "Times that each call is timed.", lower_bound=1
+    "rounds", 30, "Number of times that each call is timed.", lower_bound=1
 )
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size",
@@ -97,70 +92,40 @@ _FROM = flags.DEFINE_string(
     "from", None, "JSON file of an earlier run: prints its tables, measures nothing."
 )
 
+_SETTINGS = (
+    _SECTIONS,
+    _SHAPES,
+    _DTYPES,
+    _NETWORKS,
+    _ROUNDS,
+    _BATCH_SIZE,
+    _WIDTH,
+    _SEED,
+)
+_CONSTANTS = {
+    "warmups": timing.WARMUPS,
+    "epsilon": candidates.EPSILON,
+    "rmax": candidates.RMAX,
+    "dmax": candidates.DMAX,
+    "memory_steps": memory.STEPS,
+}
+
 
 def main(argv):
     """Measures, prints and writes; or prints what was measured before."""
     cli.refuse_arguments(argv)
     if _FROM.value:
-        print(_earlier(_FROM.value))
+        print(_results.earlier(_FROM.value, _OUT.value, tables.render))
         return
-    # It warns of functions of equal code, which here are wanted.
+    # TensorFlow warns of functions with the same code, which are intended here.
     tf.get_logger().setLevel("ERROR")
-    with _opened(_OUT.value) as file:
-        results = _about()
+    with _results.written_to(_OUT.value) as results:
+        results |= _results.about(*_SETTINGS, **_CONSTANTS) | {"sections": {}}
         print(tables.environment(results), flush=True)
         for section in _SECTIONS.value:
             rows = _MEASURES[section]()
             results["sections"][section] = rows
             print(f"\n{tables.section(section, rows)}", flush=True)
-        if file is not None:
-            json.dump(results, file, indent=1, allow_nan=False)
-
-
-def _about():
-    """The results before any is measured."""
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": environment.machine(),
-        "versions": environment.versions(),
-        "settings": {
-            "sections": _SECTIONS.value,
-            "shapes": _SHAPES.value,
-            "dtypes": _DTYPES.value,
-            "networks": _NETWORKS.value,
-            "rounds": _ROUNDS.value,
-            "warmups": timing.WARMUPS,
-            "batch_size": _BATCH_SIZE.value,
-            "width": _WIDTH.value,
-            "seed": _SEED.value,
-            "epsilon": candidates.EPSILON,
-            "rmax": candidates.RMAX,
-            "dmax": candidates.DMAX,
-            "memory_steps": memory.STEPS,
-        },
-        "sections": {},
-    }
-
-
-def _opened(path):
-    return atomic.replacing(path) if path else contextlib.nullcontext()
-
-
-def _earlier(path):
-    """The tables of the results in a file."""
-    if _OUT.value:
-        raise ValueError("--from measures nothing to write. Leave out --out.")
-    with open(path, encoding="utf-8") as file:
-        try:
-            return tables.render(json.load(file))
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
-                f"--from must name a file that --out has written. Received: {path}."
-            ) from error
-
-
-def _progress(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 def _layers(measure):
@@ -169,7 +134,7 @@ def _layers(measure):
         _DTYPES.value or ["float32"],
         rounds=_ROUNDS.value,
         seed=_SEED.value,
-        progress=_progress,
+        progress=_results.progress,
     )
 
 
@@ -178,7 +143,7 @@ def _exactness():
         _SHAPES.value or _EXACTNESS_SHAPES,
         _DTYPES.value or ["float32", "bfloat16", "float16"],
         seed=_SEED.value,
-        progress=_progress,
+        progress=_results.progress,
     )
 
 
@@ -188,7 +153,7 @@ def _vgg(measure, **options):
         batch_size=_BATCH_SIZE.value,
         width=_WIDTH.value,
         seed=_SEED.value,
-        progress=_progress,
+        progress=_results.progress,
         **options,
     )
 
@@ -204,10 +169,10 @@ _MEASURES = {
         batch_size=_BATCH_SIZE.value,
         rounds=_ROUNDS.value,
         seed=_SEED.value,
-        progress=_progress,
+        progress=_results.progress,
     ),
     "thresholds": lambda: thresholds.measure(
-        rounds=_ROUNDS.value, seed=_SEED.value, progress=_progress
+        rounds=_ROUNDS.value, seed=_SEED.value, progress=_results.progress
     ),
 }
 

@@ -1,12 +1,12 @@
 """Measures a trained network on a batch, prints tables and draws figures.
 
-Usage: python scripts/diagnose.py --model=PATH [flags]
+Usage: python scripts/diagnose.py --model=PATH [flags]   (installed: tfbn-diagnose)
 
 PATH is a run directory of scripts/train.py, whose data and batches are used, or a model
-that Keras saved (.keras), for which --dataset names the data; inputs are standardised
-as in training. Neither is changed, and no code in a file is run: a file with Lambda
-layers, or layers that neither Keras nor tfbn knows, is refused. --measure chooses
-among:
+saved by Keras (.keras), for which --dataset names the data. Inputs are standardised as
+in training. Neither is changed, and no code from a file is run: a file with Lambda
+layers, or with layers that neither Keras nor tfbn knows, is refused. --measure chooses
+from:
 
 {diagnostics}
 

@@ -16,23 +16,19 @@ Example: python scripts/endurance.py --out=endurance.json
 """
 
 import contextlib
-import datetime
-import json
 import os
-import sys
 import tempfile
 import time
 
 import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
+import _results
 from _endurance import kills
 from _endurance import memory
 from _endurance import tables
 from absl import flags
 
-from tfbn import environment
 from tfbn.commands import cli
 from tfbn.commands import list_flags
-from tfbn.files import atomic
 
 _CHECKS = list_flags.define_names(
     "checks", list(tables.CHECKS), tuple(tables.CHECKS), "What to check."
@@ -80,62 +76,43 @@ _FROM = flags.DEFINE_string(
     "JSON file of earlier results, to print instead of running the checks.",
 )
 
+_SETTINGS = (
+    _CHECKS,
+    _CONFIGURATIONS,
+    _KILLS,
+    _INTERRUPTIONS,
+    _KILL_STEPS,
+    _MEMORY_STEPS,
+    _MEASURE_EVERY,
+    _SEED,
+)
+
 
 def main(argv):
     """Runs the checks, or prints earlier results."""
     cli.refuse_arguments(argv)
     if _FROM.value:
-        print(_earlier(_FROM.value))
+        print(_results.earlier(_FROM.value, _OUT.value, tables.render))
         return 0
-    with _opened(_OUT.value) as file, _work_folder() as folder:
-        results = _about()
+    with _results.written_to(_OUT.value) as results, _work_folder() as folder:
+        results |= _results.about(*_SETTINGS)
+        results |= {"remark": _REMARK.value, "checks": {}}
         print(tables.heading(results), flush=True)
         for check in _CHECKS.value:
             results["checks"][check] = _checked(check, folder)
             text = tables.check(check, results["checks"][check])
             print(f"\n{text}", flush=True)
-        if file is not None:
-            json.dump(results, file, indent=1, allow_nan=False)
     failures = tables.failures(results)
     for failure in failures:
-        _progress(failure)
+        _results.progress(failure)
     return 1 if failures else 0
-
-
-def _about():
-    """Returns the results without those of the checks."""
-    return {
-        "date": _now(),
-        "machine": environment.machine(),
-        "versions": environment.versions(),
-        "settings": {
-            "checks": _CHECKS.value,
-            "configurations": _CONFIGURATIONS.value,
-            "kills": _KILLS.value,
-            "interruptions": _INTERRUPTIONS.value,
-            "kill_steps": _KILL_STEPS.value,
-            "memory_steps": _MEMORY_STEPS.value,
-            "measure_every": _MEASURE_EVERY.value,
-            "seed": _SEED.value,
-        },
-        "remark": _REMARK.value,
-        "checks": {},
-    }
 
 
 def _checked(check, folder):
     """Runs a check; returns its rows, the date and its duration."""
-    date, begin = _now(), time.monotonic()
+    date, begin = _results.now(), time.monotonic()
     rows = _MEASURES[check](folder)
     return {"date": date, "seconds": time.monotonic() - begin, "rows": rows}
-
-
-def _now():
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _opened(path):
-    return atomic.replacing(path) if path else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
@@ -153,25 +130,6 @@ def _work_folder():
     yield _WORK_DIR.value
 
 
-def _earlier(path):
-    """Renders the results in a file."""
-    if _OUT.value:
-        raise ValueError(
-            "--from runs no checks, so there is nothing to write. Remove --out."
-        )
-    with open(path, encoding="utf-8") as file:
-        try:
-            return tables.render(json.load(file))
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
-                f"--from must name a file written by --out. Received: {path}."
-            ) from error
-
-
-def _progress(text):
-    print(text, file=sys.stderr, flush=True)
-
-
 def _kills(folder):
     return kills.measure(
         _CONFIGURATIONS.value,
@@ -180,7 +138,7 @@ def _kills(folder):
         interruptions=_INTERRUPTIONS.value,
         steps=_KILL_STEPS.value,
         seed=_SEED.value,
-        progress=_progress,
+        progress=_results.progress,
     )
 
 
@@ -189,7 +147,7 @@ def _memory(unused_folder):
         _MEMORY_STEPS.value,
         every=_MEASURE_EVERY.value,
         seed=_SEED.value,
-        progress=_progress,
+        progress=_results.progress,
     )
 
 

@@ -1,10 +1,10 @@
-"""Exports the layers' training step as StableHLO, to be timed where there is JAX.
+"""Exports the layers' training step as StableHLO, to be timed with JAX elsewhere.
 
 Usage: python scripts/export_stablehlo.py --out_dir=DIR [flags]
 
-XLA compiles StableHLO for any device, and JAX runs it: so a machine with a GPU or TPU
-that has JAX and no TensorFlow can time what TensorFlow hands to XLA. For each layer,
-shape and dtype this writes
+XLA compiles StableHLO for any device, and JAX runs it. A machine with a GPU or TPU that
+has JAX but no TensorFlow can therefore time what TensorFlow hands to XLA. For each
+layer, shape and dtype this writes
 
   NAME.stablehlo  the function (x, dy, gamma, beta, moving averages)
                   -> (y, dx, dgamma, dbeta, new moving averages)
@@ -14,8 +14,8 @@ shape and dtype this writes
 An input stored as "normal:SEED:SIZES:DTYPE" is drawn when it is needed, by
 numpy.random.default_rng(SEED).standard_normal(SIZES, dtype="float32").
 
-On the other machine, which needs `pip install jax` for its device and two things from
-here, the folder DIR and the file scripts/run_stablehlo.py:
+The other machine needs JAX for its device (`pip install jax`), the folder DIR and the
+file scripts/run_stablehlo.py:
 
   python run_stablehlo.py DIR/*.stablehlo
 
@@ -57,7 +57,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the inputs.", lower_bound=0)
 def main(argv):
     """Exports, and prints the path of each module."""
     cli.refuse_arguments(argv)
-    # It warns of functions of equal code, which here are wanted.
+    # TensorFlow warns of functions with the same code, which are intended here.
     tf.get_logger().setLevel("ERROR")
     for name in _LAYERS.value:
         for dtype in _DTYPES.value:

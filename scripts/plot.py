@@ -1,9 +1,9 @@
-"""Draws the figures of one run, or of several runs over each other.
+"""Draws the figures of one run, or of several runs in the same panels.
 
-Usage: python scripts/plot.py RUN [RUN ...] [flags]
+Usage: python scripts/plot.py RUN [RUN ...] [flags]   (installed: tfbn-plot)
 
-RUN is a run directory of scripts/train.py. Draws those of these figures that the runs
-hold records for, and prints the path of each file:
+RUN is a run directory of scripts/train.py. Draws each of these figures that the runs
+have records for, and prints the path of each file:
 
 {figures}
 

@@ -2,9 +2,9 @@
 
 Usage: python run_stablehlo.py NAME.stablehlo [NAME.stablehlo ...] [--runs=N]
 
-NAME.npz is looked for beside NAME.stablehlo. Prints for each module its median time, in
-units too of the time that the device needs to read and write the first input once, and
-where the file holds results the error against them: max|a - b| / max|b|.
+NAME.npz must be beside NAME.stablehlo. Prints the median time of each module, also as a
+multiple of the time that the device needs to copy the first input, and, if the file
+holds results, the error against them: max|a - b| / max|b|.
 
 This file needs JAX and NumPy, and nothing else of tfbn.
 """

@@ -1,15 +1,15 @@
 """Trains a network with the normalisation of your choice, and draws its curves.
 
-Usage: python scripts/train.py --flagfile=NAME.cfg [flags]
+Usage: python scripts/train.py --flagfile=NAME.cfg [flags]   (installed: tfbn-train)
 
-A flagfile that is not in the current folder is looked up in scripts/configs/: see there
-for quickstart.cfg, vgg_renorm.cfg and the others. Flags behind it change its values.
-The run directory then holds flags.cfg (which repeats the run), records.jsonl,
-TensorBoard events, checkpoints/, model.keras and figures/. Started again with the same
-flags and --run_dir, an interrupted run resumes from its last checkpoint; Ctrl-C and
-SIGTERM save one first. Exit status: 0; 1 if the loss or its gradients are not finite,
-or memory is short; 2 for wrong input, or a file or folder that cannot be read or
-written; 130 after Ctrl-C, 143 after SIGTERM.
+A flagfile that is not in the current folder is looked up in scripts/configs/, which has
+quickstart.cfg, vgg_renorm.cfg and others. Flags after it override its values. At the
+end the run directory holds flags.cfg (which repeats the run), records.jsonl,
+TensorBoard events, checkpoints/, model.keras and figures/. An interrupted run that is
+started again with the same flags and --run_dir resumes from its last checkpoint; Ctrl-C
+and SIGTERM save one first. Exit status: 0; 1 if the loss or its gradients are not
+finite, or memory runs out; 2 for wrong input, or a file or folder that cannot be read
+or written; 130 after Ctrl-C, 143 after SIGTERM.
 
 Example: python scripts/train.py --flagfile=vgg_renorm.cfg --train_steps=2000
 """

@@ -298,7 +298,9 @@ class TablesTest(tf.test.TestCase):
 class WrongInputTest(tf.test.TestCase):
     def test_is_one_line(self):
         script = os.path.join(_SCRIPTS, "endurance.py")
-        message = f"--from must name a file written by --out. Received: {__file__}."
+        message = (
+            f"--from must name a file that --out has written. Received: {__file__}."
+        )
         self.assertEqual(
             testing_utils.run_script(script, f"--from={__file__}"),
             (2, "", f"endurance.py: error: {message}\n"),

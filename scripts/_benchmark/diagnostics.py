@@ -1,7 +1,7 @@
 """Time and memory of diagnostics, each network in its own process.
 
-A pass is forward and backward of the whole network for all of its gradients. Memory is
-that of the host, as in `memory`.
+A pass computes all gradients of the whole network, forward and backward. Memory is that
+of the host, as in `memory`.
 """
 
 import functools
@@ -23,7 +23,7 @@ STEPS = 3  # of training, and measurements, before a peak is read
 
 
 def measure(networks, *, batch_size, rounds, seed, progress):
-    """A list of rows, one a network, with times, and peaks of memory in MiB."""
+    """Returns a row for each network, with times and peaks of memory in MiB."""
     options = {"batch_size": batch_size, "seed": seed}
     rows = []
     for name in networks:
@@ -42,7 +42,7 @@ def measure(networks, *, batch_size, rounds, seed, progress):
 
 
 def times(name, *, rounds, batch_size, seed):
-    """Seconds of a pass and of a measurement, and what a group costs in passes."""
+    """Returns the times of a pass and of a measurement, and the passes per group."""
     model, loss, batch = NETWORKS[name](batch_size, seed)
     state = diagnostics.snapshot(model)
     gradients = measurement.compiled(diagnostics.LossFunction(model, loss).gradients)
@@ -71,7 +71,7 @@ def times(name, *, rounds, batch_size, seed):
 
 
 def instrument_passes(name, *, rounds, batch_size, seed):
-    """For each instrument `passes`, how many one measurement takes, and `expected`."""
+    """Returns the passes of a measurement of each diagnostic, measured and expected."""
     model, loss, batch = NETWORKS[name](batch_size, seed)
     state = diagnostics.snapshot(model)
     gradients = measurement.compiled(diagnostics.LossFunction(model, loss).gradients)
@@ -90,7 +90,7 @@ def instrument_passes(name, *, rounds, batch_size, seed):
             model, loss, second_model=lambda: model, **options.get(name, {})
         )
         for name, diagnostic in diagnostics.registry.items()
-        if diagnostic.during_training and name != "ics"  # which `times` has
+        if diagnostic.during_training and name != "ics"  # which `times` measures
     }
     calls = {"pass": timing.blocking(gradients, *state, *batch)}
     calls |= {n: functools.partial(meters[n].measure, step) for n in meters}
@@ -105,10 +105,10 @@ def instrument_passes(name, *, rounds, batch_size, seed):
 
 
 def peak(name, what, *, batch_size, seed):
-    """The peaks of this process with the model built, and after `STEPS` runs.
+    """Returns the peak memory of this process before and after `STEPS` calls.
 
     Args:
-        what: "training", steps of SGD, or "ics".
+        what: "training" for steps of SGD, or "ics" for measurements.
     """
     model, loss, batch = NETWORKS[name](batch_size, seed)
     run = {"training": _training_step, "ics": _shift}[what](model, loss, batch)

@@ -9,8 +9,8 @@ from tfbn.commands.list_flags import shape_text
 MODES = ("eager", "graph", "xla")
 OFFSETS = (0.0, 1e2, 1e4, 1e6)
 
-# Moving averages near the batch's statistics, and open bounds: r and d are at work.
-# Both are exact in float32, at every offset.
+# Moving averages near the batch's statistics, without bounds: r and d take effect. Both
+# numbers are exact in float32, at every offset.
 _MOVING_DRIFT = 0.25
 _MOVING_STDDEV = 1.25
 
@@ -19,13 +19,13 @@ _FORMULAS = {name: name.partition("_")[2] for name in candidates.NAMES}
 
 
 def measure(shapes, dtypes, *, offsets=OFFSETS, seed, progress):
-    """Errors of output and input gradient: a list of rows.
+    """Returns rows with the errors of the output and of the input gradient.
 
-    The data have unit variance and the mean `offset`, in half precision 0 only: there
-    it is the input that has lost the digits. The gradient from above is normal with
-    mean 3. A row is of the "output" or the "gradient", and has the `errors` of the
-    candidates and, for each formula, `rounding`: the error of the float64 result once
-    it is rounded to the dtype.
+    The data have unit variance and the mean `offset`. In half precision it is 0 only,
+    because the input itself would lose the digits. The upstream gradient is normal with
+    mean 3. The `quantity` of a row is "output" or "gradient"; it has the `errors` of
+    the candidates and, for each formula, `rounding`: the error of the float64 result
+    after rounding to the dtype.
     """
     rows = []
     for shape in shapes:

@@ -19,9 +19,9 @@ RATIOS = (
 def training(shapes, dtypes, *, rounds, seed, progress):
     """Forward and backward in training: a list of rows, one a shape, dtype and mode.
 
-    The time is that of `sum(layer(x) * w)`, its gradients for x, gamma and beta, and
-    the update of the moving averages, less that of the same without the layer. The sum
-    is returned as well: without it the output would be pruned.
+    The time is that of `sum(layer(x) * w)`, its gradients with respect to x, gamma and
+    beta, and the update of the moving averages, minus the time of the same call without
+    the layer. The sum is returned too; otherwise the output would be pruned.
     """
     return _rows(training_calls, "layers", shapes, dtypes, rounds, seed, progress)
 
@@ -29,8 +29,8 @@ def training(shapes, dtypes, *, rounds, seed, progress):
 def inference(shapes, dtypes, *, rounds, seed, progress):
     """Forward in inference: rows like those of `training`.
 
-    The harness is a call that returns one element of x. The identity would not do: XLA
-    copies x for it, in as much time as a layer takes to write its output.
+    The harness is a call that returns one element of x. For the identity, XLA would
+    copy x, which takes as long as a layer takes to write its output.
     """
     return _rows(inference_calls, "inference", shapes, dtypes, rounds, seed, progress)
 

@@ -1,6 +1,6 @@
 """Peak memory of training steps of VGG-A, each normalisation in its own process.
 
-It is memory of the host: what lies on an accelerator is not seen.
+This is memory of the host; that of an accelerator is not included.
 """
 
 import concurrent.futures
@@ -10,12 +10,15 @@ import sys
 
 from _benchmark import network
 
-STEPS = 5  # the peak is there after two or three
+STEPS = 5  # the peak is reached after two or three
 
 
 def measure(dtypes, *, batch_size, width, seed, progress, norms=tuple(network.NORMS)):
-    """A list of rows, one a dtype: for each norm `start_mib`, with the model built and
-    before the first step, and `peak_mib`, both of resident memory."""
+    """Returns a row for each dtype.
+
+    It has for each norm the peak of resident memory before the first step, `start_mib`,
+    and after the steps, `peak_mib`.
+    """
     options = {"batch_size": batch_size, "width": width, "seed": seed}
     rows = []
     for dtype in dtypes:
@@ -37,17 +40,17 @@ def peak_of_steps(norm, dtype, **options):
 
 
 def in_new_process(function, *args, **options):
-    """What `function(*args, **options)` returns in a process of its own."""
-    # "spawn": a forked process would begin with the parent's memory.
+    """Returns the result of `function(*args, **options)` in a new process."""
+    # "spawn": a forked process would start with the parent's memory.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, context) as executor:
         return executor.submit(function, *args, **options).result()
 
 
 def peak_mib():
-    """The most that this process has had resident so far."""
+    """Returns the peak of this process's resident memory so far."""
     if sys.platform == "linux":
-        # Not getrusage: Linux hands its peak on to a child process.
+        # Not getrusage: a child process inherits its peak on Linux.
         with open("/proc/self/status", encoding="ascii") as file:
             fields = dict(line.split(":", 1) for line in file)
         return int(fields["VmHWM"].split()[0]) / 1024

@@ -24,7 +24,7 @@ NORMS = {
 
 
 def measure(dtypes, *, batch_size, width, rounds, seed, progress):
-    """A list of rows, one a dtype: the time of a step and how much more that is."""
+    """Returns a row for each dtype: times of a step with each norm, see `summary`."""
     rows = []
     for dtype in dtypes:
         steps = {}
@@ -40,7 +40,7 @@ def measure(dtypes, *, batch_size, width, rounds, seed, progress):
 
 
 def summary(seconds):
-    """Medians, and the time over no normalisation in percent with its quartiles."""
+    """Returns the medians, and the percentages over no normalisation with quartiles."""
     return {
         "ms": timing.median_ms(seconds),
         "percent_over_none": {
@@ -52,7 +52,7 @@ def summary(seconds):
 
 
 def training_step(norm, dtype, *, batch_size, width, seed):
-    """A function that makes a step of SGD, and the model and data that it needs.
+    """Builds a model and its data, and returns a function that makes a step of SGD.
 
     Args:
         norm: one of `NORMS`.
@@ -83,10 +83,8 @@ def training_step(norm, dtype, *, batch_size, width, seed):
 
 
 def _vgg(config, norm, dataset):
-    """What train.py builds, but `builders` knows no norm of Keras."""
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(config.dtype_policy)
-    try:
+    """Returns the network of train.py, which has no names for the norms of Keras."""
+    with builders.dtype_policy(config.dtype_policy):
         return tfbn.models.vgg(
             config.vgg_depth,
             width=config.width,
@@ -94,8 +92,6 @@ def _vgg(config, norm, dataset):
             num_classes=dataset.num_classes,
             input_shape=dataset.input_shape,
         )
-    finally:
-        keras.config.set_dtype_policy(previous)
 
 
 def _percent_over(ratio):

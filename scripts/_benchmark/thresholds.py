@@ -1,6 +1,6 @@
-"""The thresholds of tfbn.ops: time and error of a step with other values of them.
+"""Time and error of a step with other values of the thresholds in tfbn.ops.
 
-docs/numerics.md explains the constants, and how to choose them anew from this.
+docs/numerics.md explains the thresholds, and how to choose them from these results.
 """
 
 import contextlib
@@ -25,15 +25,15 @@ _LARGE = (128, 32, 32, 64)
 
 
 class Sweep(NamedTuple):
-    """What one constant is tried on.
+    """The values of a constant to try, and on what.
 
     Attributes:
         constant: "module.NAME" in tfbn.ops.
-        values: those to try.
-        shape: of the input, channels last, or a function of the value that gives it.
-        implementations: names of those that are to serve, each by itself.
-        offset: function of the value -> mean of the data, whose variance is 1.
-        jit_compile: bool, whether XLA compiles the step.
+        values: the values to try.
+        shape: shape of the input, channels last, or a function from the value to it.
+        implementations: names of the implementations to measure, each by itself.
+        offset: function from the value to the mean of the data, whose variance is 1.
+        jit_compile: whether XLA compiles the step.
     """
 
     constant: str
@@ -88,10 +88,10 @@ SWEEPS = (
 
 
 def measure(*, rounds, seed, progress, sweeps=SWEEPS):
-    """A list of rows, one a sweep, value and implementation.
+    """Returns a row for each sweep, value and implementation.
 
-    `ms` is the median time of output and gradients in training, `error` the larger of
-    those of the output and the input's gradient against float64, as in `exactness`.
+    `ms` is the median time of output and gradients in training; `error` is the larger
+    of the errors of output and input gradient, as in `exactness`.
     """
     rows = []
     for sweep in sweeps:

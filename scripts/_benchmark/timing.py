@@ -1,8 +1,8 @@
-"""Times of calls that are to be compared with each other.
+"""Times of calls that are compared with each other.
 
-Other work on the machine slows a call down for seconds on end. So all calls of a
-comparison run in turn, once in each round, and each ratio comes with the spread that it
-has from round to round.
+Other work can slow the machine down for seconds at a time. All calls of a comparison
+therefore take turns, once in each round, and each ratio comes with its spread over the
+rounds.
 """
 
 import random
@@ -27,8 +27,8 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Returns the seconds that each call took in each round.
 
-    Each round has a new order, so that no call always finds the caches as the same
-    other one leaves them. Warm-ups, which trace and compile, are not timed.
+    The order changes from round to round, so that no call always finds the caches as
+    the same other call left them. Warm-ups, which trace and compile, are not timed.
     """
     for call in calls.values():
         for _ in range(warmups):
@@ -41,14 +41,14 @@ def interleaved(
             begin = clock()
             results = calls[name]()
             seconds[name].append(clock() - begin)
-            del results  # here, for freeing the memory is no part of the time
+            del results  # now, so that freeing the memory is not timed
     return seconds
 
 
 def blocking(function: Callable, *args) -> Callable:
-    """A call of `function(*args)` that returns when the results are there.
+    """Returns a call of `function(*args)` that waits for the results.
 
-    On a CPU they are when the function returns; a GPU is only told what to do.
+    On a GPU a function returns before its results are computed.
     """
 
     def call():
@@ -60,7 +60,7 @@ def blocking(function: Callable, *args) -> Callable:
 
 
 def net(seconds: Mapping[str, Sequence[float]], harness: str) -> dict[str, list[float]]:
-    """Returns the seconds of the others less the median of those of `harness`."""
+    """Returns the seconds of the other calls minus the median of `harness`."""
     overhead = np.median(seconds[harness])
     return {
         name: [float(s - overhead) for s in values]
@@ -78,8 +78,8 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> dict:
     """Compares two calls by their seconds in each round.
 
     Returns:
-        `median` and `quartiles`, the first and the third, of the rounds' ratios; they
-        are None where a time is not positive: it drowned in the harness.
+        `median` and `quartiles`, the first and the third, of the rounds' ratios. They
+        are None if a time is not positive, because it is too short beside the harness.
     """
     if min(*numerators, *denominators) <= 0:
         return {"median": None, "quartiles": None}

@@ -15,6 +15,7 @@ from _benchmark import memory
 
 from tfbn.experiment import TrainConfig
 from tfbn.experiment import build_trainer
+from tfbn.experiment.watching_options import DIAGNOSTICS
 from tfbn.recording import records
 from tfbn.training.step import Steps
 
@@ -38,7 +39,6 @@ _OPTIONS = {
     "checkpoint_minutes": 0.0,
     "progress": False,
 }
-_DIAGNOSTICS = ("ics", "landscape", "activations", "curvature", "theory", "replication")
 _DIAGNOSTIC_OPTIONS = {
     "landscape_directions": "both",
     "landscape_points": 3,
@@ -58,7 +58,7 @@ def measure(steps, *, every, seed, progress):
         progress: function that reports progress, given as text.
     """
     common = {**_OPTIONS, "train_steps": steps, "seed": seed}
-    cadences = {f"{name}_every": every for name in _DIAGNOSTICS}
+    cadences = {f"{name}_every": every for name in DIAGNOSTICS}
     rows = []
     for name, options in (
         ("all diagnostics", {**common, **_DIAGNOSTIC_OPTIONS, **cadences}),

@@ -76,21 +76,42 @@ def _kills(rows):
 
 
 def _summary(rows):
-    header = ["", *(row["configuration"] for row in rows)]
-    signals = ("SIGKILL", "SIGTERM", "SIGINT")
-    lines = {name: [str(_count(row, signal=name)) for row in rows] for name in signals}
-    lines["steps of the run"] = [str(_steps(row)) for row in rows]
-    lines["steps repeated"] = [
-        str(sum(ending["repeated"] for ending in row["endings"])) for row in rows
-    ]
-    for what, label in _COMPARED.items():
-        lines[f"{label} compared"] = [str(row["compared"][what]) for row in rows]
-    lines["differences"] = [str(len(row["differences"])) for row in rows]
-    lines["seconds, uninterrupted"] = [
-        f"{row['uninterrupted_seconds']:.0f}" for row in rows
-    ]
-    lines["seconds, interrupted"] = [f"{row['ended_seconds']:.0f}" for row in rows]
-    return table(header, [[name, *cells] for name, cells in lines.items()])
+    return _column_each(rows, "configuration", _lines_of_kills)
+
+
+def _lines_of_kills(row):
+    return {
+        **_signals(row["endings"]),
+        "steps of the run": _steps(row),
+        "steps repeated": _repeated(row["endings"]),
+        **{f"{_COMPARED[what]} compared": row["compared"][what] for what in _COMPARED},
+        "differences": len(row["differences"]),
+        "seconds, uninterrupted": f"{row['uninterrupted_seconds']:.0f}",
+        "seconds, interrupted": f"{row['ended_seconds']:.0f}",
+    }
+
+
+def _column_each(rows, title, lines_of):
+    """Renders a table with a column for each row of results.
+
+    Args:
+        rows: the rows of results.
+        title: the name of the value that heads a column.
+        lines_of: function from a row to its values, by the labels of the lines.
+    """
+    columns = [lines_of(row) for row in rows]
+    lines = [[name, *(str(column[name]) for column in columns)] for name in columns[0]]
+    return table(["", *(row[title] for row in rows)], lines)
+
+
+def _signals(endings):
+    """Returns how often each signal came."""
+    came = collections.Counter(ending["signal"] for ending in endings)
+    return {name: came[name] for name in ("SIGKILL", "SIGTERM", "SIGINT")}
+
+
+def _repeated(endings):
+    return sum(ending["repeated"] for ending in endings)
 
 
 _COMPARED = {
@@ -108,23 +129,13 @@ def _of_configuration(row):
         endings = [ending for ending in row["endings"] if ending["phase"] == phase]
         if not endings:
             continue
-        kinds = collections.Counter(ending["signal"] for ending in endings)
-        cells.append(
-            [
-                phase,
-                *(str(kinds[s]) for s in ("SIGKILL", "SIGTERM", "SIGINT")),
-                ", ".join(_step(ending["step"]) for ending in endings),
-                str(sum(ending["repeated"] for ending in endings)),
-            ]
-        )
+        signals = map(str, _signals(endings).values())
+        steps = ", ".join(_step(ending["step"]) for ending in endings)
+        cells.append([phase, *signals, steps, str(_repeated(endings))])
     header = ["during", "SIGKILL", "SIGTERM", "SIGINT", "at steps", "repeated"]
     return f"### {row['configuration']}\n\n`{' '.join(row['flags'])}`\n\n" + table(
         header, cells
     )
-
-
-def _count(row, *, signal):
-    return sum(ending["signal"] == signal for ending in row["endings"])
 
 
 def _steps(row):
@@ -147,31 +158,26 @@ def _memory(rows):
         f"growth of more than {MOST_MIB_PER_1000_STEPS} MiB every 1,000 steps, or a "
         "trace after the warm-up, is a failure."
     )
-    header = ["", *(row["run"] for row in rows)]
-    lines = {
-        "steps": [str(row["samples"][-1]["step"]) for row in rows],
-        "measurements of each diagnostic": [_measurements(row) for row in rows],
-        "warm-up, steps": [str(row["warm_up"]) for row in rows],
-        "MiB at the end of the warm-up": [
-            f"{_after(row)[0]['mib']:.1f}" for row in rows
-        ],
-        "MiB at the end of the run": [
-            f"{row['samples'][-1]['mib']:.1f}" for row in rows
-        ],
-        "growth, MiB every 1,000 steps": [
-            f"{row['mib_per_1000_steps']:.3f}" for row in rows
-        ],
-        "open files": [_range(s["files"] for s in _after(row)) for row in rows],
-        "tf.functions traced, by name": [str(len(row["functions"])) for row in rows],
-        "traces at the end of the warm-up": [_traces(row, 0) for row in rows],
-        "traces at the end of the run": [_traces(row, 1) for row in rows],
-        "seconds": [f"{row['seconds']:.0f}" for row in rows],
+    summary = _column_each(rows, "run", _lines_of_memory)
+    courses = map(_course, rows)
+    return "\n\n".join([f"## A long run's memory\n\n{note}", summary, *courses])
+
+
+def _lines_of_memory(row):
+    after = [s for s in row["samples"] if s["step"] >= row["warm_up"]]
+    return {
+        "steps": after[-1]["step"],
+        "measurements of each diagnostic": _range(row["measurements"].values() or [0]),
+        "warm-up, steps": row["warm_up"],
+        "MiB at the end of the warm-up": f"{after[0]['mib']:.1f}",
+        "MiB at the end of the run": f"{after[-1]['mib']:.1f}",
+        "growth, MiB every 1,000 steps": f"{row['mib_per_1000_steps']:.3f}",
+        "open files": _range(sample["files"] for sample in after),
+        "tf.functions traced, by name": len(row["functions"]),
+        "traces at the end of the warm-up": _traces(row, 0),
+        "traces at the end of the run": _traces(row, 1),
+        "seconds": f"{row['seconds']:.0f}",
     }
-    cells = [[name, *values] for name, values in lines.items()]
-    course = [_course(row) for row in rows]
-    return "\n\n".join(
-        [f"## A long run's memory\n\n{note}", table(header, cells), *course]
-    )
 
 
 def _course(row):
@@ -181,21 +187,13 @@ def _course(row):
     return f"MiB at every 1,000th step, {row['run']}: {course}."
 
 
-def _measurements(row):
-    return _range(row["measurements"].values()) if row["measurements"] else "0"
-
-
 def _traces(row, when):
-    return str(sum(counts[when] for counts in row["functions"].values()))
-
-
-def _after(row):
-    return [s for s in row["samples"] if s["step"] >= row["warm_up"]]
+    return sum(counts[when] for counts in row["functions"].values())
 
 
 def _range(numbers):
     least, *_, most = sorted([*numbers] * 2)
-    return str(least) if least == most else f"{least} to {most}"
+    return least if least == most else f"{least} to {most}"
 
 
 CHECKS = {"kills": _kills, "memory": _memory}

@@ -147,36 +147,6 @@ class FlagsTest(tf.test.TestCase, parameterized.TestCase):
         flags = _flags(TrainConfig(model=model))
         self.assertIn(f"--kernel_initializer={initializer}", flags)
 
-    def test_differences(self):
-        config = TrainConfig(norm="l1", hidden_units=(3, 4), seed=5)
-        self.assertEmpty(config_lib.differences(_flags(config), config))
-        without_effect = {n for n, o in _OPTIONS.items() if not o.affects_results}
-        self.assertContainsSubset({"run_dir", "data_dir", "progress"}, without_effect)
-        other = {name: examples.other(_OPTIONS[name]) for name in without_effect}
-        other = dataclasses.replace(config, hidden_units=(3,), **other)
-        found = config_lib.differences(_flags(config), other)
-        self.assertEqual(found, {"hidden_units": ("3,4", "3")})
-
-    def test_flags_of_another_version(self):
-        """One is missing, one does not apply: 0.1.0 wrote all of its flags."""
-        flags = [f for f in _flags(TrainConfig(norm="none")) if "--width" not in f]
-        flags.append("--norm_momentum=0.5")
-        found = config_lib.differences(flags, TrainConfig(norm="none"))
-        self.assertEmpty(found)
-        found = config_lib.differences(flags, TrainConfig(norm="none", width=2.0))
-        self.assertEqual(found, {"width": ("1.0", "2.0")})
-
-    @parameterized.parameters(
-        ("stop", "skip", False),
-        ("stop", "ignore", False),
-        ("skip", "stop", True),
-        ("ignore", "skip", True),
-    )
-    def test_no_step_before_a_stop_was_affected(self, before, now, differ):
-        flags = _flags(TrainConfig(on_nonfinite=before))
-        found = config_lib.differences(flags, TrainConfig(on_nonfinite=now))
-        self.assertEqual(bool(found), differ)
-
 
 def _flags(config):
     return config_lib.to_flags(config)

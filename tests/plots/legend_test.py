@@ -18,7 +18,8 @@ class LegendTest(tf.test.TestCase, parameterized.TestCase):
     def test_rows(self, labels, expected):
         figure, _ = panels.grid("title", 1, 2)
         labels = [f"{label}{i}" for i, label in enumerate(labels)]
-        legend.add_legend(figure, runs.styled({label: [] for label in labels}), {})
+        drawn = [runs.Layers(r, {}) for r in runs.styled({x: [] for x in labels})]
+        legend.add_legend(figure, drawn, {})
         figure.draw_without_rendering()
         texts = figure.legends[0].get_texts()
         heights = {round(text.get_window_extent().y0) for text in texts}

@@ -21,7 +21,7 @@ from tfbn.commands.scripts_folder import SCRIPTS
 
 def run(
     main: Callable[[list[str]], int | None],
-    argv: Sequence[str] | None = None,
+    argv: list[str] | None = None,
     *,
     prepare: Callable[[Sequence[str]], Sequence[str]] | None = None,
 ):

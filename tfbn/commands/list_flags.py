@@ -1,25 +1,39 @@
 """Flags that hold a list: some of a few names, or shapes."""
 
+import functools
+from collections.abc import Sequence
+
 from absl import flags
 
 from tfbn import validation
 
 
-def define_names(name, default, allowed, help_text, flag_values=flags.FLAGS):
+def define_names(
+    name: str,
+    default: Sequence[str] | None,
+    allowed: Sequence[str],
+    help_text: str,
+    flag_values: flags.FlagValues = flags.FLAGS,
+) -> flags.FlagHolder:
     """Defines a flag whose value is a list of some of `allowed`."""
-    parser = _ListParser("names", _NameParser(allowed))
+    parser = _ListParser("names", functools.partial(_name, allowed))
     help_text = f"{help_text} Some of: {', '.join(allowed)}."
     return _define(parser, str, name, default, help_text, flag_values)
 
 
-def define_shapes(name, default, help_text, flag_values=flags.FLAGS):
+def define_shapes(
+    name: str,
+    default: Sequence[tuple[int, ...]] | None,
+    help_text: str,
+    flag_values: flags.FlagValues = flags.FLAGS,
+) -> flags.FlagHolder:
     """Defines a flag whose value is a list of tuples: 128x8x8x256,1024x256."""
-    parser = _ListParser("shapes", _ShapeParser())
+    parser = _ListParser("shapes", _shape)
     return _define(parser, shape_text, name, default, help_text, flag_values)
 
 
-def shape_text(shape):
-    """The opposite of what the flag reads: "128x8x8x256"."""
+def shape_text(shape: Sequence[int]) -> str:
+    """Returns a shape as the flag spells it: "128x8x8x256"."""
     return "x".join(map(str, shape))
 
 
@@ -38,13 +52,13 @@ def _define(parser, text_of, name, default, help_text, flag_values):
 class _ListParser(flags.ArgumentParser):
     """Splits at commas and parses each part; no part may come twice, nor none."""
 
-    def __init__(self, what, parser):
+    def __init__(self, what, parse_part):
         self._what = what
-        self._parser = parser
+        self._parse_part = parse_part
 
     def parse(self, argument):
         parts = argument.split(",") if isinstance(argument, str) else argument
-        values = [self._parser.parse(part) for part in parts]
+        values = [self._parse_part(part) for part in parts]
         if not values or len(set(values)) < len(values):
             raise ValueError(f"must be {self._what} separated by commas, each once")
         return values
@@ -61,26 +75,21 @@ class _ListSerializer(flags.ArgumentSerializer):
         return ",".join(map(self._text_of, value))
 
 
-class _NameParser:
-    def __init__(self, allowed):
-        self._allowed = allowed
-
-    def parse(self, part):
-        if part not in self._allowed:
-            near = validation.suggestion(part, self._allowed)
-            raise ValueError(f"{part!r} is none of {', '.join(self._allowed)}.{near}")
-        return part
+def _name(allowed, part):
+    if part not in allowed:
+        near = validation.suggestion(part, allowed)
+        raise ValueError(f"{part!r} is none of {', '.join(allowed)}.{near}")
+    return part
 
 
-class _ShapeParser:
-    def parse(self, part):
-        sizes = part.split("x") if isinstance(part, str) else part
-        try:
-            shape = tuple(int(size) for size in sizes)
-        except ValueError:
-            shape = ()
-        if not 2 <= len(shape) <= 5 or min(shape) < 1:
-            raise ValueError(
-                f"{part!r} is no shape of 2 to 5 positive sizes, such as 128x8x8x256"
-            )
-        return shape
+def _shape(part):
+    sizes = part.split("x") if isinstance(part, str) else part
+    try:
+        shape = tuple(int(size) for size in sizes)
+    except ValueError:
+        shape = ()
+    if not 2 <= len(shape) <= 5 or min(shape) < 1:
+        raise ValueError(
+            f"{part!r} is no shape of 2 to 5 positive sizes, such as 128x8x8x256"
+        )
+    return shape

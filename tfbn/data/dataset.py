@@ -77,10 +77,11 @@ class Dataset:
         if self.test is not None:
             check_split("test", self.test)
             splits.append(self.test)
-        if splits[-1].inputs.shape[1:] != self.input_shape:
+        shape = splits[-1].inputs.shape[1:]
+        if shape != self.input_shape:
             raise ValueError(
                 "test must have inputs of the training inputs' shape, "
-                f"{self.input_shape}. Received: {self.test.inputs.shape[1:]}."
+                f"{self.input_shape}. Received: {shape}."
             )
         for name in ("mean", "stddev"):
             _check_moment(name, getattr(self, name), self.input_shape[-1])
@@ -137,17 +138,14 @@ def channel_moments(inputs):
     """
     channels = inputs.shape[-1]
     count = inputs[..., 0].size
-    total, total_of_squares = 0.0, 0.0
+    sums = np.zeros((2, *inputs.shape[1:]))  # of the values and of their squares
     # float64 adds integers below 2**53 exactly. Blocks fit into a cache, and pixels are
     # summed first: long rows add several times faster than rows of 3 channels.
     for start in range(0, len(inputs), 100):
         block = inputs[start : start + 100].astype(np.float64)
-        total = total + block.sum(axis=0)
-        total_of_squares = total_of_squares + np.square(block).sum(axis=0)
-    total = total.reshape(-1, channels).sum(axis=0)
-    total_of_squares = total_of_squares.reshape(-1, channels).sum(axis=0)
-    mean = total / count
-    variance = total_of_squares / count - mean**2
+        sums += block.sum(axis=0), np.square(block).sum(axis=0)
+    mean, mean_square = sums.reshape(2, -1, channels).sum(axis=1) / count
+    variance = mean_square - mean**2
     stddev = np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 1.0)
     return mean.astype(np.float32), stddev.astype(np.float32)
 

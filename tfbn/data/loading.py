@@ -81,6 +81,7 @@ def load(
             "dataset must be the name of a data set or a .npz file. Received: "
             f"dataset={validation.shown(name)}."
         )
+    name = os.fspath(name)
     if npz.is_path(name):
         return npz.load_npz(name)
     if name in SOURCES and SOURCES[name].generate is not None:

@@ -22,6 +22,8 @@ class GroupNorm(keras.layers.GroupNormalization):
         **options: of `keras.layers.GroupNormalization`.
     """
 
+    groups: int
+
     def build(self, input_shape):
         channels = input_shape[self.axis]
         most = max(1, min(self.groups, channels // 2))

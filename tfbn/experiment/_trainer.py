@@ -56,7 +56,7 @@ def build_trainer(config: TrainConfig, dataset: data.Dataset | None = None) -> T
     test = _test_split(config, dataset)
     sampler = builders.build_batches(config, dataset)
     jit_compile = _JIT_COMPILE[config.jit_compile]
-    with _network_memory(), _dtype_policy(config.dtype_policy):
+    with _network_memory(), builders.dtype_policy(config.dtype_policy):
         model = builders.build_model(config, dataset)
         probabilities = model_files.gives_probabilities(model)
         task = task_of(dataset, probabilities=probabilities)
@@ -173,13 +173,3 @@ def _network_memory():
             "the network does not fit into memory. Lower --width, or take another "
             "network or half precision (--dtype_policy)."
         ) from error
-
-
-@contextlib.contextmanager
-def _dtype_policy(name):
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(previous)

@@ -1,5 +1,8 @@
 """What a `TrainConfig` names: layers, model, optimizer, data, batches."""
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
 
 from tfbn import data
@@ -37,6 +40,17 @@ def build_model(config: TrainConfig, dataset: data.Dataset) -> keras.Model:
             if variable.name == "kernel":
                 variable.assign(config.kernel_scale * variable)
     return model
+
+
+@contextlib.contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Makes `name` the dtype policy of the layers that are built in the context."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(previous)
 
 
 def _built(config, dataset):

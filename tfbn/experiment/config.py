@@ -94,15 +94,11 @@ def not_taken(values: Mapping[str, Any]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for choice in _CHOICES:
-        if choice.name in found:
-            taken = ()
-            reason = found[choice.name]
-        else:
-            taken = choice.taken(values.get(choice.name, OPTIONS[choice.name].default))
-            reason = choice.name
-        for option in choice.dependent:
-            if option not in taken:
-                found[option.name] = reason
+        taken: tuple[Option, ...] = ()
+        reason = found.get(choice.name, choice.name)
+        if reason == choice.name:
+            taken = choice.taken(values.get(reason, OPTIONS[reason].default))
+        found |= {o.name: reason for o in choice.dependent if o not in taken}
     return found
 
 
@@ -119,31 +115,6 @@ def to_flags(config: TrainConfig, *, without: Iterable[str] = ()) -> list[str]:
         for name, option in OPTIONS.items()
         if name not in ruled_out and name not in without
     ]
-
-
-def differences(flags: Iterable[str], config: TrainConfig) -> dict[str, tuple]:
-    """The differences that keep a run from being resumed under another config.
-
-    Args:
-        flags: the run's flags, as of `to_flags`; one that is missing has its default.
-        config: `TrainConfig`.
-
-    Returns:
-        A dict from the name of a flag that differs to its `(value in flags, value in
-        config)`, as texts. Left out are flags that affect no result, flags that do not
-        apply to `config`, and on_nonfinite if it was "stop": no step was affected.
-    """
-    parts = [flag.removeprefix("--").partition("=") for flag in flags]
-    before = {name: value for name, _, value in parts}
-    differing = {}
-    for flag in to_flags(config):
-        name, _, now = flag.removeprefix("--").partition("=")
-        option = OPTIONS[name]
-        value = before.get(name, option.text(option.default))
-        stopped = name == "on_nonfinite" and value == "stop"
-        if value != now and option.affects_results and not stopped:
-            differing[name] = value, now
-    return differing
 
 
 def _resolved(config, name):

@@ -44,38 +44,27 @@ def _by_statistics(name, layer, *, is_plain=False, **arguments):
     return Norm(name, build, _STATISTICS, is_plain)
 
 
-def _paper_bounds(rmax, dmax, train_steps):
-    return _ramps(schedules.ioffe_2017(), rmax, dmax)
-
-
-def _scaled_bounds(rmax, dmax, train_steps):
-    return _ramps(schedules.ioffe_2017(train_steps), rmax, dmax)
-
-
-def _constant_bounds(rmax, dmax, train_steps):
-    return {"rmax": rmax, "dmax": dmax}
-
-
-_BOUNDS = {
-    "paper": _paper_bounds,
-    "scaled": _scaled_bounds,
-    "constant": _constant_bounds,
+# Ramps of rmax and dmax, given the number of steps.
+_RAMPS = {
+    "paper": lambda train_steps: schedules.ioffe_2017(),
+    "scaled": schedules.ioffe_2017,
+    "constant": None,
 }
 
 
-def _ramps(ramps, rmax, dmax):
-    """The ramps, but to these final values."""
-    values = {}
-    for name, ramp, final in zip(("rmax", "dmax"), ramps, (rmax, dmax), strict=True):
-        values[name] = schedules.LinearRamp(
-            ramp.initial_value, final, ramp.begin_step, ramp.end_step
-        )
-    return values
-
-
 def _batch_renorm(train_steps, *, rmax, dmax, renorm_schedule, **options):
-    bounds = _BOUNDS[renorm_schedule](rmax, dmax, train_steps)
-    return functools.partial(layers.BatchRenorm, **_statistics(**options), **bounds)
+    if ramps := _RAMPS[renorm_schedule]:
+        rmax, dmax = map(_ramp_to, (rmax, dmax), ramps(train_steps))
+    return functools.partial(
+        layers.BatchRenorm, rmax=rmax, dmax=dmax, **_statistics(**options)
+    )
+
+
+def _ramp_to(final, ramp):
+    """The ramp, but to another final value."""
+    return schedules.LinearRamp(
+        ramp.initial_value, final, ramp.begin_step, ramp.end_step
+    )
 
 
 _BATCH_RENORM = Norm(
@@ -90,7 +79,7 @@ _BATCH_RENORM = Norm(
             "scaled",
             "Renorm: rmax and dmax follow the paper's ramps in its own steps (paper), "
             "scaled to --train_steps, or are constant.",
-            choices=tuple(_BOUNDS),
+            choices=tuple(_RAMPS),
         ),
     ),
 )

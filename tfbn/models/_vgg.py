@@ -92,16 +92,16 @@ def vgg(
     dropout = validation.number("dropout", dropout, minimum=0.0, below=1.0)
     norms = _norm_of_each(norm, norm_after, sum(_STAGES[depth]))
     activation = validation.keras_object("activation", activation, keras.activations)
+    grid = None
     if classifier_grid is not None:
-        grid = validation.integer("classifier_grid", classifier_grid, minimum=1)
-        classifier_grid = (grid, grid)
-    _check_memory(depth, width, hidden_units, num_classes, input_shape, classifier_grid)
+        grid = (validation.integer("classifier_grid", classifier_grid, minimum=1),) * 2
+    _check_memory(depth, width, hidden_units, num_classes, input_shape, grid)
     kernel = functools.partial(blocks.kernel_options, kernel_initializer, l2_penalty)
 
     inputs = x = keras.Input(input_shape)
     x = _features(x, depth, width, norms, activation, kernel)
-    if classifier_grid is not None:
-        x = _pooled_to(x, classifier_grid)
+    if grid is not None:
+        x = _pooled_to(x, grid)
     x = keras.layers.Flatten()(x)
     for i, units in enumerate(hidden_units, start=1):
         units = blocks.scaled(units, width)

@@ -16,10 +16,11 @@ from tfbn.plots.runs import Runs
 from tfbn.plots.runs import chosen
 from tfbn.plots.runs import finite
 from tfbn.plots.runs import is_wide
+from tfbn.plots.runs import known_layers
 from tfbn.plots.runs import layer_series
-from tfbn.plots.runs import layers_of
+from tfbn.plots.runs import measured_layers
 from tfbn.plots.runs import require
-from tfbn.plots.runs import styled
+from tfbn.plots.runs import with_usable
 
 # Columns: title -> the values of the rows of mean and variance, with the labels of
 # their axes.
@@ -52,14 +53,13 @@ def activation_moments(
         runs: label -> records; uses the kind "activations".
         layers: names of the layers, in the order in which to draw them. Default: the
             second, the middle and the last of those that all runs have.
-        log_steps: whether the step axis is logarithmic; it has no place for step 0.
+        log_steps: whether the step axis is logarithmic; it cannot show step 0.
 
     Raises:
         ValueError: if no run has "activations" records, or `layers` names one that no
             run has.
     """
-    measured = layers_of(styled(runs), "activations")
-    require(measured, "records of kind 'activations'", runs)
+    measured = measured_layers(runs, "activations")
     names = chosen(measured, layers)
     columns = {
         title: rows
@@ -77,17 +77,13 @@ def activation_moments(
             axis.set(title=f"{names[i // 2]}: {title}" if i % 2 == 0 else "")
             axis.set_ylabel(label)
     fit_titles(axes)
-    add_legend(figure, (run for run, _ in measured), {})
+    add_legend(figure, measured, {})
     return figure
 
 
-def _any(records, name):
-    return any(record.get(name) is not None for record in records)
-
-
 def _recorded(measured, names, value):
-    tables = [run.table for run in measured]
-    return any(_any(table.get(name, ()), value) for table in tables for name in names)
+    usable = with_usable(measured, lambda record: record.get(value) is not None)
+    return not set(names).isdisjoint(known_layers(usable))
 
 
 def _draw_moment(axis, curves, value):

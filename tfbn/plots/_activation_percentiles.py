@@ -18,13 +18,10 @@ from tfbn.plots.panels import head_columns
 from tfbn.plots.panels import note
 from tfbn.plots.panels import usual_range
 from tfbn.plots.runs import Curve
-from tfbn.plots.runs import Layers
 from tfbn.plots.runs import Runs
 from tfbn.plots.runs import chosen
 from tfbn.plots.runs import layer_bands
-from tfbn.plots.runs import layers_of
-from tfbn.plots.runs import require
-from tfbn.plots.runs import styled
+from tfbn.plots.runs import measured_layers
 
 
 def activation_percentiles(
@@ -39,18 +36,18 @@ def activation_percentiles(
     Args:
         runs: label -> records; uses the kind "activations".
         layers: as in `activation_moments`.
-        log_steps: whether the step axis is logarithmic; it has no place for step 0.
+        log_steps: whether the step axis is logarithmic; it cannot show step 0.
 
     Raises:
         ValueError: if no run has percentiles of activations, or `layers` names a layer
             that no run has.
     """
-    measured = [
-        Layers(run, kept)
-        for run, table in layers_of(styled(runs), "activations")
-        if (kept := {n: r for n, r in table.items() if _any(r, "percentiles")})
-    ]
-    require(measured, "percentiles in records of kind 'activations'", runs)
+    measured = measured_layers(
+        runs,
+        "activations",
+        values="percentiles",
+        usable=lambda record: record.get("percentiles"),
+    )
     names = chosen(measured, layers)
     size = (len(names), len(measured))
     width = max(7.0, min(10.0, 3.5 * size[1]), 2.2 * size[1])
@@ -65,10 +62,6 @@ def activation_percentiles(
     styles = {"15th to 85th percentile": band_handle(), "median": line_handle()}
     add_legend(figure, (), styles)
     return figure
-
-
-def _any(records, name):
-    return any(record.get(name) is not None for record in records)
 
 
 def _draw_percentiles(row, bands):

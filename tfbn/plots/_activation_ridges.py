@@ -13,12 +13,9 @@ from tfbn.plots.panels import grid
 from tfbn.plots.panels import head_columns
 from tfbn.plots.panels import note
 from tfbn.plots.panels import usual_range
-from tfbn.plots.runs import Layers
 from tfbn.plots.runs import Runs
 from tfbn.plots.runs import chosen
-from tfbn.plots.runs import layers_of
-from tfbn.plots.runs import require
-from tfbn.plots.runs import styled
+from tfbn.plots.runs import measured_layers
 
 _HEIGHT = 1.7  # of a ridge, in distances between two base lines
 _TAIL = 1e-3  # part of the mass at either end that the axis need not show
@@ -33,18 +30,19 @@ def activation_ridges(
 ) -> Figure:
     """Draws how the distribution of a layer's activations moves while it trains.
 
-    A row a layer and a column a run: histograms at some of the recorded steps, the
+    A row per layer and a column per run: histograms at some of the recorded steps, the
     earliest at the top and behind the others. All panels of a row have the same x axis,
-    which leaves out the outermost thousandth of the values; each ridge is scaled to its
-    own peak, so that heights tell the shape of a distribution, and no more than that. A
-    ridge far wider than most is cut, and the panel says so; one wider than the axis is
-    lower by as much. Histograms without finite edges are left out.
+    which leaves out the outermost thousandth of the values. Each ridge is scaled to its
+    own peak: heights show the shape of a distribution, and cannot be compared between
+    ridges. A ridge far wider than most is cut off, with a note in the panel, and one
+    wider than the axis is drawn lower in proportion. Histograms without finite edges
+    are left out.
 
     Args:
         runs: label -> records; uses the histograms of the kind "activations".
         layers: names of the layers, in the order in which to draw them. Default: the
             second, the middle and the last of those that all runs have.
-        num_steps: int >= 1, how many of the recorded steps are drawn at most.
+        num_steps: int >= 1, the greatest number of steps to draw.
         log_steps: whether these are evenly spaced in the logarithm of the step, rather
             than in the step.
 
@@ -52,14 +50,16 @@ def activation_ridges(
         ValueError: if no run has histograms of activations, or `layers` names a layer
             that no run has.
     """
-    measured = _with_histograms(layers_of(styled(runs), "activations"))
-    require(measured, "histograms in records of kind 'activations'", runs)
+    measured = measured_layers(
+        runs, "activations", values="histograms", usable=_is_usable
+    )
     names = chosen(measured, layers)
     size = (len(names), len(measured))
     width = max(7.0, min(10.0, 3.5 * size[1]), 2.2 * size[1])
     title = "Distributions of activations, from the earliest step (top) on"
-    options = {"share_x": "row", "width": width, "row_height": 2.9}
-    figure, axes = grid(title, *size, x_label="activation", **options)
+    figure, axes = grid(
+        title, *size, x_label="activation", share_x="row", width=width, row_height=2.9
+    )
     for row, name in zip(axes, names, strict=True):
         panels = [
             [_ridge(e) for e in _spaced(run.table.get(name, ()), num_steps, log_steps)]
@@ -79,26 +79,16 @@ class _Ridge(NamedTuple):
     high: float
 
 
-def _with_histograms(measured):
-    kept = [
-        Layers(run, {name: _usable(records) for name, records in table.items()})
-        for run, table in measured
-    ]
-    kept = [Layers(run, {n: r for n, r in table.items() if r}) for run, table in kept]
-    return [layers for layers in kept if layers.table]
+def _is_usable(record):
+    """Returns whether there is a histogram with finite edges and some count."""
+    edges, counts = _histogram(record)
+    finite = np.isfinite(edges).all() and np.isfinite(counts).all()
+    return finite and counts.sum() > 0 and np.all(np.diff(edges) > 0)
 
 
-def _usable(records):
-    """Returns the records whose histograms have finite edges and some count."""
-    usable = []
-    for record in records:
-        histogram = record.get("histogram") or {"edges": [], "counts": []}
-        edges = np.array(histogram["edges"], dtype=np.float64)
-        counts = np.array(histogram["counts"], dtype=np.float64)
-        finite = np.isfinite(edges).all() and np.isfinite(counts).all()
-        if finite and counts.sum() > 0 and np.all(np.diff(edges) > 0):
-            usable.append(record)
-    return usable
+def _histogram(record):
+    histogram = record.get("histogram") or {"edges": [], "counts": []}
+    return (np.array(histogram[name], np.float64) for name in ("edges", "counts"))
 
 
 def _spaced(records, count, log_steps):
@@ -113,12 +103,15 @@ def _spaced(records, count, log_steps):
 
 
 def _ridge(record):
-    edges = np.array(record["histogram"]["edges"], dtype=np.float64)
-    counts = np.array(record["histogram"]["counts"], dtype=np.float64)
+    edges, counts = _histogram(record)
     density = counts / np.diff(edges)
     mass = np.concatenate([[0.0], np.cumsum(counts)]) / counts.sum()
     low, high = np.interp([_TAIL, 1 - _TAIL], mass, edges)
     return _Ridge(record["step"], edges, density / density.max(), low, high)
+
+
+def _middles(edges):
+    return (edges[1:] + edges[:-1]) / 2
 
 
 def _draw_row(row, panels, colours):
@@ -138,13 +131,8 @@ def _draw_ridges(axis, panel, colour, extent):
         base = count - 1 - i  # the earliest at the top
         paleness = 0.7 - 0.5 * i / max(count - 1, 1)
         flatness = min(1.0, extent / max(ridge.high - ridge.low, 1e-30))
-        x = np.concatenate(
-            [
-                ridge.edges[:1],
-                (ridge.edges[1:] + ridge.edges[:-1]) / 2,
-                ridge.edges[-1:],
-            ]
-        )
+        first, *_, last = ridge.edges
+        x = np.concatenate([[first], _middles(ridge.edges), [last]])
         top = base + _HEIGHT * flatness * np.concatenate([[0.0], ridge.density, [0.0]])
         look = {"facecolor": paleness + (1 - paleness) * colour, "edgecolor": "none"}
         axis.fill_between(x, base, top, **look, zorder=2 + i / count)

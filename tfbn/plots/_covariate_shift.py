@@ -6,11 +6,10 @@ from matplotlib.figure import Figure
 
 from tfbn.plots.legend import add_legend
 from tfbn.plots.lines import IDEAL
-from tfbn.plots.lines import draw_smoothed
+from tfbn.plots.lines import draw_panel
 from tfbn.plots.lines import line_handle
 from tfbn.plots.panels import fit_titles
 from tfbn.plots.panels import grid
-from tfbn.plots.panels import scale
 from tfbn.plots.runs import TOTAL
 from tfbn.plots.runs import Runs
 from tfbn.plots.runs import chosen
@@ -38,7 +37,7 @@ def covariate_shift(
             parameters" is the total. Default: the second, the middle and the last of
             those that all runs have, never the first, whose shift is zero by
             definition; and the total.
-        log_steps: whether the step axis is logarithmic; it has no place for step 0.
+        log_steps: whether the step axis is logarithmic; it cannot show step 0.
 
     Raises:
         ValueError: if no run has "ics" records, `layers` names one that no run has, or
@@ -57,19 +56,15 @@ def covariate_shift(
         _draw(row, with_total, name)
     fit_titles(axes)
     ideal = {"ideal": line_handle(**IDEAL)}
-    add_legend(figure, (run for run, _ in measured), ideal)
+    add_legend(figure, measured, ideal)
     return figure
 
 
 def _draw(row, measured, name):
     left, right = row
-    distances = layer_series(measured, name, "distance")
-    scale(left, distances, log=True)
+    draw_panel(left, layer_series(measured, name, "distance"))
     right.axhline(1.0, zorder=1, **IDEAL)
     right.set_ylim(-1.1, 1.1)
-    for curve in distances:
-        draw_smoothed(left, curve)
-    for curve in layer_series(measured, name, "cosine"):
-        draw_smoothed(right, curve)
+    draw_panel(right, layer_series(measured, name, "cosine"), log=False)
     left.set(title=f"{name}: distance", ylabel="$|G - G'|_2$")
     right.set(title=f"{name}: cosine", ylabel="$\\cos(G, G')$")

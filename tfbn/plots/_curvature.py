@@ -29,20 +29,20 @@ from tfbn.plots.runs import styled
 def curvature(
     runs: Runs, layers: Sequence[str] | None = None, *, log_steps: bool = False
 ) -> Figure:
-    """Draws the largest eigenvalue of the Hessian, over all parameters and by layer.
+    """Draws the largest eigenvalue of the Hessian, of all parameters and by layer.
 
-    Dashed: 2 / learning rate, beyond which a step of gradient descent overshoots along
-    the eigenvector (the edge of stability), in the colour of its run, or grey where
-    several runs share it. The axes are logarithmic, or, with a negative value,
-    logarithmic on both sides of a linear part around zero.
+    The dashed line is 2 / learning rate, beyond which a step of gradient descent
+    overshoots along the eigenvector (the edge of stability). It has the colour of its
+    run, or is grey where several runs share it. The value axes are logarithmic; with a
+    negative value, they are logarithmic on both sides of a linear part around zero.
 
     Args:
         runs: label -> records; uses the kind "curvature", and the learning rates of the
             kind "train".
-        layers: names of the layers that get panels, in the order in which to draw them.
-            Default: the second, the middle and the last of those that all runs have.
-            None have, if it is empty.
-        log_steps: whether the step axis is logarithmic; it has no place for step 0.
+        layers: names of the layers that get panels, in the order in which to draw them;
+            empty for none. Default: the second, the middle and the last of those that
+            all runs have.
+        log_steps: whether the step axis is logarithmic; it cannot show step 0.
 
     Raises:
         ValueError: if no run has an eigenvalue, or `layers` names a layer that no run
@@ -52,9 +52,8 @@ def curvature(
     everything = series(known, "curvature", "eigenvalue")
     require(everything, "eigenvalues in records of kind 'curvature'", runs)
     measured = layers_of(known, "curvature")
-    names = []
-    if layers or (measured and layers is None):
-        names = chosen(measured, layers)
+    by_default = layers is None and measured
+    names = chosen(measured, layers) if layers or by_default else []
     panels = {"all parameters": everything}
     panels |= {name: layer_series(measured, name, "eigenvalue") for name in names}
     rows, columns = -(-len(panels) // 2), min(len(panels), 2)
@@ -71,7 +70,7 @@ def curvature(
     if len(panels) > 1 and len(panels) % 2:
         leave_out_last(axes)
     styles = {"2 / learning rate": line_handle(**IDEAL)} if edges else {}
-    add_legend(figure, (curve.run for curve in everything), styles)
+    add_legend(figure, everything, styles)
     return figure
 
 

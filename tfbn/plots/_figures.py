@@ -69,8 +69,9 @@ def figures(
     known = _layers_by_kind(runs)
     if layers is not None:
         kinds = "', '".join(known)
-        require(any(known.values()), f"records of layers (kind '{kinds}')", runs)
-        check_layers(layers, list(dict.fromkeys(sum(known.values(), []))))
+        everything = list(dict.fromkeys(sum(known.values(), [])))
+        require(everything, f"records of layers (kind '{kinds}')", runs)
+        check_layers(layers, everything)
     drawn = {}
     for name in FIGURE_NAMES if names is None else dict.fromkeys(names):
         try:

@@ -3,6 +3,7 @@
 import dataclasses
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 from typing import NamedTuple
 
 import matplotlib
@@ -24,16 +25,16 @@ from tfbn.plots.panels import leave_out_last
 from tfbn.plots.panels import wrapped
 from tfbn.plots.runs import NothingToDraw
 
-_COLOURS = "viridis"  # in order of brightness to colour-blind readers as to others
+_COLOURS = "viridis"  # ordered by brightness, which colour-blind readers see too
 _NEVER = "0.85"
 
 # Inches.
 _LETTER = 0.07  # width of a small letter
-_WIDTH = 10.0  # of a row of panels, unless a single one needs more
-_CELL_WIDTH = (0.42, 0.9)  # if the text is not wider
-_CELL_HEIGHT = (0.42, 0.65)
+_WIDTH = 10.0  # width of a row of panels, unless a single panel needs more
+_CELL_WIDTH = (0.42, 0.9)  # least and greatest, unless the text is wider
+_CELL_HEIGHT = (0.42, 0.65)  # least and greatest
 _BAR = 0.15  # width of a colour bar, and of the space before it
-_BESIDE = 1.15  # what a panel needs for its colour bar, its label and that of the rows
+_BESIDE = 1.15  # space beside the cells for the colour bar and the axis labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,21 +45,21 @@ class HeatTable:
         title: title of the panel.
         rows: labels of the rows, the first at the top.
         columns: labels of the columns.
-        values: numbers [rows][columns]; NaN: not measured; infinity: never reached.
-        xlabel: what the columns are.
-        ylabel: what the rows are.
-        colour_label: what the values are, beside the colour bar.
-        text: format of what is written into a cell, such as "{:.0%}".
-        log: whether the colours go by the logarithms of the values.
-        limits: (low, high) of the colours; what is beyond has the colour of the end.
-            Default: the least and the greatest of the finite values.
-        low_is_good: whether low values have the bright end of the colours, which is the
-            good one, rather than high values.
+        values: numbers `[rows][columns]`; NaN: not measured; infinity: never reached.
+        xlabel: label of the columns' axis.
+        ylabel: label of the rows' axis.
+        colour_label: label of the colour bar.
+        text: format of the numbers in the cells, such as "{:.0%}".
+        log: whether the colour scale is logarithmic.
+        limits: (low, high) of the colour scale; values beyond have the colour of that
+            end. Default: the least and the greatest of the finite values.
+        low_is_good: whether low values have the bright colours, which mean good.
+            Default: high values have.
 
     Raises:
-        ValueError: if `values` is no table of that size, holds minus infinity or, with
-            `log`, anything that is not positive; if `limits` do not rise or, with
-            `log`, are not positive; or if `text` is no format of a number.
+        ValueError: if `values` is not a table of that size, or holds minus infinity or,
+            with `log`, a value that is not positive; if `limits` do not rise or, with
+            `log`, are not positive; or if `text` is not a format of a number.
     """
 
     title: str
@@ -91,15 +92,15 @@ class HeatTable:
 
 
 def heat_map(tables: Sequence[HeatTable], *, title: str) -> Figure:
-    """Draws tables as coloured cells, with the numbers written into them.
+    """Draws tables as coloured cells that contain their numbers.
 
-    Bright is good and dark is bad, in every table. A cell that was not measured is
-    white, one that is infinite is hatched and has the word "never". Each table has its
-    own colours.
+    Bright is good and dark is bad in every table, but each has its own colour scale. A
+    value that was not measured is a white cell, an infinite one a hatched cell with the
+    word "never".
 
     Args:
-        tables: what to draw, side by side, or in several rows where the cells would be
-            too small to read in a figure 10 inches wide.
+        tables: the tables, side by side, or in several rows if their cells would be too
+            small to read in a figure 10 inches wide.
         title: title of the figure.
 
     Raises:
@@ -158,17 +159,17 @@ def _check_limits(table):
 
 
 class _Cell(NamedTuple):
-    """Inches of a cell."""
+    """The size of a cell in inches."""
 
     width: float
     height: float
 
 
 def _layout(tables, title):
-    """Returns a figure, its panels, and the size that their cells get about.
+    """Returns a figure, its panels, and the approximate size of their cells.
 
-    The figure is made to fit cells of that size: panels with a fixed aspect would not
-    be laid out well, with labels cut off.
+    The figure is sized to fit the cells: panels with a fixed aspect ratio would be laid
+    out badly, with labels cut off.
     """
     least = max(_CELL_WIDTH[0], *(_inches(_texts(table)) for table in tables))
     beside = _BESIDE + max(_inches(_broken(table.rows)) for table in tables)
@@ -183,28 +184,27 @@ def _layout(tables, title):
     cell_width = (width / columns - beside) / across
     cell_width = min(cell_width, max(least, _CELL_WIDTH[1]))
     cell = _Cell(cell_width, float(np.clip(cell_width, *_CELL_HEIGHT)))
-    options = {"x_label": "", "share_x": False, "width": width}
-    figure, axes = grid(title, rows, columns, **options)
+    figure, axes = grid(title, rows, columns, x_label="", share_x=False, width=width)
     below = max(_below(table, cell) for table in tables)
     figure.set_figheight(0.4 + rows * (0.4 + down * cell.height + below))
     used = min(1.0, columns * (across * cell.width + beside) / width)
-    figure.get_layout_engine().set(rect=((1 - used) / 2, 0, used, 1))
+    figure.set_layout_engine("constrained", rect=((1 - used) / 2, 0, used, 1))
     return figure, axes, cell
 
 
 def _below(table, cell):
-    """Returns the inches that the labels of the columns need."""
+    """Returns the height in inches that the columns' labels need."""
     labels = 0.7 * _inches(_broken(table.columns)) if _aslant(table, cell) else 0.2
     return labels + 0.25 * bool(table.xlabel)
 
 
 def _aslant(table, cell):
-    """Returns whether the labels of the columns are too long to be side by side."""
+    """Returns whether the columns' labels must be slanted to fit side by side."""
     return _inches(table.columns) > cell.width
 
 
 def _inches(texts):
-    """Returns about how wide small texts are, with a space around them."""
+    """Returns the approximate width of the widest small text, with a margin."""
     lines = [line for text in texts for line in text.split("\n")]
     return 0.08 + _LETTER * max(map(len, lines))
 
@@ -214,7 +214,7 @@ def _broken(labels):
 
 
 def _texts(table):
-    """Returns what is written into the cells, in the order of `array.flat`."""
+    """Returns the texts of the cells, in the order of `array.flat`."""
     return ["never" if value == np.inf else "" if np.isnan(value)
             else table.text.format(value) for value in table.array.flat]  # fmt: skip
 
@@ -222,27 +222,27 @@ def _texts(table):
 def _draw_cells(axis, table, colours):
     values = table.array
     places = [np.arange(count + 1) - 0.5 for count in values.shape[::-1]]
-    look = {"cmap": colours.cmap, "norm": colours.norm, "edgecolors": "white"}
-    axis.pcolormesh(*places, np.ma.masked_invalid(values), **look)
-    centred = {"ha": "center", "va": "center", "fontsize": "small", "parse_math": False}
+    filling = {"cmap": colours.cmap, "norm": colours.norm, "edgecolors": "white"}
+    axis.pcolormesh(*places, np.ma.masked_invalid(values), **filling)
+    centred = {"ha": "center", "va": "center", "fontsize": "small"}
     texts = np.reshape(_texts(table), values.shape)
     for (i, j), value in np.ndenumerate(values):
-        look = dict(centred)
+        look: dict[str, Any] = dict(centred)
         if np.isfinite(value):
             look["color"] = "black" if _is_bright(colours.to_rgba(value)) else "white"
         elif value == np.inf:
-            hatch = {"hatch": "////", "edgecolor": "0.7", "linewidth": 0}
-            place = (j - 0.48, i - 0.48)
-            axis.add_patch(Rectangle(place, 0.96, 0.96, facecolor=_NEVER, **hatch))
+            hatched = Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, facecolor=_NEVER)
+            hatched.set(hatch="////", edgecolor="0.7", linewidth=0)
+            axis.add_patch(hatched)
             look["bbox"] = {"facecolor": _NEVER, "edgecolor": "none", "pad": 1}
-        axis.text(j, i, texts[i, j], **look)
+        axis.text(j, i, texts[i, j], parse_math=False, **look)
     axis.invert_yaxis()
 
 
 def _colours(table):
-    """Returns what turns the values of a table into colours."""
+    """Returns the colour scale of a table."""
     values = table.array[np.isfinite(table.array)]
-    values = values if values.size else np.ones(1)  # nothing that could have a colour
+    values = values if values.size else np.ones(1)  # no cell will be coloured
     low, high = table.limits or (values.min(), values.max())
     if low == high:  # a bar needs a range
         margin = 0.1 * (abs(low) or 1.0)
@@ -252,7 +252,7 @@ def _colours(table):
 
 
 def _is_bright(colour):
-    """Returns whether black has more contrast to the colour than white (WCAG 2)."""
+    """Returns whether black contrasts with the colour more than white does (WCAG 2)."""
     red, green, blue = (
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
         for part in colour[:3]
@@ -261,7 +261,7 @@ def _is_bright(colour):
 
 
 def _draw_bar(axis, table, colours, cell):
-    """Draws a colour bar as high as the panel is, whatever becomes of the panel."""
+    """Draws a colour bar that keeps the height of the panel when it is laid out."""
     share = _BAR / (len(table.columns) * cell.width)
     place = axis.inset_axes((1 + share, 0, share, 1))
     low, high = colours.norm.vmin, colours.norm.vmax

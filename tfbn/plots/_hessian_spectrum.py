@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from tfbn.plots.legend import add_legend
 from tfbn.plots.panels import grid
 from tfbn.plots.runs import Runs
+from tfbn.plots.runs import latest
 from tfbn.plots.runs import require
 from tfbn.plots.runs import styled
 
@@ -16,46 +17,40 @@ _DECADES = 8  # that the density axis spans at most
 def hessian_spectrum(
     runs: Runs, *, step: int | None = None, width: float = 0.01
 ) -> Figure:
-    """Draws the density of the Hessian's eigenvalues, a curve a run.
+    """Draws the density of the Hessian's eigenvalues, one curve for each run.
 
-    The nodes of Lanczos's quadrature, each a Gaussian of its weight. The density axis
-    is logarithmic; that of the eigenvalues too, on both sides of a linear part around
-    zero, where the ranges of the runs differ more than twentyfold.
+    Each node of the Lanczos quadrature is drawn as a Gaussian of its weight. The
+    density axis is logarithmic. So is the eigenvalue axis, on both sides of a linear
+    part around zero, if the ranges of the runs differ more than twentyfold.
 
     Args:
         runs: label -> records; uses `nodes` and `weights` of the kind "curvature".
-        step: draws of each run the last record up to this step. Default: the last.
-        width: standard deviation of the Gaussians, as a part of the range of the run's
-            nodes.
+        step: the last record of each run up to this step is drawn. Default: the last.
+        width: standard deviation of the Gaussians, as a fraction of the range of the
+            run's nodes.
 
     Raises:
         ValueError: if no run has such a record with finite nodes and weights.
     """
-    found = [(run, _last(run, step)) for run in styled(runs)]
-    found = [(run, record) for run, record in found if record is not None]
+    found = latest(styled(runs), "curvature", step, _is_usable)
     require(found, "nodes in records of kind 'curvature'", runs)
     figure, axes = grid("Density of the Hessian's eigenvalues", 1, 1)
     (axis,) = axes.flat
     curves = [_density(record, width) for _, record in found]
     for (run, _), (x, density) in zip(found, curves, strict=True):
-        look = {"color": run.colour, "linewidth": 1.2, "linestyle": run.dash}
-        axis.plot(x, density, **look)
+        axis.plot(x, density, **run.look(linewidth=1.2))
         axis.fill_between(x, 0.0, density, color=run.colour, alpha=0.12, linewidth=0)
     _scale(axis, curves)
     axis.set(xlabel="eigenvalue", ylabel="density")
     steps = {run.label: f"step {record['step']:,}" for run, record in found}
-    add_legend(figure, (run for run, _ in found), {}, steps)
+    add_legend(figure, found, {}, steps)
     return figure
 
 
-def _last(run, step):
-    """Returns the last record, up to `step`, of which nodes and weights are finite."""
-    for record in reversed(run.select("curvature")):
-        nodes, weights = _spectrum(record)
-        usable = nodes.size and np.isfinite(nodes).all() and np.isfinite(weights).all()
-        if usable and weights.sum() > 0 and (step is None or record["step"] <= step):
-            return record
-    return None
+def _is_usable(record):
+    nodes, weights = _spectrum(record)
+    finite = np.isfinite(nodes).all() and np.isfinite(weights).all()
+    return nodes.size > 0 and finite and weights.sum() > 0
 
 
 def _spectrum(record):

@@ -8,7 +8,7 @@ from tfbn.plots.legend import add_legend
 from tfbn.plots.lines import band_handle
 from tfbn.plots.lines import draw_band
 from tfbn.plots.lines import draw_line
-from tfbn.plots.lines import draw_smoothed
+from tfbn.plots.lines import draw_panel
 from tfbn.plots.lines import line_handle
 from tfbn.plots.panels import drawable
 from tfbn.plots.panels import fit_titles
@@ -17,10 +17,9 @@ from tfbn.plots.panels import leave_out_last
 from tfbn.plots.panels import scale
 from tfbn.plots.runs import Runs
 from tfbn.plots.runs import bands
-from tfbn.plots.runs import check_layers
-from tfbn.plots.runs import known_layers
 from tfbn.plots.runs import layer_bands
 from tfbn.plots.runs import layers_of
+from tfbn.plots.runs import picked
 from tfbn.plots.runs import require
 from tfbn.plots.runs import series
 from tfbn.plots.runs import styled
@@ -47,7 +46,7 @@ def landscape(
         runs: label -> records; uses the kind "landscape".
         layers: names of layers to draw the gradient predictiveness of as well, a panel
             each. Default: none.
-        log_steps: whether the step axis is logarithmic; it has no place for step 0.
+        log_steps: whether the step axis is logarithmic; it cannot show step 0.
 
     Raises:
         ValueError: if no run has such records, or `layers` names a layer that no run
@@ -65,9 +64,7 @@ def draw(
     losses = bands(known, kind, "losses")
     require(losses, f"records of kind '{kind}'", runs)
     measured = layers_of(known, kind)
-    layers = list(dict.fromkeys(layers))
-    if layers:
-        check_layers(layers, known_layers(measured))
+    layers = picked(measured, layers) if layers else []
     figure, axes = grid(title, 2 + -(-len(layers) // 2), 2, log_steps, row_height=2.8)
     _draw_losses(axes[0, 0], losses, series(known, kind, "loss"))
     distances = bands(known, kind, "gradient_distances")
@@ -81,9 +78,9 @@ def draw(
     fit_titles(axes)
     if len(layers) % 2:
         leave_out_last(axes)
-    styles = {"loss at the point itself": line_handle()}
-    styles = {"range over the step sizes": band_handle()} | styles
-    add_legend(figure, (band.run for band in losses), styles)
+    styles = {"range over the step sizes": band_handle()}
+    styles["loss at the point itself"] = line_handle()
+    add_legend(figure, losses, styles)
     return figure
 
 
@@ -104,7 +101,5 @@ def _draw_distances(axis, distances, title):
 
 
 def _draw_curves(axis, curves, title, label):
-    scale(axis, curves, log=True)
-    for curve in curves:
-        draw_smoothed(axis, curve)
+    draw_panel(axis, curves)
     axis.set(title=title, ylabel=label)

@@ -27,7 +27,7 @@ def learning_curves(runs: Runs, *, log_steps: bool = False) -> Figure:
 
     Args:
         runs: label -> records; uses the kinds "train" and "eval".
-        log_steps: whether the step axis is logarithmic; it has no place for step 0.
+        log_steps: whether the step axis is logarithmic; it cannot show step 0.
 
     Raises:
         ValueError: if no run has a loss or an accuracy.
@@ -48,7 +48,7 @@ def learning_curves(runs: Runs, *, log_steps: bool = False) -> Figure:
             draw_points(axis, curve)
         axis.set(title=name.capitalize(), ylabel=_CURVES[name])
     everything = [c for curves in panels.values() for group in curves for c in group]
-    add_legend(figure, (c.run for c in everything), _style_handles(panels.values()))
+    add_legend(figure, everything, _style_handles(panels.values()))
     return figure
 
 

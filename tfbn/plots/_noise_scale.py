@@ -8,7 +8,9 @@ from matplotlib.figure import Figure
 from tfbn.plots.legend import add_legend
 from tfbn.plots.lines import IDEAL
 from tfbn.plots.lines import centred_mean
+from tfbn.plots.lines import draw_faint
 from tfbn.plots.lines import draw_line
+from tfbn.plots.lines import draw_panel
 from tfbn.plots.lines import line_handle
 from tfbn.plots.panels import drawable
 from tfbn.plots.panels import fit_titles
@@ -18,10 +20,9 @@ from tfbn.plots.panels import scale
 from tfbn.plots.runs import TOTAL
 from tfbn.plots.runs import Curve
 from tfbn.plots.runs import Runs
-from tfbn.plots.runs import check_layers
-from tfbn.plots.runs import known_layers
 from tfbn.plots.runs import layer_series
 from tfbn.plots.runs import layers_of
+from tfbn.plots.runs import picked
 from tfbn.plots.runs import require
 from tfbn.plots.runs import series
 from tfbn.plots.runs import styled
@@ -47,7 +48,7 @@ def noise_scale(
     Args:
         runs: label -> records; uses the kind "noise_scale".
         layers: names of layers to draw as well. Default: none.
-        log_steps: whether the step axis is logarithmic; it has no place for step 0.
+        log_steps: whether the step axis is logarithmic; it cannot show step 0.
 
     Raises:
         ValueError: if no run has such records, or `layers` names a layer that no run
@@ -57,10 +58,7 @@ def noise_scale(
     rows = {TOTAL: {name: series(known, "noise_scale", name) for name in _ESTIMATES}}
     require(rows[TOTAL]["squared_norm"], "records of kind 'noise_scale'", runs)
     measured = layers_of(known, "noise_scale")
-    layers = list(dict.fromkeys(layers))
-    if layers:
-        check_layers(layers, known_layers(measured))
-    for layer in layers:
+    for layer in picked(measured, layers) if layers else ():
         rows[layer] = {n: layer_series(measured, layer, n) for n in _ESTIMATES}
     figure, axes = grid("Gradient noise scale", len(rows), 3, log_steps)
     sizes = {v for c in series(known, "noise_scale", "large_batch") for v in c.values}
@@ -68,14 +66,13 @@ def noise_scale(
         _draw_ratio(row[0], label, *curves.values())
         for size in sizes:
             row[0].axhline(size, zorder=1, **IDEAL)
-        for axis, (name, (title, unit)) in zip(
-            row[1:], _ESTIMATES.items(), strict=True
-        ):
-            _draw_estimates(axis, curves[name])
+        for axis, name in zip(row[1:], _ESTIMATES, strict=True):
+            title, unit = _ESTIMATES[name]
+            draw_panel(axis, curves[name], _draw_estimate)
             axis.set(title=title, ylabel=unit)
     fit_titles(axes)
     styles = {"batch size": line_handle(**IDEAL)}
-    add_legend(figure, (curve.run for curve in rows[TOTAL]["squared_norm"]), styles)
+    add_legend(figure, rows[TOTAL]["squared_norm"], styles)
     return figure
 
 
@@ -94,13 +91,9 @@ def _draw_ratio(axis, label, traces, norms):
     axis.set(title=f"{label}: noise scale", ylabel="examples")
 
 
-def _draw_estimates(axis, curves):
-    scale(axis, curves, log=True)
-    for curve in curves:
-        faint = {"color": curve.run.colour, "alpha": 0.25, "linewidth": 0.6}
-        axis.plot(curve.steps, drawable(axis, curve.values), **faint)
-        means = drawable(axis, _mean(curve.values))
-        draw_line(axis, curve, means, linewidth=1.5)
+def _draw_estimate(axis, curve):
+    draw_faint(axis, curve)
+    draw_line(axis, curve, drawable(axis, _mean(curve.values)), linewidth=1.5)
 
 
 def _mean(values):

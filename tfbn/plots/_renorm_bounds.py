@@ -27,7 +27,7 @@ def renorm_bounds(runs: Runs, *, log_steps: bool = False) -> Figure:
 
     Args:
         runs: label -> records; uses the kind "train" of the runs that have bounds.
-        log_steps: whether the step axis is logarithmic; it has no place for step 0.
+        log_steps: whether the step axis is logarithmic; it cannot show step 0.
 
     Raises:
         ValueError: if no run has bounds.
@@ -42,5 +42,5 @@ def renorm_bounds(runs: Runs, *, log_steps: bool = False) -> Figure:
         for curve, width in zip(curves, widths, strict=True):
             draw_line(axis, curve, drawable(axis, curve.values), linewidth=width)
         axis.set(title=name, ylabel=_BOUNDS[name])
-    add_legend(figure, (curve.run for curve in everything), {})
+    add_legend(figure, everything, {})
     return figure

@@ -1,4 +1,4 @@
-"""A public replication's estimators beside the right ones."""
+"""The estimators of a public replication, beside the correct ones."""
 
 from collections.abc import Sequence
 
@@ -7,20 +7,18 @@ from matplotlib.figure import Figure
 
 from tfbn.plots.legend import add_legend
 from tfbn.plots.lines import IDEAL
+from tfbn.plots.lines import draw_panel
 from tfbn.plots.lines import draw_smoothed
 from tfbn.plots.lines import line_handle
 from tfbn.plots.panels import fit_titles
 from tfbn.plots.panels import grid
 from tfbn.plots.panels import scale
-from tfbn.plots.runs import Curve
 from tfbn.plots.runs import Runs
 from tfbn.plots.runs import chosen
 from tfbn.plots.runs import layer_series
-from tfbn.plots.runs import layers_of
-from tfbn.plots.runs import require
-from tfbn.plots.runs import styled
+from tfbn.plots.runs import measured_layers
 
-# The right and the faulty values, which share a value axis.
+# The correct and the faulty values, which share a value axis.
 _DISTANCES = ("distance", "distance_faulty")
 _COSINES = ("cosine", "cosine_faulty")
 
@@ -28,27 +26,27 @@ _COSINES = ("cosine", "cosine_faulty")
 def replication(
     runs: Runs, layers: Sequence[str] | None = None, *, log_steps: bool = False
 ) -> Figure:
-    """Draws the panels of a public replication of Santurkar et al. (2018).
+    """Draws what a public replication of Santurkar et al. (2018) plots.
 
-    A row of five panels a layer: the distance |G - G'|_2 and the absolute cosine of G
-    and G', each by the right estimator and, beside it on the same axis, by the
-    replication's, whose G' is the gradient of a different function (its second network
-    has another classifier and other normalisation parameters); and |g_t + g_{t+1}|_2,
-    which it calls gradient predictiveness. Faint values are the records, the line is
+    Each layer has a row of five panels. Four show the distance |G - G'|_2 and the
+    absolute cosine of G and G', by the correct estimator and by the replication's
+    faulty one, on the same value axis. The faulty G' is the gradient of a different
+    function: the replication's second network has another classifier and other
+    normalisation parameters. The fifth panel shows |g_t + g_{t+1}|_2, which the
+    replication calls gradient predictiveness. Faint lines are the records, the others
     their centred mean over about a 30th of them.
 
     Args:
         runs: label -> records; uses the kind "replication".
         layers: names of the layers, in the order in which to draw them. Default: the
             second, the middle and the last of those that all runs have.
-        log_steps: whether the step axis is logarithmic; it has no place for step 0.
+        log_steps: whether the step axis is logarithmic; it cannot show step 0.
 
     Raises:
         ValueError: if no run has "replication" records, or `layers` names one that no
             run has.
     """
-    measured = layers_of(styled(runs), "replication")
-    require(measured, "records of kind 'replication'", runs)
+    measured = measured_layers(runs, "replication")
     names = chosen(measured, layers)
     title = "The replication's estimators, right and faulty"
     figure, axes = grid(title, len(names), 5, log_steps, width=15.0)
@@ -58,7 +56,7 @@ def replication(
         _draw_sums(row[4], measured, name)
     fit_titles(axes)
     ideal = {"ideal": line_handle(**IDEAL)}
-    add_legend(figure, (run for run, _ in measured), ideal)
+    add_legend(figure, measured, ideal)
     return figure
 
 
@@ -78,16 +76,14 @@ def _draw_cosines(pair, measured, name):
     for axis, value in zip(pair, _COSINES, strict=True):
         axis.axhline(1.0, zorder=1, **IDEAL)
         axis.set_ylim(-0.05, 1.1)
-        for curve in layer_series(measured, name, value):
-            draw_smoothed(axis, Curve(curve.run, curve.steps, np.abs(curve.values)))
+        curves = layer_series(measured, name, value)
+        sizes = [curve._replace(values=np.abs(curve.values)) for curve in curves]
+        draw_panel(axis, sizes, log=False)
         axis.set_ylabel("$|\\cos(G, G')|$")
     pair[0].set_title(f"{name}: |cosine|")
     pair[1].set_title("|cosine|, faulty")
 
 
 def _draw_sums(axis, measured, name):
-    curves = layer_series(measured, name, "gradient_sum")
-    scale(axis, curves, log=True)
-    for curve in curves:
-        draw_smoothed(axis, curve)
+    draw_panel(axis, layer_series(measured, name, "gradient_sum"))
     axis.set(title=f"{name}: gradient sum", ylabel="$|g_t + g_{t+1}|_2$")

@@ -1,4 +1,4 @@
-"""Any recorded number against the step: the mean over seeds, and their range."""
+"""Any recorded number against the step: its mean over seeds, and their range."""
 
 import dataclasses
 import functools
@@ -44,17 +44,17 @@ class SeedPanel:
     Attributes:
         groups: label -> the runs of its seeds, each a list of records.
         kind: the kind of the records, such as "train" or "ics".
-        value: the name of a number in the record, or a function of the record; where
-            that is missing, or None, the record is left out.
+        value: the name of a number in the record, or a function of the record. A record
+            whose value is missing or None is left out.
         title: title of the panel.
-        ylabel: label of the value axis; mathematics between dollar signs is set.
-        layer: name of a layer: `value` is then of that layer's entry in `layers`, with
-            the record's `step` added. Default: of the record itself.
+        ylabel: label of the value axis; text between dollar signs is a formula.
+        layer: name of a layer whose entry in `layers`, with the record's `step` added,
+            is used in place of the record. Default: none.
         log: whether the value axis is logarithmic. Default: if no value is negative and
             they span more than two decades.
-        ideal: where to draw a grey dashed line.
-        limits: (low, high) of the value axis, None for an end that the values set. On a
-            logarithmic axis an end that is not positive counts as None.
+        ideal: the value at which to draw a grey dashed line. Default: none.
+        limits: (low, high) of the value axis, with None for an end that the values
+            decide. On a logarithmic axis, an end that is not positive counts as None.
 
     Raises:
         ValueError: if a group is not a list of lists of records, or `limits` do not
@@ -95,26 +95,26 @@ def seed_curves(
     columns: int = 3,
     log_steps: bool = False,
 ) -> Figure:
-    """Draws means over seeds, and a band from the least to the greatest of the seeds.
+    """Draws the mean over seeds, and a band from the least to the greatest seed.
 
-    A label has the same look in all panels. A seed's series of many records is smoothed
-    (a centred mean over about a 30th of them) before the mean and the range over seeds
-    are taken, at the steps that all seeds of the label have; a panel that leaves out
-    others says so. On a logarithmic axis all means are geometric. A value that is not
-    finite is left out of mean and range; an x is at the last finite one of a seed that
-    diverged. A single seed has no band. A label without such records is left out of a
-    panel, seeds without any are left out of their label.
+    A label has the same look in all panels. If a seed has many records, its values are
+    first smoothed by a centred mean over about a 30th of them. Mean and range over the
+    seeds are then taken at the steps that all seeds of the label have; a panel notes if
+    it leaves out other steps. On a logarithmic axis all means are geometric. Values
+    that are not finite are left out of mean and range, and an x marks the last finite
+    value of a seed that diverged. A single seed has no band. Labels and seeds without
+    such records are left out.
 
     Args:
         panels: what to draw, row by row.
         title: title of the figure.
-        columns: int >= 1, how many panels a row has at most.
-        log_steps: whether the step axes are logarithmic; they have no place for step 0.
+        columns: int >= 1, the greatest number of panels in a row.
+        log_steps: whether the step axes are logarithmic; they cannot show step 0.
 
     Raises:
         NothingToDraw: (a ValueError) if no panel has such records.
-        ValueError: if there is no panel, `columns` is no integer >= 1, a value is no
-            number, or seeds of a label have no step in common.
+        ValueError: if there is no panel, `columns` is not an integer >= 1, a value is
+            not a number, or the seeds of a label have no step in common.
     """
     columns = min(validation.integer("columns", columns, minimum=1), len(panels))
     if not panels:
@@ -122,7 +122,7 @@ def seed_curves(
     looks = styled({label: () for panel in panels for label in panel.groups})
     drawn = [_groups(panel, looks) for panel in panels]
     wanted = " or ".join(f"{panel.title!r} (kind {panel.kind!r})" for panel in panels)
-    require(any(drawn), f"values of {wanted}", [look.label for look in looks])
+    require([*filter(None, drawn)], f"values of {wanted}", [g.label for g in looks])
     rows = -(-len(panels) // columns)
     figure, axes = grid(title, rows, columns, log_steps, share_x=_alike(drawn))
     for axis, panel, groups in zip(axes.flat, panels, drawn, strict=False):
@@ -135,7 +135,7 @@ def seed_curves(
 
 
 class _Group(NamedTuple):
-    """A label in a panel: its look, and what each of its seeds measured."""
+    """A label in a panel: its look, and a curve for each of its seeds."""
 
     look: Run
     seeds: list[Curve]
@@ -147,7 +147,7 @@ class _Group(NamedTuple):
 
 
 def _groups(panel, looks):
-    """Returns the groups that have something in the panel."""
+    """Returns the groups that have values in the panel."""
     groups = []
     for look in looks:
         runs = panel.groups.get(look.label, ())
@@ -176,7 +176,7 @@ def _curve(panel, run):
 
 
 def _alike(drawn):
-    """Returns whether the panels' last steps are close enough for one step axis."""
+    """Returns whether the panels' last steps are close enough to share an axis."""
     ends = [max(group.steps[-1] for group in groups) for groups in drawn if groups]
     return bool(max(ends) <= 2 * min(ends))
 
@@ -215,8 +215,7 @@ def _draw_group(axis, group):
 def _at(axis, seed, steps):
     """Returns the smoothed values of a seed at some of its steps."""
     values = smoothed(axis, drawable(axis, seed.values))
-    # Those that cannot be drawn stay what they are, infinite or zero, so that the panel
-    # tells one from the other.
+    # Values that cannot be drawn stay infinite or zero: the panel's notes differ.
     values = np.where(np.isfinite(values), values, seed.values)
     return values[np.searchsorted(seed.steps, steps)]
 
@@ -235,12 +234,11 @@ def _limit(axis, low, high):
 
 
 def _one_of_each(groups):
-    """Returns a run of each label: one that diverged, if any of the label has."""
-    runs = {}
+    """Returns a seed of each label: one that diverged, if any of the label did."""
+    by_label = {}
     for group in groups:
-        seeds = [seed.run for seed in group.seeds]
-        runs.setdefault(group.look.label, []).extend(seeds)
-    return [max(seeds, key=lambda run: run.diverged) for seeds in runs.values()]
+        by_label.setdefault(group.look.label, []).extend(group.seeds)
+    return [max(seeds, key=lambda c: c.run.diverged) for seeds in by_label.values()]
 
 
 def _styles(panels, groups):

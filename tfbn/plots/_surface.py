@@ -15,12 +15,13 @@ from tfbn.plots.panels import scale
 from tfbn.plots.runs import Curve
 from tfbn.plots.runs import Runs
 from tfbn.plots.runs import is_wide
+from tfbn.plots.runs import latest
 from tfbn.plots.runs import require
 from tfbn.plots.runs import styled
 
 _KINDS = ("surface", "surface_2d")
 _LEVELS = 24
-_COLOURS = "cividis"  # as even to colour-blind readers as to others
+_COLOURS = "cividis"  # looks as even to colour-blind readers as to others
 
 
 def surface(runs: Runs, *, step: int | None = None) -> Figure:
@@ -38,22 +39,20 @@ def surface(runs: Runs, *, step: int | None = None) -> Figure:
     Raises:
         ValueError: if no run has such a record with a finite loss.
     """
-    found = [(r, _last(r, kind, step)) for r in styled(runs) for kind in _KINDS]
-    found = [(run, record) for run, record in found if record is not None]
+    known = styled(runs)
+    curves, maps = (latest(known, kind, step, _is_usable) for kind in _KINDS)
     kinds = "' or '".join(_KINDS)
-    require(found, f"finite losses in records of kind '{kinds}'", runs)
-    curves = [item for item in found if _losses(item[1]).ndim == 1]
-    maps = [item for item in found if _losses(item[1]).ndim == 2]
+    require(curves + maps, f"finite losses in records of kind '{kinds}'", runs)
     count = len(maps) + bool(curves)
     width = 7.0 if count == 1 else max(10.0, 3.2 * count)
-    options = {"x_label": "", "share_x": False, "width": width}
-    figure, axes = grid("Loss around the point", 1, count, **options)
+    title = "Loss around the point"
+    figure, axes = grid(title, 1, count, x_label="", share_x=False, width=width)
     if count > 1:
         figure.set_figheight(0.8 + width / count * 0.9)  # maps are square
     if curves:
         _draw_curves(axes[0, 0], curves)
         steps = {run.label: f"step {record['step']:,}" for run, record in curves}
-        add_legend(figure, (run for run, _ in curves), {}, steps)
+        add_legend(figure, curves, {}, steps)
     if maps:
         _draw_maps(figure, axes[:, -len(maps) :], maps)
     return figure
@@ -63,12 +62,8 @@ def _losses(record):
     return np.array(record["losses"], dtype=np.float64)
 
 
-def _last(run, kind, step):
-    for record in reversed(run.select(kind)):
-        before = step is None or record["step"] <= step
-        if before and np.isfinite(_losses(record)).any():
-            return record
-    return None
+def _is_usable(record):
+    return np.isfinite(_losses(record)).any()
 
 
 def _draw_curves(axis, found):
@@ -78,8 +73,7 @@ def _draw_curves(axis, found):
     ]
     scale(axis, curves, log=is_wide(curves))
     for run, radii, losses in curves:
-        look = {"color": run.colour, "linestyle": run.dash, "linewidth": 1.5}
-        axis.plot(radii, drawable(axis, losses), **look)
+        axis.plot(radii, drawable(axis, losses), **run.look(linewidth=1.5))
     axis.axvline(0.0, color="0.7", linewidth=0.8, zorder=1)
     axis.set(xlabel="position along the direction", ylabel="loss")
 

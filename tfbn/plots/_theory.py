@@ -1,4 +1,4 @@
-"""The norms that Theorem 4.1 is about, beside what it says of them."""
+"""How far Theorem 4.1 holds: an equality and a bound between two gradient norms."""
 
 import textwrap
 from collections.abc import Sequence
@@ -14,22 +14,21 @@ from tfbn.plots.panels import grid
 from tfbn.plots.panels import scale
 from tfbn.plots.runs import Curve
 from tfbn.plots.runs import Runs
-from tfbn.plots.runs import check_layers
 from tfbn.plots.runs import is_wide
 from tfbn.plots.runs import known_layers
 from tfbn.plots.runs import layer_series
-from tfbn.plots.runs import layers_of
-from tfbn.plots.runs import require
-from tfbn.plots.runs import styled
+from tfbn.plots.runs import measured_layers
+from tfbn.plots.runs import picked
 
 
 def theory(runs: Runs, layers: Sequence[str] | None = None) -> Figure:
     """Draws how far Theorem 4.1 of Santurkar et al. (1805.11604) holds, by layer.
 
     Left: the relative error of the theorem as an equality, with 1/m where the paper
-    prints 1/sqrt(m). Right: the bound as printed over the norm |G| that it is to bound;
-    below 1 it is violated, and where it is negative no norm obeys it. A dot is the
-    median over the steps, the line through it goes from the least to the greatest.
+    prints 1/sqrt(m). Right: the printed bound divided by the norm |G| that it bounds.
+    Below 1 the bound is violated; a negative bound is violated by every norm. A dot is
+    the median over the steps; the line through it extends from the least to the
+    greatest value.
 
     Args:
         runs: label -> records; uses the kind "theory".
@@ -39,15 +38,11 @@ def theory(runs: Runs, layers: Sequence[str] | None = None) -> Figure:
         ValueError: if no run has "theory" records, or `layers` names a layer that no
             run has.
     """
-    measured = layers_of(styled(runs), "theory")
-    require(measured, "records of kind 'theory'", runs)
-    known = known_layers(measured)
-    if layers is not None:
-        check_layers(layers, known)
-    names = known if layers is None else list(dict.fromkeys(layers))
+    measured = measured_layers(runs, "theory")
+    names = known_layers(measured) if layers is None else picked(measured, layers)
     title = "Theorem 4.1: gradients below and above a normalisation"
     figure, axes = grid(title, 1, 2, x_label="")
-    # Room for the names, which are written aslant.
+    # Room for the names of the layers, which are slanted.
     figure.set_figheight(4.6 + 0.06 * min(max(map(len, names)), 30))
     left, right = axes.flat
     _draw(left, measured, names, _errors, always_log=True)
@@ -58,7 +53,7 @@ def theory(runs: Runs, layers: Sequence[str] | None = None) -> Figure:
     handle = line_handle(marker="o", markersize=4.5)
     styles = {"median, and range over the steps": handle}
     styles |= {"equality": line_handle(**IDEAL)}
-    add_legend(figure, (run for run, _ in measured), styles)
+    add_legend(figure, measured, styles)
     return figure
 
 
@@ -87,11 +82,9 @@ def _draw(axis, measured, names, values_of, always_log):
             for reduce in (np.nanmin, np.nanmedian, np.nanmax)
         )
         places = np.array(kept, dtype=np.float64) + shift
-        look = {"color": run.colour, "linewidth": 1.2}
-        long = high > low  # one without length can leave the axis no range
-        axis.vlines(places[long], low[long], high[long], **look)
-        look = {"color": run.colour, "linestyle": "", "marker": "o", "markersize": 4.5}
-        axis.plot(places, middle, **look)
+        ranges = (ends[high > low] for ends in (places, low, high))  # of some length
+        axis.vlines(*ranges, color=run.colour, linewidth=1.2)
+        axis.plot(places, middle, "o", color=run.colour, markersize=4.5)
     longest = max(map(len, names))
     look = {"rotation": 45, "ha": "right"} if longest <= 16 else {"rotation": 90}
     labels = [textwrap.fill(name, 24) for name in names]

@@ -8,7 +8,13 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from tfbn.plots.runs import Band
+from tfbn.plots.runs import Curve
+from tfbn.plots.runs import Latest
+from tfbn.plots.runs import Layers
 from tfbn.plots.runs import Run
+
+_Drawn = Curve | Band | Layers | Latest
 
 
 def run_label(run: Run) -> str:
@@ -18,23 +24,22 @@ def run_label(run: Run) -> str:
 
 def add_legend(
     figure: Figure,
-    runs: Iterable[Run],
+    drawn: Iterable[_Drawn],
     styles: Mapping[str, Artist],
     details: Mapping[str, str] | None = None,
 ) -> None:
     """Puts one legend under the panels: the runs, then what the styles mean.
 
     Args:
-        figure: the figure, which grows by the rows that the legend takes.
-        runs: the runs that are drawn, repetitions allowed.
+        figure: the figure, whose height grows with the legend.
+        drawn: the curves, bands or layers that are drawn; each run gets one entry.
         styles: label -> handle of the styles that all runs share.
-        details: label of a run -> what its entry adds.
+        details: label of a run -> text to add to its entry.
     """
-    handles = {}
-    for run in {run.label: run for run in runs}.values():
-        look = {"color": run.colour, "linestyle": run.dash, "linewidth": 2}
+    handles: dict[str, Artist] = {}
+    for run in {item.run.label: item.run for item in drawn}.values():
         detail = f", {details[run.label]}" if details else ""
-        handles[run_label(run) + detail] = Line2D([], [], **look)
+        handles[run_label(run) + detail] = Line2D([], [], **run.look(linewidth=2))
     handles |= styles
     columns = _columns([*handles], letters=11 * figure.get_figwidth())
     rows = -(-len(handles) // columns)
@@ -53,11 +58,11 @@ def add_legend(
 
 
 def _columns(labels, letters):
-    """Returns the least number of columns that need the fewest rows.
+    """Returns the smallest number of columns that gives the fewest rows.
 
     Args:
-        labels: what matplotlib splits into columns, of which the first are longer.
-        letters: how many letters fit in a row; a handle takes the space of 8.
+        labels: the labels; matplotlib fills the first columns with more of them.
+        letters: how many letters fit into a row; a handle takes the space of 8.
     """
     for rows in range(1, len(labels)):
         columns = -(-len(labels) // rows)

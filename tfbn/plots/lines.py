@@ -1,6 +1,11 @@
 """Lines and bands against the step, in the look of their runs."""
 
+from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -8,6 +13,7 @@ from matplotlib.patches import Patch
 from tfbn.plots.panels import GREY
 from tfbn.plots.panels import drawable
 from tfbn.plots.panels import note
+from tfbn.plots.panels import scale
 from tfbn.plots.runs import Band
 from tfbn.plots.runs import Curve
 from tfbn.plots.runs import Run
@@ -15,7 +21,7 @@ from tfbn.plots.runs import ends_badly
 
 _FILL = 0.18  # opacity of a band; three over each other still show the grid
 
-IDEAL = {"color": GREY, "linestyle": "--", "linewidth": 0.8}
+IDEAL: dict[str, Any] = {"color": GREY, "linestyle": "--", "linewidth": 0.8}
 
 
 def draw_smoothed(axis: Axes, curve: Curve) -> None:
@@ -23,26 +29,44 @@ def draw_smoothed(axis: Axes, curve: Curve) -> None:
     values = drawable(axis, curve.values)
     smooth = smoothed(axis, values)
     if smooth is not values:
-        faint = {"color": curve.run.colour, "alpha": 0.25, "linewidth": 0.6}
-        axis.plot(curve.steps, values, **faint)
+        draw_faint(axis, curve)
     draw_line(axis, curve, smooth, linewidth=1.2)
+
+
+def draw_panel(
+    axis: Axes,
+    curves: Iterable[Curve],
+    draw: Callable[[Axes, Curve], None] = draw_smoothed,
+    *,
+    log: bool = True,
+) -> None:
+    """Scales the value axis for the curves and draws them."""
+    scale(axis, curves, log)
+    for curve in curves:
+        draw(axis, curve)
+
+
+def draw_faint(axis: Axes, curve: Curve) -> None:
+    """Draws the values as a thin, pale line, for a smoothed one to lie over."""
+    values = drawable(axis, curve.values)
+    axis.plot(curve.steps, values, color=curve.run.colour, alpha=0.25, linewidth=0.6)
 
 
 def draw_points(axis: Axes, curve: Curve) -> None:
     """Draws a line with a marker at (some of) its values."""
     values = drawable(axis, curve.values)
     every = max(1, values.size // 15)  # touching markers would hide the line
-    points = {"marker": "o", "markersize": 4.5, "markevery": every, "linewidth": 1.8}
-    draw_line(axis, curve, values, **points)
+    points = {"marker": "o", "markersize": 4.5, "markevery": every}
+    draw_line(axis, curve, values, **points, linewidth=1.8)
 
 
-def draw_line(axis: Axes, curve: Curve, values: np.ndarray, **style) -> None:
-    """Draws `values` in the style of the curve's run, and its end if it diverged."""
+def draw_line(axis: Axes, curve: Curve, values: np.ndarray, **style: Any) -> None:
+    """Draws `values` in the look of the curve's run; marks its end if it diverged."""
     run = curve.run
     measured = drawable(axis, curve.values)
     if np.count_nonzero(np.isfinite(measured)) == 1:
         style.setdefault("marker", ".")  # a line of one point is invisible
-    axis.plot(curve.steps, values, color=run.colour, linestyle=run.dash, **style)
+    axis.plot(curve.steps, values, **run.look(**style))
     if ends_badly(curve.values):
         mark_end(axis, run, curve.steps, measured)
 
@@ -50,7 +74,7 @@ def draw_line(axis: Axes, curve: Curve, values: np.ndarray, **style) -> None:
 def draw_band(axis: Axes, band: Band, end: bool = True) -> None:
     """Draws the range of the values at each step: a pale area between two edges.
 
-    The edges distinguish overlapping bands. A step without any finite value is a gap; a
+    The edges tell overlapping bands apart. A step without any finite value is a gap; a
     step between two gaps is a vertical line.
 
     Args:
@@ -60,11 +84,10 @@ def draw_band(axis: Axes, band: Band, end: bool = True) -> None:
     """
     run = band.run
     low, high = band.limits(positive=axis.get_yscale() == "log")
-    look = {"color": run.colour, "alpha": _FILL, "linewidth": 0}
-    axis.fill_between(band.steps, low, high, **look)
+    area: dict[str, Any] = {"color": run.colour, "alpha": _FILL, "linewidth": 0}
+    axis.fill_between(band.steps, low, high, **area)
     for edge in (low, high):
-        look = {"color": run.colour, "linestyle": run.dash, "linewidth": 0.6}
-        axis.plot(band.steps, edge, **look)
+        axis.plot(band.steps, edge, **run.look(linewidth=0.6))
     alone = _alone(np.isfinite(low))
     if alone.any():
         axis.vlines(band.steps[alone], low[alone], high[alone], color=run.colour)
@@ -80,8 +103,8 @@ def mark_end(axis: Axes, run: Run, steps: np.ndarray, measured: np.ndarray) -> N
     found = np.flatnonzero(np.isfinite(measured))
     if run.diverged and found.size:
         last = found[-1]
-        cross = {"marker": "x", "markersize": 9, "markeredgewidth": 2, "zorder": 4}
-        axis.plot(steps[last], measured[last], color=run.colour, **cross)
+        cross = run.look(marker="x", markersize=9, markeredgewidth=2, zorder=4)
+        axis.plot(steps[last], measured[last], **cross)
 
 
 def smoothed(axis: Axes, values: np.ndarray) -> np.ndarray:
@@ -109,13 +132,13 @@ def centred_mean(values: np.ndarray, half: int) -> np.ndarray:
     return np.where(present, means, np.nan)
 
 
-def line_handle(**style) -> Line2D:
-    """Returns a legend's handle for a style of line of any run."""
-    return Line2D([], [], **({"color": GREY, "linewidth": 1.2} | style))
+def line_handle(**style: Any) -> Artist:
+    """Returns the legend's handle for a style of line that all runs share."""
+    return Line2D([], [], **{"color": GREY, "linewidth": 1.2, **style})
 
 
-def band_handle() -> Patch:
-    """Returns a legend's handle for a band of any run."""
+def band_handle() -> Artist:
+    """Returns the legend's handle for the bands of all runs."""
     return Patch(facecolor=(0.4, 0.4, 0.4, _FILL), edgecolor=GREY, linewidth=0.6)
 
 

@@ -2,6 +2,8 @@
 
 import textwrap
 from collections.abc import Iterable
+from typing import Any
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +17,6 @@ from tfbn.plots.runs import finite
 
 GREY = "0.4"
 
-
 _STEPS = "optimizer step"
 
 
@@ -26,20 +27,19 @@ def grid(
     log_steps: bool = False,
     *,
     x_label: str = _STEPS,
-    share_x: bool | str = True,
+    share_x: bool | Literal["row"] = True,
     width: float | None = None,
     row_height: float = 2.4,
 ) -> tuple[Figure, np.ndarray]:
-    """Returns a figure and its panels, an array of `rows` by `columns` of them.
+    """Returns a figure and its panels, an array of `Axes` `[rows, columns]`.
 
     Args:
-        title: the title of the figure.
-        rows: how many rows of panels.
-        columns: how many columns.
-        log_steps: whether the x axes are logarithmic; what is not positive has no
-            place on them.
+        title: title of the figure.
+        rows: number of rows of panels.
+        columns: number of columns of panels.
+        log_steps: whether the x axes are logarithmic; they cannot show step 0.
         x_label: label of the x axes of the lowest row.
-        share_x: which panels have one x axis in common, as `Figure.subplots` has it.
+        share_x: which panels share an x axis, as in `Figure.subplots`.
         width: inches. Default: 10, or 7 for a single column.
         row_height: inches, if there are several rows.
     """
@@ -54,7 +54,7 @@ def grid(
         axis.spines[["top", "right"]].set_visible(False)
         if log_steps:
             axis.set_xscale("log", nonpositive="mask")
-        elif x_label == _STEPS:  # of a single one too there are no fractions
+        elif x_label == _STEPS:  # no fractions, even if there is a single step
             axis.locator_params(axis="x", integer=True)
     for axis in axes[-1]:
         axis.set_xlabel(x_label)
@@ -63,7 +63,7 @@ def grid(
 
 
 def scale(axis: Axes, data: Iterable[Curve | Band], log: bool) -> None:
-    """Makes the value axis logarithmic, if there is a value for such an axis."""
+    """Makes the value axis logarithmic if `log`, unless no value is positive."""
     values = finite(data)
     if not log or not np.any(values > 0):
         return
@@ -76,7 +76,7 @@ def scale(axis: Axes, data: Iterable[Curve | Band], log: bool) -> None:
 
 
 def leave_out_last(axes: np.ndarray, count: int = 1) -> None:
-    """Removes the last panels, and gives those above the labels of their axes."""
+    """Removes the last panels, and labels the x axes of those above them instead."""
     label = axes[-1, 0].get_xlabel()
     for above, last in axes[-2:, axes.shape[1] - count :].T:
         _compat.stop_aligning_ylabel(last)
@@ -86,14 +86,14 @@ def leave_out_last(axes: np.ndarray, count: int = 1) -> None:
 
 
 def head_columns(axes: np.ndarray, labels: list[str]) -> None:
-    """Writes the labels over the columns of panels, broken into lines that fit."""
+    """Titles the columns of panels, breaking the labels into lines that fit."""
     for axis, label in zip(axes[0], labels, strict=True):
         axis.set_title(label)
     fit_titles(axes)
 
 
 def fit_titles(axes: np.ndarray) -> None:
-    """Breaks the titles of panels into lines that fit, for layers have long names."""
+    """Breaks the panels' titles into lines that fit; names of layers can be long."""
     letters = int(axes[0, 0].figure.get_figwidth() / axes.shape[1] * 9)
     for axis in axes.flat:
         axis.set_title(textwrap.fill(axis.get_title(), letters), parse_math=False)
@@ -106,17 +106,19 @@ def fit_label(axis: Axes, text: str) -> None:
 
 
 def wrapped(text: str, letters: int) -> str:
-    """Breaks a text into lines, unless it has mathematics, which cannot be broken."""
+    """Breaks a text into lines, unless it contains a formula."""
     return text if "$" in text else textwrap.fill(text, letters)
 
 
 def note(axis: Axes, text: str, top: bool = False) -> None:
-    """Says something in a corner of the panel, once, and makes room for it there."""
+    """Writes a note into a corner of the panel, unless it is there already."""
     said = [shown.get_text() for shown in axis.texts]
     if text in said:
         return
-    axis.margins(y=0.14)
-    place = {"y": 0.99, "va": "top"} if top else {"y": 0.02 + 0.08 * len(said)}
+    axis.margins(y=0.14)  # room for it
+    place: dict[str, Any] = (
+        {"y": 0.99, "va": "top"} if top else {"y": 0.02 + 0.08 * len(said)}
+    )
     behind = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1}
     axis.text(
         x=0.99, s=text, transform=axis.transAxes, ha="right", **place,
@@ -125,7 +127,7 @@ def note(axis: Axes, text: str, top: bool = False) -> None:
 
 
 def drawable(axis: Axes, values: np.ndarray) -> np.ndarray:
-    """Returns the values with NaN for those that have no place on the axis."""
+    """Returns the values, with NaN for those that the axis cannot show."""
     shown = np.isfinite(values)
     if axis.get_yscale() == "log":
         shown &= values > 0
@@ -135,22 +137,23 @@ def drawable(axis: Axes, values: np.ndarray) -> np.ndarray:
 def symmetric_scale(axis: Axes, threshold: float) -> None:
     """Makes the value axis logarithmic on both sides of zero, and linear around it.
 
-    Linear up to the power of ten above `threshold`, so that the ticks stay apart.
+    The linear part ends at the power of ten above `threshold`, so that ticks stay
+    apart.
     """
     axis.set_yscale("symlog", linthresh=10.0 ** np.ceil(np.log10(threshold)))
     axis.axhline(0.0, color="0.7", linewidth=0.6, zorder=1)
 
 
 def usual_range(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
-    """Returns a range for an axis that a few outliers do not blow up.
+    """Returns the range of an axis, which a few outliers do not widen.
 
     Args:
-        low: lower ends of what is to be drawn, all finite.
-        high: the upper ends.
+        low: lower ends of the intervals to draw, all finite.
+        high: their upper ends.
 
     Returns:
-        (least, greatest), with a margin, of those items that are at most five times as
-        wide as, and at most five widths away from, the median of all.
+        (least, greatest), with a margin, of the intervals that are at most five times
+        as wide as the median interval, and at most five such widths away from it.
     """
     width = np.median(high - low)
     centre = np.median(high + low) / 2
@@ -167,5 +170,7 @@ class _PlainNumbers(LogFormatterSciNotation):
 
     def __call__(self, x, pos=None):
         label = super().__call__(x, pos)
-        low, high = self.axis.get_view_interval()
+        axis = self.axis
+        assert axis is not None  # matplotlib calls a formatter only once it has one
+        low, high = axis.get_view_interval()
         return f"{x:g}" if label and 1e-3 <= low and high < 1e4 else label

@@ -2,9 +2,12 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from collections.abc import Sized
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +36,7 @@ TOTAL = "all parameters"  # the name of a record's `total`, beside those of its 
 
 # Kinds and the value of their last record that is not finite if a run diverged.
 _ENDS = {"train": "loss", "eval": "loss"}
-_LAYER_ENDS = {}
+_LAYER_ENDS: dict[str, str] = {}
 for _kind in (kind for diagnostic in registry.values() for kind in diagnostic.kinds):
     if _kind.divergence is not None:
         _ends = _ENDS if _kind.divergence in _kind.values else _LAYER_ENDS
@@ -53,6 +56,10 @@ class Run:
     colour: str
     dash: str
 
+    def look(self, **style: Any) -> dict[str, Any]:
+        """Returns the keyword arguments of the run's lines: its look and `style`."""
+        return {"color": self.colour, "linestyle": self.dash, **style}
+
     def select(self, kind: str) -> list[Mapping]:
         """Returns the records of one kind, sorted by step."""
         return sorted(select(self.records, kind), key=lambda record: record["step"])
@@ -60,11 +67,13 @@ class Run:
     @functools.cached_property
     def diverged(self) -> bool:
         """Whether the last loss, distance or eigenvalue of some kind is not finite."""
-        ends = [(select(self.records, kind), name) for kind, name in _ENDS.items()]
+        ends = [
+            column(select(self.records, kind), name) for kind, name in _ENDS.items()
+        ]
         for kind, name in _LAYER_ENDS.items():
-            layers = by_layer(self.records, kind)
-            ends += [(records, name) for records in layers.values()]
-        return any(ends_badly(column(records, name)[1]) for records, name in ends)
+            layers = by_layer(self.records, kind).values()
+            ends += [column(records, name) for records in layers]
+        return any(ends_badly(values) for _, values in ends)
 
 
 class Curve(NamedTuple):
@@ -107,8 +116,15 @@ class Layers(NamedTuple):
     table: Mapping[str, list[dict]]
 
 
+class Latest(NamedTuple):
+    """A run, and the one record of it that is drawn."""
+
+    run: Run
+    record: Mapping
+
+
 def styled(runs: Runs) -> list[Run]:
-    """Gives each run its look, by its place in `runs`."""
+    """Gives each run its look, which depends on its position in `runs`."""
     return [
         Run(
             label=label,
@@ -121,13 +137,13 @@ def styled(runs: Runs) -> list[Run]:
 
 
 def series(styled_runs: Iterable[Run], kind: str, name: str) -> list[Curve]:
-    """Returns the curves of the runs that have such values."""
+    """Returns a curve of each run that has values of this name."""
     curves = [Curve(run, *column(run.select(kind), name)) for run in styled_runs]
     return [curve for curve in curves if curve.steps.size]
 
 
 def bands(styled_runs: Iterable[Run], kind: str, name: str) -> list[Band]:
-    """Returns the bands of the runs that have such lists of values."""
+    """Returns a band of each run that has lists of values of this name."""
     found = [_band(run, run.select(kind), name) for run in styled_runs]
     return [band for band in found if band.steps.size]
 
@@ -167,7 +183,49 @@ def layer_bands(measured: Iterable[Layers], layer: str, name: str) -> list[Band]
     return [_band(run, table.get(layer, ()), name) for run, table in measured]
 
 
-def require(data, what: str, runs: Runs) -> None:
+def with_usable(
+    measured: Iterable[Layers], usable: Callable[[Mapping], object]
+) -> list[Layers]:
+    """Returns the usable records, without layers and runs that have none."""
+    found = []
+    for run, table in measured:
+        kept = {name: list(filter(usable, table[name])) for name in table}
+        found.append(Layers(run, {name: rows for name, rows in kept.items() if rows}))
+    return [layers for layers in found if layers.table]
+
+
+def latest(
+    styled_runs: Iterable[Run],
+    kind: str,
+    step: int | None,
+    usable: Callable[[Mapping], object],
+) -> list[Latest]:
+    """Returns the last usable record up to a step, of the runs that have one."""
+    found = []
+    for run in styled_runs:
+        rows = [r for r in run.select(kind) if step is None or r["step"] <= step]
+        found += [Latest(run, row) for row in list(filter(usable, rows))[-1:]]
+    return found
+
+
+def measured_layers(
+    runs: Runs,
+    kind: str,
+    *,
+    values: str = "",
+    usable: Callable[[Mapping], object] = bool,
+) -> list[Layers]:
+    """Returns the usable records of the layers of all runs.
+
+    Raises:
+        NothingToDraw: if there are none; the message names `values` and the kind.
+    """
+    found = with_usable(layers_of(styled(runs), kind), usable)
+    require(found, f"{values}{' in ' * bool(values)}records of kind '{kind}'", runs)
+    return found
+
+
+def require(data: Sized, what: str, runs: Iterable[str]) -> None:
     """Raises `NothingToDraw` unless there is some data."""
     if not data:
         raise NothingToDraw(f"No run has {what} to draw. Received: runs={list(runs)}.")
@@ -188,10 +246,9 @@ def chosen(
         ValueError: if `layers` is empty or names one that no run has.
         NothingToDraw: if `layers` is not given and there is no such layer.
     """
-    known = known_layers(measured)
     if layers is not None:
-        check_layers(layers, known)
-        return list(dict.fromkeys(layers))
+        return picked(measured, layers)
+    known = known_layers(measured)
     firsts = {next(iter(run.table)) for run in measured}
     shared = [name for name in known if all(name in run.table for run in measured)]
     names = [name for name in shared if name not in firsts] or (shared if first else [])
@@ -203,6 +260,12 @@ def chosen(
         )
     count = len(names)
     return [names[i] for i in sorted({0, (count - 1) // 2, count - 1})]
+
+
+def picked(measured: Iterable[Layers], layers: Sequence[str]) -> list[str]:
+    """Returns the user's choice of layers, each once; see `check_layers`."""
+    check_layers(layers, known_layers(measured))
+    return list(dict.fromkeys(layers))
 
 
 def known_layers(measured: Iterable[Layers]) -> list[str]:

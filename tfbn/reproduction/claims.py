@@ -86,17 +86,11 @@ class Claim:
 
 
 class Judgement(NamedTuple):
-    """A claim, the values measured and the verdict.
-
-    Attributes:
-        claim: `Claim`.
-        values: one list for each side, with one number for each seed.
-        verdict: str: `HOLDS`, `DOES_NOT_HOLD` or `NOT_DECIDED`.
-    """
+    """A claim, the values measured and the verdict."""
 
     claim: Claim
-    values: list[list[float]]
-    verdict: str
+    values: list[list[float]]  # a list for each side: a number for each seed
+    verdict: str  # HOLDS, DOES_NOT_HOLD or NOT_DECIDED
 
 
 def larger(

@@ -83,8 +83,7 @@ def mean_over_layers(
     """
 
     def of(record):
-        values = [value(entry) for entry in record["layers"]]
-        values = [v for v in values if v is not None]
+        values = [v for v in map(value, record["layers"]) if v is not None]
         return float(np.mean(values)) if values else None
 
     return of

@@ -16,12 +16,7 @@ from tfbn.training import run_directory
 
 
 class Run(NamedTuple):
-    """A run of an experiment.
-
-    Attributes:
-        label: str, its name in the experiment.
-        config: `TrainConfig`, including its run_dir.
-    """
+    """A run of an experiment: its name there, and its options with the run_dir."""
 
     label: str
     config: TrainConfig
@@ -46,13 +41,7 @@ class Run(NamedTuple):
 
 
 class Study(NamedTuple):
-    """An experiment at a scale.
-
-    Attributes:
-        name: str.
-        experiment: `Experiment`.
-        runs: list of `Run`, label by label and seed by seed.
-    """
+    """An experiment at a scale, and its runs, label by label and seed by seed."""
 
     name: str
     experiment: Experiment
@@ -88,11 +77,11 @@ def study(
     equal options.
 
     Args:
-        name: str, the name of the experiment.
-        experiment: `Experiment`.
-        scale: str, one of `experiment.SCALES`.
-        out: str, the folder that holds all runs.
-        data_dir: str, as in `TrainConfig`.
+        name: the name of the experiment.
+        experiment: the declaration of the experiment.
+        scale: one of `experiment.SCALES`.
+        out: the folder that holds all runs.
+        data_dir: as in `TrainConfig`.
     """
     runs = [
         Run(label, _config(options, seed, out, data_dir))

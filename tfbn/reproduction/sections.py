@@ -23,19 +23,12 @@ _OF_SCALE = {
 
 
 class Chapter(NamedTuple):
-    """A study and its results.
-
-    Attributes:
-        study: `Study`.
-        judgements: the verdicts on its claims.
-        figures: paths of its figures, relative to the page.
-        about: str, the date, machine and versions of its runs.
-    """
+    """A study and its results."""
 
     study: Study
     judgements: Sequence[Judgement]
-    figures: Sequence[str]
-    about: str
+    figures: Sequence[str]  # paths relative to the page
+    about: str  # date, machine and versions
 
 
 def page(chapters: Sequence[Chapter], scale: str) -> str:
@@ -127,17 +120,11 @@ def _size(config):
 def _claims(chapter, scale):
     header = ["claim", "paper", "ours", "seeds", "verdict", "command"]
     command = f"`scripts/reproduce.py {chapter.study.name} --scale={scale}`"
-    rows = [
-        [
-            judgement.claim.text,
-            judgement.claim.paper,
-            ours(judgement),
-            str(min(map(len, judgement.values))),
-            f"**{judgement.verdict}**",
-            command,
-        ]
-        for judgement in chapter.judgements
-    ]
+    rows = []
+    for judgement in chapter.judgements:
+        seeds = str(min(map(len, judgement.values)))
+        row = [judgement.claim.text, judgement.claim.paper, ours(judgement), seeds]
+        rows.append([*row, f"**{judgement.verdict}**", command])
     return _table(header, rows)
 
 

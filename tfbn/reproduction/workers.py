@@ -33,13 +33,7 @@ _ending = threading.Event()
 
 
 class Outcome(NamedTuple):
-    """How a run ended.
-
-    Attributes:
-        run: `Run`.
-        seconds: float, its time in the worker.
-        error: the exception that ended it, or None.
-    """
+    """How a run ended: its time in the worker, and the error if it failed."""
 
     run: Run
     seconds: float
@@ -147,15 +141,13 @@ def _trained(run):
     with _output_to(os.path.join(run.config.run_dir, "log.txt")):
         keras.backend.clear_session()  # names count from 0, as in a new process
         try:
-            build_trainer(run.config, _dataset(run.config)).train()
+            config = run.config
+            dataset = _loaded(config.dataset, config.data_dir, config.data_seed)
+            build_trainer(config, dataset).train()
         except Exception as caught:
             error = caught.with_traceback(None)
     gc.collect()
     return time.monotonic() - begin, error
-
-
-def _dataset(config):
-    return _loaded(config.dataset, config.data_dir, config.data_seed)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Ioffe & Szegedy 2015: robustness to learning rate, initial weights, sigmoids."""
 
+import functools
 import math
 
 import numpy as np
@@ -119,14 +120,9 @@ def _maps(results, title, xlabel, rows, columns, label):
     return plots.heat_map([steps, share], title=title)
 
 
-def _rate_map(results):
-    rows = [("relu", norm) for norm in _NORMS]
-    return _maps(results, "Learning rates", "learning rate", rows, _RATES, _by_rate)
-
-
-def _sigmoid_map(results):
-    rows = [("sigmoid", norm) for norm in _NORMS]
-    return _maps(results, "Sigmoid", "learning rate", rows, _RATES, _by_rate)
+def _rate_map(results, activation, title):
+    rows = [(activation, norm) for norm in _NORMS]
+    return _maps(results, title, "learning rate", rows, _RATES, _by_rate)
 
 
 def _scale_map(results):
@@ -149,9 +145,11 @@ rates of 0.0015, 0.0075 and 0.045.
     runs=_runs,
     kinds=("train",),
     figures={
-        "learning_rates": _rate_map,
+        "learning_rates": functools.partial(
+            _rate_map, activation="relu", title="Learning rates"
+        ),
         "initial_weights": _scale_map,
-        "sigmoid": _sigmoid_map,
+        "sigmoid": functools.partial(_rate_map, activation="sigmoid", title="Sigmoid"),
     },
     claims=(
         claims.exceeds(

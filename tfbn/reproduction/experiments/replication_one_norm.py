@@ -1,5 +1,6 @@
 """A public replication of Santurkar et al.: one BatchNorm, two estimators."""
 
+import functools
 import math
 
 from tfbn import plots
@@ -97,6 +98,10 @@ def _six_panels(results):
     return plots.seed_curves([*_panels(results)], title=title, columns=4)
 
 
+_larger_with = functools.partial(claims.larger, label="batch_norm", than="none")
+_larger_without = functools.partial(claims.larger, label="none", than="batch_norm")
+
+
 EXPERIMENT = Experiment(
     paper="replication",
     title="Does the replication's estimator matter?",
@@ -114,33 +119,25 @@ predictiveness, |g_t + g_{t+1}|, grows with the gradient.
     kinds=("train", "eval", "replication"),
     figures={"panels": _six_panels},
     claims=(
-        claims.larger(
+        _larger_with(
             "One BatchNorm is enough for a higher test accuracy",
             "79 % and 72 % after 30 epochs",
             measures.TEST_ACCURACY,
-            "batch_norm",
-            than="none",
         ),
-        claims.larger(
+        _larger_without(
             "Without BatchNorm the loss stays on a plateau for longer",
             "about 800 steps at 2.30, and none",
             _STEPS_OFF,
-            "none",
-            than="batch_norm",
         ),
-        claims.larger(
+        _larger_with(
             "By the faulty estimator, |G - G'| is larger with BatchNorm",
             "2 to 5 and 0 to about 4 until step 8,000",
             _FAULTY_DISTANCE,
-            "batch_norm",
-            than="none",
         ),
-        claims.larger(
+        _larger_with(
             "By the correct estimator, |G - G'| is larger with BatchNorm",
             "not in the replication",
             _DISTANCE,
-            "batch_norm",
-            than="none",
         ),
         claims.between(
             "By the faulty estimator, |cos(G, G')| is below 0.1 with BatchNorm",
@@ -166,20 +163,16 @@ predictiveness, |g_t + g_{t+1}|, grows with the gradient.
             )
             for norm in _NORMS
         ],
-        claims.larger(
+        _larger_with(
             "|g_t + g_{t+1}| is larger with BatchNorm",
             "1.5 to 5.5 and 0.1 to 1.8 over 3,900 steps",
             _SUM,
-            "batch_norm",
-            than="none",
         ),
-        claims.larger(
+        _larger_without(
             "Relative to their size, gradients change less from step to step with "
             "BatchNorm",
             "not in the replication",
             _RELATIVE_CHANGE,
-            "none",
-            than="batch_norm",
         ),
     ),
 )

@@ -78,14 +78,8 @@ def _accuracies(results):
 
 
 def _losses(results):
-    panel = plots.SeedPanel(
-        groups=results.groups({norm: _linear(norm) for norm in _NORMS}),
-        kind="train",
-        value="loss",
-        title="Training",
-        ylabel="loss",
-        log=True,
-    )
+    groups = results.groups({norm: _linear(norm) for norm in _NORMS})
+    panel = plots.SeedPanel(groups, "train", "loss", "Training", "loss", log=True)
     return plots.seed_curves([panel], title="Deep linear network", columns=1)
 
 

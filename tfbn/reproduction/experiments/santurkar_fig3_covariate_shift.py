@@ -1,5 +1,7 @@
 """Santurkar et al. 2018, Fig. 3: internal covariate shift."""
 
+import functools
+
 from tfbn import plots
 from tfbn.reproduction import claims
 from tfbn.reproduction import measures
@@ -67,14 +69,9 @@ def _panels(results, network):
             )
 
 
-def _vgg(results):
-    title = "Internal covariate shift of VGG, by layer and learning rate"
-    return plots.seed_curves([*_panels(results, "VGG")], title=title, columns=4)
-
-
-def _linear(results):
-    title = "Internal covariate shift of linear layers, by layer and learning rate"
-    return plots.seed_curves([*_panels(results, "linear")], title=title, columns=4)
+def _shift(results, network, name):
+    title = f"Internal covariate shift of {name}, by layer and learning rate"
+    return plots.seed_curves([*_panels(results, network)], title=title, columns=4)
 
 
 def _about_vgg(share, rate):
@@ -134,7 +131,10 @@ only.
 """,
     runs=_runs,
     kinds=("train", "ics"),
-    figures={"vgg": _vgg, "linear": _linear},
+    figures={
+        "vgg": functools.partial(_shift, network="VGG", name="VGG"),
+        "linear": functools.partial(_shift, network="linear", name="linear layers"),
+    },
     claims=(
         *[
             claim

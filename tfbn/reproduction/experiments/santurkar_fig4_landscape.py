@@ -1,5 +1,6 @@
 """Santurkar et al. 2018, Fig. 4 and 9-13: the loss along the gradient."""
 
+import functools
 import math
 
 from tfbn import plots
@@ -75,14 +76,10 @@ _LATE_BETA = _measure(
 _LINEARITY = _measure("local_linearity", "a2 (see the setting), median of the run")
 
 
-def _panels(results, label):
-    common = {
-        "groups": results.groups({norm: label(norm) for norm in _NORMS}),
-        "kind": "landscape",
-        "log": True,
-    }
-    return [
-        plots.SeedPanel(value=value, title=title, ylabel=ylabel, **common)
+def _seeds(results, label, name):
+    groups = results.groups({norm: label(norm) for norm in _NORMS})
+    panels = [
+        plots.SeedPanel(groups, "landscape", value, title, ylabel, log=True)
         for value, title, ylabel in (
             (_loss_range, "Range of the loss", "largest - least loss"),
             (_predictiveness, "Gradient predictiveness", "largest $|g' - g|_2$"),
@@ -90,20 +87,20 @@ def _panels(results, label):
             ("local_linearity", "Local linearity", "$a_2$"),
         )
     ]
-
-
-def _vgg_seeds(results):
-    title = "VGG along the gradient"
-    return plots.seed_curves(_panels(results, _vgg), title=title, columns=4)
-
-
-def _linear_seeds(results):
-    title = "Deep linear network along the gradient"
-    return plots.seed_curves(_panels(results, _linear), title=title, columns=4)
+    title = f"{name} along the gradient"
+    return plots.seed_curves(panels, title=title, columns=4)
 
 
 def _vgg_bands(results):
     return plots.landscape(results.first({norm: _vgg(norm) for norm in _NORMS}))
+
+
+_vgg_larger_without = functools.partial(
+    claims.larger, label=_vgg("none"), than=_vgg("batch_norm")
+)
+_linear_far_larger_without = functools.partial(
+    claims.larger, label=_linear("none"), than=_linear("batch_norm"), by=100.0
+)
 
 
 EXPERIMENT = Experiment(
@@ -121,48 +118,44 @@ shows lower peaks, not a lower level. a2 is the smallest constant with |f(x + u)
 """,
     runs=_runs,
     kinds=("train", "landscape"),
-    figures={"vgg": _vgg_seeds, "vgg_bands": _vgg_bands, "linear": _linear_seeds},
+    figures={
+        "vgg": functools.partial(_seeds, label=_vgg, name="VGG"),
+        "vgg_bands": _vgg_bands,
+        "linear": functools.partial(_seeds, label=_linear, name="Deep linear network"),
+    },
     claims=(
         *[
-            claims.larger(
+            _vgg_larger_without(
                 f"{when} the loss of VGG varies more without BatchNorm",
                 "up to 10 and 0.6 to 3 (read off Fig. 4)",
                 measure,
-                _vgg("none"),
-                than=_vgg("batch_norm"),
             )
             for when, measure in (
                 ("Over the run,", _RANGE),
                 ("In the first fifth,", _EARLY_RANGE),
             )
         ],
-        claims.larger(
+        _vgg_larger_without(
             "In the first fifth, its largest variation is over 10 times larger",
             '"close to two orders of magnitude" in the text, 5 to 10 in Fig. 4',
             _WORST_RANGE,
-            _vgg("none"),
-            than=_vgg("batch_norm"),
             by=10.0,
         ),
         *[
-            claims.larger(
+            _vgg_larger_without(
                 f"{when} the gradients of VGG vary more without BatchNorm",
                 "100 to 255 and under 40 (read off Fig. 4)",
                 measure,
-                _vgg("none"),
-                than=_vgg("batch_norm"),
             )
             for when, measure in (
                 ("Over the run,", _PREDICTIVENESS),
                 ("In the first fifth,", _EARLY_PREDICTIVENESS),
             )
         ],
-        claims.larger(
+        _vgg_larger_without(
             "The effective beta of VGG has higher peaks without BatchNorm",
             "45 and 20 (read off Fig. 4)",
             _WORST_BETA,
-            _vgg("none"),
-            than=_vgg("batch_norm"),
         ),
         *[
             claims.between(
@@ -175,29 +168,21 @@ shows lower peaks, not a lower level. a2 is the smallest constant with |f(x + u)
             )
             for norm in _NORMS
         ],
-        claims.larger(
+        _vgg_larger_without(
             "The loss of VGG is more nearly linear with BatchNorm: a smaller a2",
             "not in the paper; a question of its readers",
             _LINEARITY,
-            _vgg("none"),
-            than=_vgg("batch_norm"),
         ),
-        claims.larger(
+        _linear_far_larger_without(
             "In the first fifth, the loss of the deep linear network varies over 100 "
             "times more without BatchNorm",
             "up to 1e15 and 1e3 to 1e5 (read off the figure)",
             _WORST_RANGE,
-            _linear("none"),
-            than=_linear("batch_norm"),
-            by=100.0,
         ),
-        claims.larger(
+        _linear_far_larger_without(
             "In the first fifth, its gradients vary over 100 times more as well",
             "up to 1e16 and 1e3 to 1e6 (read off the figure)",
             _WORST_PREDICTIVENESS,
-            _linear("none"),
-            than=_linear("batch_norm"),
-            by=100.0,
         ),
         claims.between(
             "The effective beta of the deep linear network ends near 2 / learning rate "

@@ -48,17 +48,11 @@ def _curves(results):
     linear = results.groups({norm: _linear(norm) for norm in _NORMS})
     layer = results.layer(_vgg("none"), "activations", _SHARE)
     panels = [
+        plots.SeedPanel(images, "eval", "accuracy", "VGG, test", ylabel="accuracy"),
         plots.SeedPanel(
-            groups=images,
-            kind="eval",
-            value="accuracy",
-            title="VGG, test",
-            ylabel="accuracy",
-        ),
-        plots.SeedPanel(
-            groups=linear,
-            kind="train",
-            value="loss",
+            linear,
+            "train",
+            "loss",
             title="Deep linear network, training",
             ylabel="loss",
             log=True,
