@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 from _benchmark import candidates
 
+from tfbn import ops
 from tfbn.commands import list_flags
 from tfbn.files import atomic
 
 
-def export(folder, name, shape, dtype, *, seed, check):
+def export(folder, name, shape, dtype, *, seed, check, target="gpu"):
     """Writes `<name>_<shape>_<dtype>.stablehlo` and `.npz`; returns both paths.
 
     Args:
@@ -22,6 +23,7 @@ def export(folder, name, shape, dtype, *, seed, check):
         dtype: str, that of x.
         seed: int, of the inputs.
         check: bool, whether the file is to hold the results too.
+        target: str, what XLA is to compile the module for: see `ops.compiling_for`.
     """
     layer = candidates.make(name, dtype)
     layer.build(shape)
@@ -30,7 +32,8 @@ def export(folder, name, shape, dtype, *, seed, check):
     weights = _random_weights(layer, seed)
     specs = [tf.TensorSpec(shape, dtype)] * 2
     specs += [tf.TensorSpec(weight.shape, weight.dtype) for weight in weights]
-    text = step.experimental_get_compiler_ir(*specs)(stage="stablehlo")
+    with ops.compiling_for(target):
+        text = step.experimental_get_compiler_ir(*specs)(stage="stablehlo")
     inputs, outputs = [*recipes, *weights], []
     if check:
         x, dy = map(draw, recipes)

@@ -5,8 +5,10 @@ Compiled by XLA it is also the fastest: each pass over the data becomes one loop
 
 import tensorflow as tf
 
+from tfbn.ops import sums
 from tfbn.ops.batch import Batch
 from tfbn.ops.batch import along_axis
+from tfbn.ops.accelerator_batch import make_batch
 from tfbn.ops.requests import Request
 from tfbn.ops.statistics import Statistics
 from tfbn.ops.statistics import is_valid
@@ -44,10 +46,13 @@ class Normalizer:
     """
 
     def __init__(self, x, request, epsilon, mask=None):
-        self._batch = batch = Batch(x, request, mask)
+        self._batch = batch = make_batch(x, request, mask)
         self._x = batch.view(x)
-        self._moments = _moments(self._x, batch, epsilon)
+        self._moments = self._statistics_of(self._x, batch, epsilon)
         self.statistics = self._moments.map(batch.vector)
+
+    def _statistics_of(self, x, batch, epsilon):
+        return moments(x, batch, epsilon)
 
     def averaged_statistics(self):
         """The means over the groups, `[channels]`."""
@@ -85,28 +90,33 @@ def affine(x, statistics, gain, offset):
 def mean(x, batch: Batch):
     """The `(mean, remainder)` of `Statistics` for a viewed `x`."""
     # A float32 sum of data with a large offset has only its first digits right.
-    shift = _shift(x, batch)
-    rest = batch.mean(x - shift)
+    shift = shift_of(x, batch)
+    return rounded_sum(shift, batch.mean(x - shift))
+
+
+def rounded_sum(shift, rest):
+    """`(shift + rest, what its rounding leaves)`, for a `rest` smaller than `shift`."""
     rounded = shift + rest
     return rounded, rest - (rounded - shift)
 
 
-def _moments(x, batch, epsilon):
+def moments(x, batch: Batch, epsilon):
+    """The `Statistics` of a viewed `x`, in two passes."""
     rounded, remainder = mean(x, batch)
     variance = batch.mean(tf.square(x - rounded - remainder))
+    return statistics(batch, rounded, remainder, variance, epsilon)
+
+
+def statistics(batch: Batch, rounded, remainder, variance, epsilon):
+    """`Statistics`, each of the view's rank."""
     scale = tf.sqrt(variance + epsilon)
     valid = is_valid(batch.count, rounded, variance)
     return Statistics(rounded, remainder, variance, scale, valid)
 
 
-def _shift(x, batch):
+def shift_of(x, batch: Batch):
     """Roughly the mean. A constant for the gradient, for no result depends on it."""
-    shift = tf.stop_gradient(batch.near_mean(x))
-    # XLA recomputes it wherever it is needed, and may keep more digits in some of the
-    # places. Without its last bit it is the same number in all of them.
-    integer = {tf.float32: tf.int32, tf.float64: tf.int64}[shift.dtype]
-    bits = tf.bitwise.bitwise_and(tf.bitcast(shift, integer), tf.constant(-2, integer))
-    return tf.bitcast(bits, shift.dtype)
+    return sums.kept_apart(tf.stop_gradient(batch.near_mean(x)))
 
 
 def _product(normalized, dy, batch):
