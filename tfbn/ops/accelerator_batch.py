@@ -22,8 +22,10 @@ from tfbn.ops.requests import Request
 COST_OF_A_SUM = 32
 # Of a GPU: so many first sums keep all of an H100 busy. With fewer, XLA takes a fusion
 # of the sums with what makes their operands for too slow, and writes those to memory.
+# No channel needs more than so many of them, unless they are longer than this.
 MIN_FIRST_SUMS = 2**15
-MAX_FIRST_LENGTH = 4096
+MAX_PARTS = 512
+MAX_LENGTH = 4096
 # Sizes of the blocks whose means stand for the mean: along the first of the axes, and
 # along the last. A TPU reads tiles of 8 rows.
 BLOCK_SAMPLES = 4
@@ -124,7 +126,8 @@ def _split(sizes, channels):
     if not all(isinstance(size, int) for size in (*sizes, channels)):
         return sizes
     count = math.prod(sizes)
-    best = min(count * channels // MIN_FIRST_SUMS, MAX_FIRST_LENGTH)
+    parts = min(MIN_FIRST_SUMS // max(channels, 1), MAX_PARTS)
+    best = min(count // max(parts, 1), MAX_LENGTH)
     length = sums.divisor(count, best)
     # A prime number of rows, say, is left to the compiler.
     return [count // length, length] if 4 * length > best >= 16 else [count]

@@ -64,20 +64,10 @@ class Normalizer:
         return self._batch.restore(affine(self._x, self._moments, gain, offset))
 
     def gradients(self, dy, gain):
-        """The gradients of sum(dy * affine(gain, offset)) for x, gain and offset.
-
-        By the formulas of Ioffe & Szegedy 2015, section 3.
-        """
-        batch, moments = self._batch, self._moments
-        dy, inverse = batch.view(dy), 1.0 / moments.scale
-        normalized = (self._x - moments.mean - moments.remainder) * inverse
-        dgain = batch.total(_product(normalized, dy, batch))
-        doffset = batch.total(dy)
-        count = tf.maximum(batch.count, 1.0)
-        slope = batch.across_replicas(dgain) / count
-        level = batch.across_replicas(doffset) / count
-        through_moments = batch.keep(normalized * slope + level)
-        dx = batch.statistic(gain) * inverse * (dy - through_moments)
+        """The gradients of sum(dy * affine(gain, offset)) for x, gain and offset."""
+        batch = self._batch
+        gain, dy = batch.statistic(gain), batch.view(dy)
+        dx, dgain, doffset = gradients(self._x, self._moments, batch, dy, gain)
         return batch.restore(dx), batch.vector(dgain), batch.vector(doffset)
 
 
@@ -85,6 +75,22 @@ def affine(x, statistics, gain, offset):
     """`gain * (x - mean) / scale + offset`."""
     gain = gain / statistics.scale
     return (x - statistics.mean) * gain + (offset - statistics.remainder * gain)
+
+
+def gradients(x, statistics, batch: Batch, dy, gain):
+    """Those of sum(dy * affine(x, statistics, gain, offset)) for x, gain and offset.
+
+    By the formulas of Ioffe & Szegedy 2015, section 3.
+    """
+    inverse = 1.0 / statistics.scale
+    normalized = (x - statistics.mean - statistics.remainder) * inverse
+    dgain = batch.total(_product(normalized, dy, batch))
+    doffset = batch.total(dy)
+    count = tf.maximum(batch.count, 1.0)
+    slope = batch.across_replicas(dgain) / count
+    level = batch.across_replicas(doffset) / count
+    through_moments = batch.keep(normalized * slope + level)
+    return gain * inverse * (dy - through_moments), dgain, doffset
 
 
 def mean(x, batch: Batch):

@@ -16,7 +16,6 @@ from tfbn.ops.requests import Request
 NAME = "one_pass"
 
 
-
 def supports(request: Request) -> bool:
     """Whether it can serve the request: see `Implementation`."""
     return request.on_accelerator and request.operation == "batch_norm"
