@@ -22,8 +22,9 @@ def versions(python):
         output, _ = process.communicate()
         if process.returncode:
             raise ValueError(
-                "XLA's compilers for accelerators are missing: pip install 'tfbn[aot]', "
-                f"or --python=PYTHON that has them. {python} says: {_last_line(errors)}"
+                "XLA's compilers for accelerators are missing: pip install "
+                "'tfbn[aot]', or --python=PYTHON that has them. "
+                f"{python} says: {_last_line(errors)}"
             )
     return json.loads(output)
 

@@ -222,7 +222,7 @@ def _vgg(norm):
 
 def _resnet(norm):
     """keras.applications' network, with its normalisation layers exchanged."""
-    model = keras.applications.ResNet50V2(weights=None, classes=1000)
+    model = keras.applications.ResNet50V2(weights=None, classifier_activation=None)
 
     def exchange(layer):
         config = layer.get_config()

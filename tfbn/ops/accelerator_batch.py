@@ -17,15 +17,17 @@ from tfbn.ops.batch import product
 from tfbn.ops.batch import upcast
 from tfbn.ops.requests import Request
 
-# A sum has two levels, so that no float32 sum gets long. A sum that the first leaves, to
-# be written and read again, costs as much as a first sum that is longer by so many.
+# A sum has two levels, so that no float32 sum gets long. Each sum that the first level
+# leaves is written and read again. On a TPU, that counts as much as first sums that are
+# longer by so many.
 COST_OF_A_SUM = 32
-# Of a GPU: so many first sums keep all of an H100 busy. With fewer, XLA takes a fusion
+# On a GPU, so many first sums keep all of an H100 busy; with fewer, XLA takes a fusion
 # of the sums with what makes their operands for too slow, and writes those to memory.
-# No channel needs more than so many of them, unless they are longer than this.
+# More than so many for a channel, or longer ones, would be too many to add up in turn,
+# and shorter ones too many to write.
 MIN_FIRST_SUMS = 2**15
 MAX_PARTS = 512
-MAX_LENGTH = 4096
+MIN_LENGTH, MAX_LENGTH = 16, 4096
 # Sizes of the blocks whose means stand for the mean: along the first of the axes, and
 # along the last. A TPU reads tiles of 8 rows.
 BLOCK_SAMPLES = 4
@@ -38,17 +40,18 @@ def make_batch(x: tf.Tensor, request: Request, mask: tf.Tensor | None = None) ->
 
 
 class AcceleratorBatch(Batch):
-    """A tensor and sums over it, viewed with all of its axes on a TPU.
+    """A tensor and sums over it. On a TPU, it is viewed with all of its axes.
 
-    On a GPU, axes before the channels are viewed as two, `[number of first sums, length
-    of a first sum]`. Virtual batches have an axis of their own, the first. Statistics
-    have the size 1 along all axes but those of groups and channels.
+    On a GPU, as `[before, channels, after]`, or, with the channels last, as `[number of
+    first sums, length of a first sum, channels]`. Virtual batches are an axis in front.
+    Statistics have the size 1 along all axes but those of groups and channels.
     """
 
     def _layout(self, request, groups, before, channels, after):
         self._flat = request.target == "gpu"
-        if self._flat and before:
-            before = [product(before)] if after else _split(before, channels)
+        if self._flat:
+            before = _flattened(before) if after else _split(before, channels)
+            after = _flattened(after)
         grouped = groups is not None
         sizes = [*before, channels, *after]
         return [groups, *sizes] if grouped else sizes, grouped, grouped + len(before)
@@ -75,6 +78,10 @@ class AcceleratorBatch(Batch):
     @functools.cached_property
     def _first_axes(self):
         """Those that leave few sums to write, and make none of them long."""
+        if self._flat:
+            last = self._viewed[self._axes[-1]]
+            short = not isinstance(last, int) or last < MIN_LENGTH
+            return self._axes if short else self._axes[-1:]
         sizes = {axis: self._viewed[axis] for axis in self._axes}
         if not all(isinstance(size, int) for size in sizes.values()):
             return self._axes
@@ -83,14 +90,9 @@ class AcceleratorBatch(Batch):
             length = math.prod(sizes[axis] for axis in axes)
             return length + COST_OF_A_SUM * math.prod(sizes.values()) / max(length, 1)
 
-        return min(self._candidates(), key=cost)
-
-    def _candidates(self):
-        """The axes that the target can take a first sum over."""
-        if self._flat:
-            return [self._axes[start:] for start in range(len(self._axes))]
-        count = range(1, len(self._axes) + 1)
-        return itertools.chain(*(itertools.combinations(self._axes, n) for n in count))
+        counts = range(1, len(sizes) + 1)
+        choices = (itertools.combinations(sizes, count) for count in counts)
+        return min(itertools.chain(*choices), key=cost)
 
     def _mean_of_sample(self, x):
         # Outliers in one of the blocks do not move the median of three means.
@@ -121,13 +123,17 @@ class AcceleratorBatch(Batch):
         return total / tf.cast(count, sample.dtype)
 
 
+def _flattened(sizes):
+    return [product(sizes)] if sizes else []
+
+
 def _split(sizes, channels):
     """`sizes` as those of two axes, the second the length of a first sum."""
     if not all(isinstance(size, int) for size in (*sizes, channels)):
-        return sizes
+        return _flattened(sizes)
     count = math.prod(sizes)
     parts = min(MIN_FIRST_SUMS // max(channels, 1), MAX_PARTS)
     best = min(count // max(parts, 1), MAX_LENGTH)
     length = sums.divisor(count, best)
     # A prime number of rows, say, is left to the compiler.
-    return [count // length, length] if 4 * length > best >= 16 else [count]
+    return [count // length, length] if 4 * length > best >= MIN_LENGTH else [count]

@@ -201,6 +201,7 @@ def _sizes(x):
 
 
 def product(sizes):
+    """The product of sizes: an int if all are, otherwise a scalar tensor."""
     known = math.prod(size for size in sizes if isinstance(size, int))
     unknown = [size for size in sizes if not isinstance(size, int)]
     return known * tf.reduce_prod(tf.stack(unknown)) if unknown else known

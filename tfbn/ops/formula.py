@@ -6,9 +6,9 @@ Compiled by XLA it is also the fastest: each pass over the data becomes one loop
 import tensorflow as tf
 
 from tfbn.ops import sums
+from tfbn.ops.accelerator_batch import make_batch
 from tfbn.ops.batch import Batch
 from tfbn.ops.batch import along_axis
-from tfbn.ops.accelerator_batch import make_batch
 from tfbn.ops.requests import Request
 from tfbn.ops.statistics import Statistics
 from tfbn.ops.statistics import is_valid
