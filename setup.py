@@ -69,6 +69,13 @@ setuptools.setup(
             "ruff>=0.17,<0.18",
             "tf_keras>=2.20",
         ],
+        # XLA's compilers for TPUs and GPUs, for scripts/ahead_of_time.py. It calls
+        # private functions of JAX: held to one version.
+        "aot": [
+            "jax==0.10.2",
+            "jax-cuda12-plugin==0.10.2; sys_platform == 'linux'",
+            "libtpu; sys_platform == 'linux'",
+        ],
         # To look at the event files; runs write them without it.
         "tensorboard": ["tensorboard>=2.20"],
     },

@@ -28,6 +28,7 @@ from _benchmark import candidates
 from _benchmark import stablehlo
 from absl import flags
 
+from tfbn import ops
 from tfbn.commands import cli
 from tfbn.commands import list_flags
 
@@ -51,6 +52,9 @@ _DTYPES = list_flags.define_names(
     ("float32", "bfloat16", "float16"),
     "Dtypes of the inputs; the halves by Keras's mixed policies.",
 )
+_TARGET = flags.DEFINE_enum(
+    "target", "gpu", ops.TARGETS, "The device that XLA is to compile the modules for."
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the inputs.", lower_bound=0)
 
 
@@ -69,6 +73,7 @@ def main(argv):
                     dtype,
                     seed=_SEED.value,
                     check=shape in _CHECK_SHAPE.value,
+                    target=_TARGET.value,
                 )
                 print(path, flush=True)
 

@@ -71,7 +71,12 @@ class ConformanceTest(tf.test.TestCase, parameterized.TestCase):
 
 # A shape for each implementation of batch normalisation and renormalisation, which it
 # is made to serve (LpBatchNorm has one of its own).
-SHAPES = {"formula": (6, 5, 4), "cpu_kernels": (512, 8, 8), "cpu_sums": (512, 8, 8)}
+SHAPES = {
+    "formula": (6, 5, 4),
+    "cpu_kernels": (512, 8, 8),
+    "cpu_sums": (512, 8, 8),
+    "one_pass": (8, 5, 6, 8),
+}
 # By dtype of the input, what a result may be off by.
 TOLERANCES = {
     "float64": 1e-13,
@@ -95,6 +100,10 @@ WAYS = (
     ("cpu_sums", "eager", "float32"),
     ("cpu_sums", "eager", "bfloat16"),
     ("cpu_sums", "unknown_size", "float32"),
+    ("one_pass", "gpu", "float32"),
+    ("one_pass", "gpu", "bfloat16"),
+    ("one_pass", "tpu", "float32"),
+    ("one_pass", "tpu", "float16"),
 )
 
 
@@ -104,7 +113,7 @@ class NumericalTest(ConformanceTest):
         for name in QUIET
         for way in WAYS
         # LpBatchNorm has one implementation.
-        if way[0] == "formula" or not name.startswith("LpBatchNorm")
+        if way[0] in ("formula", "one_pass") or not name.startswith("LpBatchNorm")
     )
     def test_plain(self, name, implementation, mode, dtype):
         if not name.startswith("LpBatchNorm"):
@@ -118,12 +127,18 @@ class NumericalTest(ConformanceTest):
         ),
         ("BatchNorm", ("xla", "float32")),
         ("LpBatchNorm/2", ("xla", "float32")),
+        ("BatchRenorm/two_sets", ("gpu", "float32")),
+        ("BatchNorm", ("tpu", "float32")),
+        ("LpBatchNorm/inf", ("tpu", "float32")),
     )
     def test_masked_virtual_batches(self, name, way):
         """Of four groups the second is empty; the axis is not the last."""
         self.check(name, *way, (8, 4, 5), axis=1, masked=True, size=2)
 
     def check(self, name, mode, dtype, shape, axis=-1, masked=False, size=None):
+        if mode in ops.TARGETS:  # XLA's code for it, run by this machine's XLA
+            self.enter_context(ops.compiling_for(mode))
+            mode = "xla"
         rng = np.random.default_rng(0)
         layer = QUIET[name](
             axis=axis, momentum=0.75, dtype=dtype, virtual_batch_size=size
@@ -179,8 +194,10 @@ class NumericalTest(ConformanceTest):
         names = {i.NAME for i in implementations.IMPLEMENTATIONS}
         self.assertEqual(set(SHAPES), names - {"lp_formula"})
         for name, shape in SHAPES.items():
-            with ops.preferring(name):
-                path = ops.serving_path(tf.zeros(shape), len(shape) - 1)
+            self.enter_context(ops.preferring(name))
+            if name == "one_pass":
+                self.enter_context(ops.compiling_for("tpu"))
+            path = ops.serving_path(tf.zeros(shape), len(shape) - 1)
             self.assertEqual(path, name)
 
 

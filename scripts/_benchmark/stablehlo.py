@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 from _benchmark import candidates
 
+from tfbn import ops
 from tfbn.commands import list_flags
 from tfbn.files import atomic
 
 
-def export(folder, name, shape, dtype, *, seed, check):
+def export(folder, name, shape, dtype, *, seed, check, target="gpu"):
     """Writes `<name>_<shape>_<dtype>.stablehlo` and `.npz`; returns both paths.
 
     Args:
@@ -22,15 +23,16 @@ def export(folder, name, shape, dtype, *, seed, check):
         dtype: str, that of x.
         seed: int, of the inputs.
         check: bool, whether the file is to hold the results too.
+        target: str, what XLA is to compile the module for: see `ops.compiling_for`.
     """
     layer = candidates.make(name, dtype)
     layer.build(shape)
-    step = tf.function(training_step(layer), autograph=False, jit_compile=True)
+    step = compiled(training_step(layer))
     recipes = [_recipe(seed + i, shape, dtype) for i in range(2)]
     weights = _random_weights(layer, seed)
     specs = [tf.TensorSpec(shape, dtype)] * 2
     specs += [tf.TensorSpec(weight.shape, weight.dtype) for weight in weights]
-    text = step.experimental_get_compiler_ir(*specs)(stage="stablehlo")
+    text = module_text(step, specs, target)
     inputs, outputs = [*recipes, *weights], []
     if check:
         x, dy = map(draw, recipes)
@@ -39,14 +41,30 @@ def export(folder, name, shape, dtype, *, seed, check):
         inputs = [*([x, dy] if dtype != "bfloat16" else recipes), *weights]
     path = os.path.join(folder, f"{name}_{list_flags.shape_text(shape)}_{dtype}")
     with atomic.replacing(f"{path}.stablehlo") as file:
-        file.write(_LOCATIONS.sub("", text))
+        file.write(text)
     with atomic.replacing(f"{path}.npz", "wb") as file:
         np.savez(file, **_numbered("in", inputs), **_numbered("out", outputs))
     return f"{path}.stablehlo", f"{path}.npz"
 
 
-def training_step(layer):
+def compiled(function):
+    """The function, for XLA."""
+    return tf.function(function, autograph=False, jit_compile=True)
+
+
+def module_text(function, specs, target):
+    """The StableHLO of a `compiled` function for inputs of these specs."""
+    with ops.compiling_for(target):
+        text = function.experimental_get_compiler_ir(*specs)(stage="stablehlo")
+    return _LOCATIONS.sub("", text)
+
+
+def training_step(layer, **options):
     """Forward and backward as a function of tensors, with no variable inside.
+
+    Args:
+        layer: a built layer.
+        **options: other arguments of its call.
 
     Returns:
         A function `(x, dy, *weights)` -> `[y, dx, dgamma, dbeta, *averages]`: weights
@@ -55,16 +73,16 @@ def training_step(layer):
     """
     num_affine = len(layer.trainable_variables)
     state = layer.non_trainable_variables
-    constants = [None if _is_float(weight) else weight.numpy() for weight in state]
+    constants = [None if is_float(weight) else weight.numpy() for weight in state]
 
     def step(x, dy, *weights):
         affine, averages = list(weights[:num_affine]), iter(weights[num_affine:])
         before = [next(averages) if c is None else c for c in constants]
         with tf.GradientTape() as tape:
             tape.watch([x, *affine])
-            y, after = layer.stateless_call(affine, before, x, training=True)
+            y, after = layer.stateless_call(affine, before, x, training=True, **options)
         gradients = tape.gradient(y, [x, *affine], output_gradients=dy)
-        return [y, *gradients, *(value for value in after if _is_float(value))]
+        return [y, *gradients, *(value for value in after if is_float(value))]
 
     return step
 
@@ -88,11 +106,11 @@ def _random_weights(layer, seed):
     return [
         tf.constant(rng.uniform(0.5, 2.0, weight.shape), weight.dtype)
         for weight in weights
-        if _is_float(weight)
+        if is_float(weight)
     ]
 
 
-def _is_float(value):
+def is_float(value):
     return keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype))
 
 
@@ -101,4 +119,6 @@ def _numbered(prefix, values):
 
 
 # Where in TensorFlow's files an operation was made: this machine's paths.
-_LOCATIONS = re.compile(r'^#loc.*\n| loc\((#loc\d*|"[^"]*")\)', re.MULTILINE)
+_LOCATIONS = re.compile(
+    r'^#loc.*\n| loc\((#loc\d*|"[^"]*"|fused\[[^]]*\])\)', re.MULTILINE
+)

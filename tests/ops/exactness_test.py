@@ -50,9 +50,19 @@ def training(mode, *, axis=-1, masked=False):
             x, gamma, beta, axis=axis % len(x.shape), epsilon=EPSILON, mask=mask
         )
 
+    if mode in ops.TARGETS:  # XLA's code for it, run by this machine's XLA
+        return compiled_for(mode, testing_utils.value_and_gradients(call, "xla"))
     return testing_utils.value_and_gradients(
         call, "graph" if mode == "unknown_size" else mode
     )
+
+
+def compiled_for(target, function):
+    def call(*arguments):
+        with ops.compiling_for(target):
+            return function(*arguments)
+
+    return call
 
 
 def affine_weights(channels):
@@ -260,6 +270,64 @@ class ChannelsTest(ExactTestCase):
         self.assertAllEqual(statistics.spread, np.zeros(3))
         for value, expected in zip(gradients, (0.0, 0.0, [1.0, 2.0, 3.0]), strict=True):
             self.assertAllEqual(value, np.broadcast_to(expected, value.shape))
+
+
+class AcceleratorTest(ExactTestCase):
+    """The code for accelerators: both sums in one pass around a sample's mean."""
+
+    @parameterized.product(
+        shape_axis=(
+            ((131, 3), -1),
+            ((8, 6, 6, 3), -1),
+            ((32, 32, 32, 16), -1),
+            ((64, 8, 8, 256), -1),  # in parts of 32 rows on a GPU
+            ((16, 8, 14, 14), 1),
+            ((2, 3, 2, 5, 2), 2),
+        ),
+        target=("gpu", "tpu"),
+    )
+    def test_batch_norm(self, shape_axis, target):
+        shape, axis = shape_axis
+        for offset in OFFSETS if np.prod(shape) < 1e5 else (0.0, 1e4, 1e6):
+            rng = np.random.default_rng(0)
+            with self.subTest(offset=offset):
+                x = testing_utils.random_batch(rng, shape, axis, offset=offset)
+                self.assert_training(x, target, axis=axis)
+
+    @parameterized.product(place=(0, 128, 255), target=("gpu", "tpu"))
+    def test_an_outlier_in_the_sample(self, place, target):
+        """It moves one of three blocks' means, and so the shift hardly."""
+        x = testing_utils.random_batch(np.random.default_rng(0), (256, 16, 3))
+        x[place, place % 15] += np.array([1e2, -3e2, 1e3]) * np.std(x, axis=(0, 1))
+        # As of `ChannelsTest.test_an_outlier`.
+        self.assert_training(x, target, tolerance=5 * EXACT)
+
+    @parameterized.parameters("gpu", "tpu")
+    def test_a_sample_that_misleads(self, target):
+        """All three blocks are constant, at five deviations from the mean."""
+        x = testing_utils.random_batch(np.random.default_rng(0), (16, 16, 16, 3))
+        x[[0, 1, 2, 3, -4, -3, -2, -1], :] = 5.0
+        x[6:10, 8] = 5.0
+        self.assert_training(x, target)
+
+    @parameterized.parameters("gpu", "tpu")
+    def test_masked(self, target):
+        x = testing_utils.random_batch(np.random.default_rng(1), (16, 70, 3))
+        self.assert_training(x + np.float32(1e4), target, masked=True)
+
+    @parameterized.parameters("gpu", "tpu")
+    def test_constant_channels_and_one_row(self, target):
+        gamma, beta = affine_weights(3)
+        for x in (np.full((37, 3), 1234567.0), np.full((1, 3), -1e-6 / 3.0)):
+            y, (statistics,), (dx, *_) = training(target)(
+                [tf.constant(a, "float32") for a in (x, gamma, beta)],
+                tf.ones(x.shape, "float32"),
+            )
+            self.assertAllEqual(y, np.broadcast_to(beta, x.shape))
+            self.assertAllEqual(statistics.spread, np.zeros(3))
+            # Of 37 ones the mean may be off by a rounding, which 1 / sqrt(EPSILON)
+            # times gamma makes larger.
+            self.assertAllInRange(dx, -1e-5, 1e-5)
 
 
 class CorrectedTest(ExactTestCase):

@@ -27,10 +27,12 @@ from tfbn.ops.normalization import batch_norm
 from tfbn.ops.normalization import lp_batch_norm
 from tfbn.ops.normalization import normalize
 from tfbn.ops.normalization import serving_path
+from tfbn.ops.requests import TARGETS
 from tfbn.ops.requests import compiling_for
 from tfbn.ops.statistics import Statistics
 
 __all__ = [
+    "TARGETS",
     "Statistics",
     "batch_norm",
     "channel_mask",

@@ -44,7 +44,8 @@ class Batch:
 
     A group is a virtual batch, or the whole batch. `before` and `after` are the axes
     before and after the channel axis; statistics are taken over both and have shape
-    `[groups, 1, channels, 1]`. The view copies no data.
+    `[groups, 1, channels, 1]`. The view copies no data on CPUs, where rows are summed
+    in runs. For accelerators there is `AcceleratorBatch`.
 
     Args:
         x: float tensor of the computation's dtype.
@@ -53,20 +54,24 @@ class Batch:
 
     Attributes:
         count: the number of elements behind each statistic, over all replicas if they
-            share statistics: in the tensor's dtype, a scalar, or with a mask of shape
-            `[groups, 1, 1, 1]`.
+            share statistics: in the tensor's dtype, a scalar, or with a mask of the
+            statistics' shape, for one channel.
         mask: None, or the mask broadcast and viewed as above.
     """
 
     def __init__(self, x: tf.Tensor, request: Request, mask: tf.Tensor | None = None):
         axis, sizes = request.axis, _sizes(x)
         before, channels, after = sizes[:axis], sizes[axis], sizes[axis + 1 :]
-        groups = 1
+        groups = None
         if request.virtual_batch_size is not None:
             groups = _group_count(before[0], request.virtual_batch_size)
             before = [request.virtual_batch_size, *before[1:]]
         self._shape, self._dtype = tf.shape(x), x.dtype
-        self._viewed = [groups, _product(before), channels, _product(after)]
+        self._viewed, self._grouped, self._channel_axis = self._layout(
+            request, groups, before, channels, after
+        )
+        self._axes = [*range(len(self._viewed))[self._grouped :]]
+        self._axes.remove(self._channel_axis)
         self._rows_only = all(isinstance(size, int) and size == 1 for size in after)
         self._before_factor = math.prod(i for i in before if isinstance(i, int))
         self._compiled = request.compiled
@@ -74,8 +79,18 @@ class Batch:
         self.mask = None if mask is None else self._view_mask(mask, axis, sizes)
         self.count = self._count()
 
+    def _layout(self, request, groups, before, channels, after):
+        """`(sizes of the view, whether the first is that of groups, channel axis)`.
+
+        Args:
+            groups: the number of virtual batches, or None for no virtual batches.
+        """
+        del request
+        groups = 1 if groups is None else groups
+        return [groups, product(before), channels, product(after)], True, 2
+
     def view(self, x):
-        """A tensor of the input's shape as `[groups, before, channels, after]`."""
+        """The view of a tensor of the input's shape."""
         return tf.reshape(x, self._viewed)
 
     def restore(self, x):
@@ -87,12 +102,16 @@ class Batch:
         vector = tf.cast(vector, self._dtype)
         if vector.shape.rank == 0:
             return vector
-        groups = 1 if vector.shape.rank == 1 else self._viewed[0]
-        return tf.reshape(vector, [groups, 1, self._viewed[2], 1])
+        sizes = [1] * len(self._viewed)
+        sizes[self._channel_axis] = self._viewed[self._channel_axis]
+        if self._grouped and vector.shape.rank != 1:
+            sizes[0] = self._viewed[0]
+        return tf.reshape(vector, sizes)
 
     def vector(self, statistic):
-        """`[groups, channels]` of `[groups, 1, channels, 1]`."""
-        return tf.squeeze(statistic, [1, 3])
+        """`[groups, channels]` of a statistic as `statistic` shapes it."""
+        vector = tf.squeeze(statistic, self._axes)
+        return vector if self._grouped else vector[tf.newaxis]
 
     def over_groups(self, vector):
         """`[channels]`: the mean of `[groups, channels]` over the non-empty groups."""
@@ -126,7 +145,7 @@ class Batch:
 
     def maximum(self, x):
         """The maximum of a non-negative `x` over the elements that the mask keeps."""
-        largest = tf.reduce_max(self.keep(x), [1, 3], keepdims=True)
+        largest = tf.reduce_max(self.keep(x), self._axes, keepdims=True)
         if self._replicas is None:
             return largest
         # tf.distribute has no reduction by maximum.
@@ -141,7 +160,10 @@ class Batch:
         as far as a float32 sum is right: in its first digits.
         """
         if self.mask is not None or self._replicas is not None:
-            return self.mean(x)
+            return self.mean(upcast(x))
+        return self._mean_of_sample(x)
+
+    def _mean_of_sample(self, x):
         along = SAMPLE_SIZE if self._rows_only else math.isqrt(SAMPLE_SIZE)
         steps = [_step(size, along) for size in (self._viewed[1], self._viewed[3])]
         sample = x[:, :: steps[0], :, :: steps[1]]
@@ -156,17 +178,20 @@ class Batch:
 
     def _view_mask(self, mask, axis, sizes):
         sizes = [1 if i == axis else size for i, size in enumerate(sizes)]
-        groups, before, _, after = self._viewed
-        mask = tf.broadcast_to(mask, tf.stack(sizes))
-        return tf.reshape(mask, [groups, before, 1, after])
+        viewed = [*self._viewed]
+        viewed[self._channel_axis] = 1
+        return tf.reshape(tf.broadcast_to(mask, tf.stack(sizes)), viewed)
 
     def _count(self):
         if self.mask is None:
-            count = tf.cast(_product([self._viewed[1], self._viewed[3]]), self._dtype)
+            count = self._count_along(self._axes)
         else:
             kept = tf.cast(self.mask, self._dtype)
-            count = tf.reduce_sum(kept, [1, 3], keepdims=True)
+            count = tf.reduce_sum(kept, self._axes, keepdims=True)
         return self.across_replicas(count)
+
+    def _count_along(self, axes):
+        return tf.cast(product([self._viewed[i] for i in axes]), self._dtype)
 
 
 def _sizes(x):
@@ -175,7 +200,8 @@ def _sizes(x):
     return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
 
 
-def _product(sizes):
+def product(sizes):
+    """The product of sizes: an int if all are, otherwise a scalar tensor."""
     known = math.prod(size for size in sizes if isinstance(size, int))
     unknown = [size for size in sizes if not isinstance(size, int)]
     return known * tf.reduce_prod(tf.stack(unknown)) if unknown else known

@@ -5,6 +5,8 @@ Compiled by XLA it is also the fastest: each pass over the data becomes one loop
 
 import tensorflow as tf
 
+from tfbn.ops import sums
+from tfbn.ops.accelerator_batch import make_batch
 from tfbn.ops.batch import Batch
 from tfbn.ops.batch import along_axis
 from tfbn.ops.requests import Request
@@ -44,10 +46,13 @@ class Normalizer:
     """
 
     def __init__(self, x, request, epsilon, mask=None):
-        self._batch = batch = Batch(x, request, mask)
+        self._batch = batch = make_batch(x, request, mask)
         self._x = batch.view(x)
-        self._moments = _moments(self._x, batch, epsilon)
+        self._moments = self._statistics_of(self._x, batch, epsilon)
         self.statistics = self._moments.map(batch.vector)
+
+    def _statistics_of(self, x, batch, epsilon):
+        return moments(x, batch, epsilon)
 
     def averaged_statistics(self):
         """The means over the groups, `[channels]`."""
@@ -59,20 +64,10 @@ class Normalizer:
         return self._batch.restore(affine(self._x, self._moments, gain, offset))
 
     def gradients(self, dy, gain):
-        """The gradients of sum(dy * affine(gain, offset)) for x, gain and offset.
-
-        By the formulas of Ioffe & Szegedy 2015, section 3.
-        """
-        batch, moments = self._batch, self._moments
-        dy, inverse = batch.view(dy), 1.0 / moments.scale
-        normalized = (self._x - moments.mean - moments.remainder) * inverse
-        dgain = batch.total(_product(normalized, dy, batch))
-        doffset = batch.total(dy)
-        count = tf.maximum(batch.count, 1.0)
-        slope = batch.across_replicas(dgain) / count
-        level = batch.across_replicas(doffset) / count
-        through_moments = batch.keep(normalized * slope + level)
-        dx = batch.statistic(gain) * inverse * (dy - through_moments)
+        """The gradients of sum(dy * affine(gain, offset)) for x, gain and offset."""
+        batch = self._batch
+        gain, dy = batch.statistic(gain), batch.view(dy)
+        dx, dgain, doffset = gradients(self._x, self._moments, batch, dy, gain)
         return batch.restore(dx), batch.vector(dgain), batch.vector(doffset)
 
 
@@ -82,31 +77,52 @@ def affine(x, statistics, gain, offset):
     return (x - statistics.mean) * gain + (offset - statistics.remainder * gain)
 
 
+def gradients(x, statistics, batch: Batch, dy, gain):
+    """Those of sum(dy * affine(x, statistics, gain, offset)) for x, gain and offset.
+
+    By the formulas of Ioffe & Szegedy 2015, section 3.
+    """
+    inverse = 1.0 / statistics.scale
+    normalized = (x - statistics.mean - statistics.remainder) * inverse
+    dgain = batch.total(_product(normalized, dy, batch))
+    doffset = batch.total(dy)
+    count = tf.maximum(batch.count, 1.0)
+    slope = batch.across_replicas(dgain) / count
+    level = batch.across_replicas(doffset) / count
+    through_moments = batch.keep(normalized * slope + level)
+    return gain * inverse * (dy - through_moments), dgain, doffset
+
+
 def mean(x, batch: Batch):
     """The `(mean, remainder)` of `Statistics` for a viewed `x`."""
     # A float32 sum of data with a large offset has only its first digits right.
-    shift = _shift(x, batch)
-    rest = batch.mean(x - shift)
+    shift = shift_of(x, batch)
+    return rounded_sum(shift, batch.mean(x - shift))
+
+
+def rounded_sum(shift, rest):
+    """`(shift + rest, what its rounding leaves)`, for a `rest` smaller than `shift`."""
     rounded = shift + rest
     return rounded, rest - (rounded - shift)
 
 
-def _moments(x, batch, epsilon):
+def moments(x, batch: Batch, epsilon):
+    """The `Statistics` of a viewed `x`, in two passes."""
     rounded, remainder = mean(x, batch)
     variance = batch.mean(tf.square(x - rounded - remainder))
+    return statistics(batch, rounded, remainder, variance, epsilon)
+
+
+def statistics(batch: Batch, rounded, remainder, variance, epsilon):
+    """`Statistics`, each of the view's rank."""
     scale = tf.sqrt(variance + epsilon)
     valid = is_valid(batch.count, rounded, variance)
     return Statistics(rounded, remainder, variance, scale, valid)
 
 
-def _shift(x, batch):
+def shift_of(x, batch: Batch):
     """Roughly the mean. A constant for the gradient, for no result depends on it."""
-    shift = tf.stop_gradient(batch.near_mean(x))
-    # XLA recomputes it wherever it is needed, and may keep more digits in some of the
-    # places. Without its last bit it is the same number in all of them.
-    integer = {tf.float32: tf.int32, tf.float64: tf.int64}[shift.dtype]
-    bits = tf.bitwise.bitwise_and(tf.bitcast(shift, integer), tf.constant(-2, integer))
-    return tf.bitcast(bits, shift.dtype)
+    return sums.kept_apart(tf.stop_gradient(batch.near_mean(x)))
 
 
 def _product(normalized, dy, batch):

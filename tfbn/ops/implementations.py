@@ -16,6 +16,7 @@ from tfbn.ops import cpu_kernels
 from tfbn.ops import cpu_sums
 from tfbn.ops import formula
 from tfbn.ops import lp_formula
+from tfbn.ops import one_pass
 from tfbn.ops.requests import Request
 
 
@@ -42,6 +43,7 @@ class Implementation(Protocol):
 IMPLEMENTATIONS: tuple[Implementation, ...] = (
     cpu_sums,
     cpu_kernels,
+    one_pass,
     formula,
     lp_formula,
 )

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tfbn.ops import formula
-from tfbn.ops.batch import Batch
+from tfbn.ops.accelerator_batch import make_batch
 from tfbn.ops.requests import Request
 from tfbn.ops.statistics import Statistics
 from tfbn.ops.statistics import is_valid
@@ -23,7 +23,7 @@ def lp_batch_norm(
     x, gamma, beta, request, *, epsilon, order, centered, literal, mask=None
 ):
     """As `tfbn.ops.lp_batch_norm`, for an `x` of the computation's dtype."""
-    batch = Batch(x, request, mask)
+    batch = make_batch(x, request, mask)
     viewed = batch.view(x)
     if batch.mask is not None:
         # Masked elements may be non-finite; the gradients of the others must not be.

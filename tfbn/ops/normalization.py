@@ -69,13 +69,13 @@ def batch_norm(
         return normalizer.affine(gain, offset), gradients
 
     def gradients(dy):
-        backward = request.of_gradient([wide, dy])
-        if implementation.supports(backward):
-            return normalizer.gradients(dy, gain)
-        other: Any = choose(backward)
-        dtype = other.compute_dtype(wide.dtype)
-        again = other.Normalizer(tf.cast(wide, dtype), backward, epsilon, mask)
-        dx, dgain, doffset = again.gradients(tf.cast(dy, dtype), gain)
+        server, backward = normalizer, request.of_gradient([wide, dy])
+        if not implementation.supports(backward):
+            other: Any = choose(backward)
+            dtype = other.compute_dtype(wide.dtype)
+            server = other.Normalizer(tf.cast(wide, dtype), backward, epsilon, mask)
+            dy = tf.cast(dy, dtype)
+        dx, dgain, doffset = server.gradients(dy, gain)
         return tf.cast(dx, wide.dtype), dgain, doffset
 
     y = tf.cast(normalized(wide, gain, offset), x.dtype)

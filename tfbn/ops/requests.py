@@ -53,6 +53,11 @@ class Request:
         return cast(int, self.shape[self.axis])  # layers refuse an unknown number
 
     @property
+    def on_accelerator(self) -> bool:
+        """Whether XLA compiles it for something other than a CPU."""
+        return self.compiled and self.target != "cpu"
+
+    @property
     def num_rows(self) -> int | None:
         """The number of elements of a channel, if known."""
         sizes = [*self.shape[: self.axis], *self.shape[self.axis + 1 :]]

@@ -5,6 +5,7 @@ rows are summed in runs, and the sums of the runs in runs again.
 """
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -107,3 +108,16 @@ def _multiply_by_one_row(runs):
 def _multiply_by_ones(runs):
     # XLA would turn the product with a broadcast row back into a slow sum.
     return tf.ones([tf.shape(runs)[0], 1, runs.shape[1]], runs.dtype) @ runs
+
+
+@tf.custom_gradient
+def kept_apart(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """`x` less the last bit of each element, as a number that XLA does not see through.
+
+    XLA merges a sum of sums into one long sum. It also recomputes a value wherever it
+    is needed, with more digits in some of the places: without its last bit it is the
+    same number in all of them.
+    """
+    integer = {tf.float32: tf.int32, tf.float64: tf.int64}[x.dtype]
+    bits = tf.bitwise.bitwise_and(tf.bitcast(x, integer), tf.constant(-2, integer))
+    return tf.bitcast(bits, x.dtype), lambda dy: dy

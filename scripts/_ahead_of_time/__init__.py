@@ -1,0 +1,1 @@
+"""What scripts/ahead_of_time.py compiles, and how."""

@@ -1,0 +1,272 @@
+"""The programs that are compiled: operations, layers, and steps of whole networks.
+
+Each is a `Program`; nothing of it is computed here.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+from _benchmark import candidates
+from _benchmark import stablehlo
+
+import tfbn
+from tfbn import ops
+from tfbn.commands.list_flags import shape_text
+from tfbn.ops import accelerator_batch
+from tfbn.ops import formula
+from tfbn.ops import requests
+
+SHAPES = ((256, 56, 56, 64), (256, 14, 14, 512), (1024, 256))
+DTYPES = ("float32", "bfloat16")
+# One shape for what is asked of the layers beside a plain batch.
+VARIANT_SHAPE = (64, 14, 14, 128)
+VIRTUAL_BATCH_SIZE = 16
+
+LAYERS = {
+    "keras_bn": keras.layers.BatchNormalization,
+    "tfbn_bn": tfbn.BatchNorm,
+    "tfbn_renorm": tfbn.BatchRenorm,
+    "tfbn_lp": tfbn.LpBatchNorm,
+    "tfbn_noisy": tfbn.NoisyBatchNorm,
+}
+NORMS = {
+    "none": None,
+    "keras_bn": keras.layers.BatchNormalization,
+    "tfbn_bn": tfbn.BatchNorm,
+    "tfbn_renorm": tfbn.BatchRenorm,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A program to compile.
+
+    Attributes:
+        section: "passes", "layers" or "networks".
+        what: str, the operation, the layer or the network's normalisation.
+        variant: str, what is done with it.
+        shape: tuple, that of its input.
+        dtype: str, that of its input.
+        make: a function that returns `(function, specs)`.
+    """
+
+    section: str
+    what: str
+    variant: str
+    shape: tuple[int, ...]
+    dtype: str
+    make: Callable = dataclasses.field(compare=False)
+
+    def described(self) -> dict:
+        """Its fields, for a table."""
+        fields = dataclasses.asdict(self)
+        del fields["make"]
+        return fields
+
+    @property
+    def name(self) -> str:
+        """A name for its file."""
+        parts = (self.section, self.what, self.variant, shape_text(self.shape))
+        return "_".join((*parts, self.dtype)).replace(" ", "_")
+
+    def text(self, target: str) -> str:
+        """Its StableHLO for "cpu", "gpu" or "tpu"."""
+        function, specs = self.make()
+        return stablehlo.module_text(stablehlo.compiled(function), specs, target)
+
+
+def all_programs(sections: Sequence[str]) -> list[Program]:
+    """The programs of some of the sections."""
+    makers = {"passes": _passes, "layers": _layers, "networks": _networks}
+    return [program for section in sections for program in makers[section]()]
+
+
+def _passes():
+    """The forward and the backward pass of `ops.batch_norm` on their own."""
+    return [
+        Program("passes", "batch_norm", variant, shape, dtype, make(shape, dtype))
+        for variant, make in (("forward", _forward), ("backward", _backward))
+        for shape in SHAPES
+        for dtype in DTYPES
+    ]
+
+
+def _forward(shape, dtype):
+    def call(x, gamma, beta):
+        y, statistics = ops.batch_norm(
+            x, gamma, beta, axis=len(shape) - 1, epsilon=candidates.EPSILON
+        )
+        return y, statistics.mean, statistics.spread
+
+    return lambda: (call, [tf.TensorSpec(shape, dtype), *_vectors(shape[-1], 2)])
+
+
+def _backward(shape, dtype):
+    def call(x, dy, mean, remainder, scale, gain):
+        request = requests.request("batch_norm", x, len(shape) - 1)
+        x, dy = (tf.cast(t, tf.float32) for t in (x, dy))
+        batch = accelerator_batch.make_batch(x, request)
+        mean, remainder, scale, gain = map(
+            batch.statistic, (mean, remainder, scale, gain)
+        )
+        statistics = ops.Statistics(mean, remainder, scale, scale, tf.constant(True))
+        dx, dgain, doffset = formula.gradients(
+            batch.view(x), statistics, batch, batch.view(dy), gain
+        )
+        dx = tf.cast(batch.restore(dx), dtype)
+        return dx, batch.vector(dgain), batch.vector(doffset)
+
+    data = tf.TensorSpec(shape, dtype)
+    return lambda: (call, [data, data, *_vectors(shape[-1], 4)])
+
+
+def _vectors(size, count):
+    return [tf.TensorSpec([size], tf.float32)] * count
+
+
+def _layers():
+    plain = [
+        Program("layers", name, "training", shape, dtype, _step(name, shape, dtype))
+        for shape in SHAPES
+        for dtype in DTYPES
+        for name in LAYERS
+    ]
+    return plain + [
+        Program("layers", name, variant, VARIANT_SHAPE, dtype, make(name, dtype))
+        for variant, make in _VARIANTS.items()
+        for dtype in DTYPES
+        for name in LAYERS
+        if name != "keras_bn"
+    ]
+
+
+def _step(name, shape, dtype, *, masked=False, **options):
+    def make():
+        layer = _built_layer(name, shape, dtype, **options)
+        call_options = {}
+        if masked:
+            lengths = tf.range(shape[0]) % shape[1] + 1
+            call_options["mask"] = tf.sequence_mask(lengths, shape[1])
+        function = stablehlo.training_step(layer, **call_options)
+        return function, [tf.TensorSpec(shape, dtype)] * 2 + _weights(layer)
+
+    return make
+
+
+def _inference(name, dtype):
+    def make():
+        layer = _built_layer(name, VARIANT_SHAPE, dtype)
+        constants = [w.numpy() for w in layer.non_trainable_variables]
+        num_affine = len(layer.trainable_variables)
+
+        def call(x, *weights):
+            affine, averages = weights[:num_affine], iter(weights[num_affine:])
+            state = [
+                next(averages) if stablehlo.is_float(constant) else constant
+                for constant in constants
+            ]
+            return layer.stateless_call(list(affine), state, x, training=False)[0]
+
+        return call, [tf.TensorSpec(VARIANT_SHAPE, dtype), *_weights(layer)]
+
+    return make
+
+
+_VARIANTS = {
+    "inference": _inference,
+    "virtual batches": lambda name, dtype: _step(
+        name, VARIANT_SHAPE, dtype, virtual_batch_size=VIRTUAL_BATCH_SIZE
+    ),
+    "mask": lambda name, dtype: _step(name, VARIANT_SHAPE, dtype, masked=True),
+    "axis 1": lambda name, dtype: _step(name, VARIANT_SHAPE, dtype, axis=1),
+}
+
+
+def _built_layer(name, shape, dtype, **options):
+    layer = LAYERS[name](dtype=candidates.policy(dtype), **options)
+    layer.build(shape)
+    return layer
+
+
+def _weights(layer):
+    weights = [*layer.trainable_variables, *layer.non_trainable_variables]
+    return [tf.TensorSpec(w.shape, w.dtype) for w in weights if stablehlo.is_float(w)]
+
+
+def _networks():
+    networks = {"VGG-A": (_vgg, 512), "ResNet50V2": (_resnet, 64)}
+    return [
+        Program(
+            "networks",
+            norm,
+            name,
+            (batch_size, *sizes),
+            dtype,
+            _network_step(build, norm, (batch_size, *sizes), dtype),
+        )
+        for name, (build, batch_size) in networks.items()
+        for sizes in [(32, 32, 3) if name == "VGG-A" else (224, 224, 3)]
+        for dtype in DTYPES
+        for norm in NORMS
+        # There is no ResNet50V2 without normalisation.
+        if (name, norm) != ("ResNet50V2", "none")
+    ]
+
+
+def _vgg(norm):
+    return tfbn.models.vgg("A", norm=NORMS[norm], num_classes=10)
+
+
+def _resnet(norm):
+    """keras.applications' network, with its normalisation layers exchanged."""
+    model = keras.applications.ResNet50V2(weights=None, classifier_activation=None)
+
+    def exchange(layer):
+        config = layer.get_config()
+        if not isinstance(layer, keras.layers.BatchNormalization):
+            return layer.__class__.from_config(config)
+        shared = ("name", "axis", "momentum", "epsilon")
+        options = {key: config[key] for key in shared}
+        return NORMS[norm](**options)
+
+    return keras.models.clone_model(model, clone_function=exchange)
+
+
+def _network_step(build, norm, shape, dtype):
+    """A step of SGD as a function of images, labels and weights."""
+
+    def make():
+        previous = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(candidates.policy(dtype))
+        try:
+            model = build(norm)
+        finally:
+            keras.config.set_dtype_policy(previous)
+        trainable, state = model.trainable_variables, model.non_trainable_variables
+        constants = [None if stablehlo.is_float(v) else v.numpy() for v in state]
+
+        def step(x, labels, *weights):
+            kernels, floats = (
+                [*weights[: len(trainable)]],
+                iter(weights[len(trainable) :]),
+            )
+            before = [next(floats) if c is None else c for c in constants]
+            with tf.GradientTape() as tape:
+                tape.watch(kernels)
+                logits, after = model.stateless_call(kernels, before, x, training=True)
+                loss = tf.reduce_mean(
+                    keras.losses.sparse_categorical_crossentropy(
+                        labels, tf.cast(logits, tf.float32), from_logits=True
+                    )
+                )
+            gradients = tape.gradient(loss, kernels)
+            updated = [w - 0.1 * g for w, g in zip(kernels, gradients, strict=True)]
+            return [loss, *updated, *(v for v in after if stablehlo.is_float(v))]
+
+        specs = [tf.TensorSpec(shape), tf.TensorSpec(shape[:1], tf.int32)]
+        return step, [*specs, *_weights(model)]
+
+    return make

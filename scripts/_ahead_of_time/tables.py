@@ -1,0 +1,127 @@
+"""Results of scripts/ahead_of_time.py as Markdown."""
+
+import json
+
+from tfbn import environment
+from tfbn.commands.list_flags import shape_text
+from tfbn.tables import MISSING
+from tfbn.tables import table
+
+SECTIONS = {
+    "passes": (
+        "ops.batch_norm",
+        "In passes over the input: bytes that the program reads and writes, over those "
+        "of x. The least possible is 3 forward (x is read for the statistics and for "
+        "the output, which is written) and 5 backward.",
+    ),
+    "layers": (
+        "Layers",
+        "In passes over the input, forward and backward in one program (`inference`: "
+        "forward). The least possible is 7, as the pass for the output can also take "
+        "the sums for the gradient, and 2 in inference.",
+    ),
+    "networks": (
+        "Networks",
+        "Megabytes that a training step with SGD reads and writes, and those over the "
+        "same step with Keras's layer.",
+    ),
+}
+_FAILED = "**fails**"
+
+
+def of_file(path):
+    """`render` of a file that --out has written."""
+    with open(path, encoding="utf-8") as file:
+        try:
+            return render(json.load(file))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"--from must name a file that --out has written. Received: {path}."
+            ) from error
+
+
+def render(results):
+    """All that was compiled, section by section."""
+    versions = results["versions"]
+    compilers = ", ".join(
+        f"{name} {versions[name]}" for name in ("jax", "libtpu", "jax-cuda12-plugin")
+    )
+    parts = [f"{environment.described(results)}; {compilers}."]
+    for name, (title, note) in SECTIONS.items():
+        rows = [row for row in results["rows"] if row["section"] == name]
+        if rows:
+            render_rows = _networks if name == "networks" else _in_passes
+            parts.append(f"## {title}\n\n{note}\n\n{render_rows(rows)}")
+    failed = [row for row in results["rows"] if row["error"]]
+    parts += [
+        f"{_key(row)} for {row['target']} does not compile: {row['error']}"
+        for row in failed
+    ]
+    return "\n\n".join(parts)
+
+
+def _in_passes(rows):
+    return _grouped(rows, _passes)
+
+
+def _passes(row, _):
+    if row["error"]:
+        return _FAILED
+    return f"{row['bytes'] / row['argument']:.2f}"
+
+
+def _networks(rows):
+    return _grouped(rows, _megabytes)
+
+
+def _megabytes(row, rows):
+    if row["error"]:
+        return _FAILED
+    text = f"{row['bytes'] / 1e6:.0f}"
+    if not row["what"].startswith("tfbn"):
+        return text
+    peer = next(
+        (
+            other
+            for other in rows
+            if other["what"] == "keras_bn"
+            and all(other[key] == row[key] for key in ("variant", "dtype", "target"))
+        ),
+        None,
+    )
+    if peer is None or peer["error"]:
+        return text
+    return f"{text} ({row['bytes'] / peer['bytes']:.3f})"
+
+
+def _grouped(rows, cell):
+    """A table with a column for each target, and temporary memory at the end."""
+    targets = list(dict.fromkeys(row["target"] for row in rows))
+    programs = {}
+    for row in rows:
+        programs.setdefault(_key(row), {})[row["target"]] = row
+    lines = []
+    for of_targets in programs.values():
+        row = next(iter(of_targets.values()))
+        temporary = [r["temporary"] for r in of_targets.values() if not r["error"]]
+        lines.append(
+            [
+                row["what"],
+                row["variant"],
+                shape_text(row["shape"]),
+                row["dtype"],
+                *(
+                    cell(of_targets[target], rows) if target in of_targets else MISSING
+                    for target in targets
+                ),
+                f"{max(temporary) / 1e6:.1f}" if temporary else MISSING,
+            ]
+        )
+    header = ["of", "what", "input", "dtype", *targets, "temporary MB, at most"]
+    return table(header, lines)
+
+
+def _key(row):
+    return ", ".join(
+        (row["what"], row["variant"], shape_text(row["shape"]), row["dtype"])
+    )

@@ -1,0 +1,119 @@
+"""Compiles tfbn for GPUs and TPUs on a machine without any, and counts memory traffic.
+
+Usage: python scripts/ahead_of_time.py [flags]
+
+Needs `pip install tfbn[aot]`: XLA's compilers for both, which come as packages of some
+1.3 GB. Prints Markdown tables of the bytes that the compiled programs read and write,
+on which the time of a normalisation depends, and writes all numbers as JSON with --out.
+No program is run, and so no time is measured. Its sections:
+
+  passes    forward and backward of ops.batch_norm on their own
+  layers    a layer's training step: all layers, virtual batches, masks, another axis;
+            and its inference
+  networks  a training step of VGG-A, batch 512, and of ResNet50V2, batch 64
+
+Example: python scripts/ahead_of_time.py --sections=passes --targets=h100,v5e
+         python scripts/ahead_of_time.py --from=ahead_of_time.json > ahead_of_time.md
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import sys
+import tempfile
+
+import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
+import tensorflow as tf
+from _ahead_of_time import compilation
+from _ahead_of_time import programs
+from _ahead_of_time import tables
+from absl import flags
+
+from tfbn import environment
+from tfbn.commands import cli
+from tfbn.commands import list_flags
+from tfbn.files import atomic
+
+_SECTIONS = list_flags.define_names(
+    "sections", list(tables.SECTIONS), tuple(tables.SECTIONS), "Sections to compile."
+)
+_TARGETS = list_flags.define_names(
+    "targets",
+    list(compilation.TARGETS),
+    tuple(compilation.TARGETS),
+    "Devices to compile for.",
+)
+_DTYPES = list_flags.define_names(
+    "dtypes", list(programs.DTYPES), programs.DTYPES, "Dtypes of the inputs."
+)
+_PYTHON = flags.DEFINE_string(
+    "python",
+    sys.executable,
+    "The Python that has XLA's compilers, if it is not the one that runs this.",
+)
+_OUT = flags.DEFINE_string("out", None, "JSON file for the results.")
+_FROM = flags.DEFINE_string(
+    "from", None, "JSON file of an earlier run: prints its tables, compiles nothing."
+)
+
+
+def main(argv):
+    """Compiles what the flags select, prints and writes; or prints earlier results."""
+    cli.refuse_arguments(argv)
+    if _FROM.value:
+        print(tables.of_file(_FROM.value))
+        return
+    tf.get_logger().setLevel("ERROR")  # It warns of functions of equal code.
+    with (
+        atomic.replacing(_OUT.value) if _OUT.value else contextlib.nullcontext() as file
+    ):
+        results = {
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "machine": environment.machine(),
+            "versions": {
+                **environment.versions(),
+                **compilation.versions(_PYTHON.value),
+            },
+            "rows": _compile_all(),
+        }
+        print(tables.render(results))
+        if file is not None:
+            json.dump(results, file, indent=1, allow_nan=False)
+
+
+def _compile_all():
+    """One row a program and target."""
+    chosen = [
+        program
+        for program in programs.all_programs(_SECTIONS.value)
+        if program.dtype in _DTYPES.value
+    ]
+    rows = []
+    for target in _TARGETS.value:
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [
+                _written(folder, program, compilation.TARGETS[target])
+                for program in chosen
+            ]
+            measured = compilation.measure(_PYTHON.value, target, paths)
+            for program, result in zip(chosen, measured, strict=True):
+                _progress(f"{target}: {program.name}")
+                rows.append({**program.described(), "target": target, **result})
+    return rows
+
+
+def _written(folder, program, kind):
+    _progress(f"writing {program.name} for a {kind}")
+    path = os.path.join(folder, f"{program.name}.stablehlo")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(program.text(kind))
+    return path
+
+
+def _progress(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    cli.run(main)

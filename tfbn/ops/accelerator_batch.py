@@ -1,0 +1,139 @@
+"""A batch for accelerators: sums in two levels, slices that are contiguous.
+
+On a TPU, a tensor of 14 x 14 pixels does not lie in memory row after row: to flatten it
+copies it, so there its axes stay as they are. A GPU's compiler sums fast along the last
+axes only, which therefore are flattened and split anew.
+"""
+
+import functools
+import itertools
+import math
+
+import tensorflow as tf
+
+from tfbn.ops import sums
+from tfbn.ops.batch import Batch
+from tfbn.ops.batch import product
+from tfbn.ops.batch import upcast
+from tfbn.ops.requests import Request
+
+# A sum has two levels, so that no float32 sum gets long. Each sum that the first level
+# leaves is written and read again. On a TPU, that counts as much as first sums that are
+# longer by so many.
+COST_OF_A_SUM = 32
+# On a GPU, so many first sums keep all of an H100 busy; with fewer, XLA takes a fusion
+# of the sums with what makes their operands for too slow, and writes those to memory.
+# More than so many for a channel, or longer ones, would be too many to add up in turn,
+# and shorter ones too many to write.
+MIN_FIRST_SUMS = 2**15
+MAX_PARTS = 512
+MIN_LENGTH, MAX_LENGTH = 16, 4096
+# Sizes of the blocks whose means stand for the mean: along the first of the axes, and
+# along the last. A TPU reads tiles of 8 rows.
+BLOCK_SAMPLES = 4
+BLOCK_WIDTH = 16
+
+
+def make_batch(x: tf.Tensor, request: Request, mask: tf.Tensor | None = None) -> Batch:
+    """The batch of a call, in the layout that its target is fast with."""
+    return (AcceleratorBatch if request.on_accelerator else Batch)(x, request, mask)
+
+
+class AcceleratorBatch(Batch):
+    """A tensor and sums over it. On a TPU, it is viewed with all of its axes.
+
+    On a GPU, as `[before, channels, after]`, or, with the channels last, as `[number of
+    first sums, length of a first sum, channels]`. Virtual batches are an axis in front.
+    Statistics have the size 1 along all axes but those of groups and channels.
+    """
+
+    def _layout(self, request, groups, before, channels, after):
+        self._flat = request.target == "gpu"
+        if self._flat:
+            before = _flattened(before) if after else _split(before, channels)
+            after = _flattened(after)
+        grouped = groups is not None
+        sizes = [*before, channels, *after]
+        return [groups, *sizes] if grouped else sizes, grouped, grouped + len(before)
+
+    def total(self, x):
+        """The sum over the elements of this replica, masked ones included."""
+        return self.second_sum(sums.kept_apart(self.first_sum(x)))
+
+    def first_sum(self, x):
+        """The sums over some of the axes: the first of two levels."""
+        return tf.reduce_sum(x, self._first_axes, keepdims=True)
+
+    def second_sum(self, x):
+        """The sum of what `first_sum` leaves."""
+        second_axes = [axis for axis in self._axes if axis not in self._first_axes]
+        return tf.reduce_sum(x, second_axes, keepdims=True)
+
+    def first_count(self):
+        """How many elements that the mask keeps are behind each first sum."""
+        if self.mask is not None:
+            return self.first_sum(tf.cast(self.mask, self._dtype))
+        return self._count_along(self._first_axes)
+
+    @functools.cached_property
+    def _first_axes(self):
+        """Those that leave few sums to write, and make none of them long."""
+        if self._flat:
+            last = self._viewed[self._axes[-1]]
+            short = not isinstance(last, int) or last < MIN_LENGTH
+            return self._axes if short else self._axes[-1:]
+        sizes = {axis: self._viewed[axis] for axis in self._axes}
+        if not all(isinstance(size, int) for size in sizes.values()):
+            return self._axes
+
+        def cost(axes):
+            length = math.prod(sizes[axis] for axis in axes)
+            return length + COST_OF_A_SUM * math.prod(sizes.values()) / max(length, 1)
+
+        counts = range(1, len(sizes) + 1)
+        choices = (itertools.combinations(sizes, count) for count in counts)
+        return min(itertools.chain(*choices), key=cost)
+
+    def _mean_of_sample(self, x):
+        # Outliers in one of the blocks do not move the median of three means.
+        low, middle, high = (self._mean_of_block(x, third) for third in range(3))
+        low, high = tf.minimum(low, high), tf.maximum(low, high)
+        return tf.maximum(low, tf.minimum(middle, high))
+
+    def _mean_of_block(self, x, third):
+        """The mean of the block at the start, in the middle or at the end of each axis.
+
+        Args:
+            third: 0, 1 or 2.
+        """
+        block, count = [slice(None)] * len(self._viewed), 1
+        for axis in self._axes:
+            width = BLOCK_SAMPLES if axis == self._axes[0] else 1
+            width *= BLOCK_WIDTH if axis == self._axes[-1] else 1
+            size = self._viewed[axis]
+            least, most = (
+                (min, max) if isinstance(size, int) else (tf.minimum, tf.maximum)
+            )
+            width = least(width, size)
+            start = (size - width) * third // 2
+            block[axis] = slice(start, start + width)
+            count *= most(width, 1)  # of nothing the mean is 0
+        sample = upcast(x[tuple(block)])
+        total = tf.reduce_sum(sample, self._axes, keepdims=True)
+        return total / tf.cast(count, sample.dtype)
+
+
+def _flattened(sizes):
+    return [product(sizes)] if sizes else []
+
+
+def _split(sizes, channels):
+    """`sizes` as those of two axes, the second the length of a first sum."""
+    if not all(isinstance(size, int) for size in (*sizes, channels)):
+        return _flattened(sizes)
+    count = math.prod(sizes)
+    parts = min(MIN_FIRST_SUMS // max(channels, 1), MAX_PARTS)
+    best = min(count // max(parts, 1), MAX_LENGTH)
+    length = sums.divisor(count, best)
+    # A prime number of rows, say, is left to the compiler.
+    return [count // length, length] if 4 * length > best >= MIN_LENGTH else [count]
