@@ -199,8 +199,8 @@ class BatchRenorm(batch_norm.BatchNorm):
 
     def _own_weights(self, weights):
         """Converts weights of this layer, of Keras's renorm or of a plain BN layer."""
-        affine = int(self.scale) + int(self.center)
-        affine, averages = list(weights[:affine]), list(weights[affine:])
+        num_affine = int(self.scale) + int(self.center)
+        affine, averages = weights[:num_affine], [*weights[num_affine:]]
         step = keras.ops.convert_to_numpy(self.step)
         if len(averages) == len(_KERAS_BATCH_NORM):
             mean, variance = averages

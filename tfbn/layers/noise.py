@@ -10,6 +10,8 @@ from tfbn.layers import batch_norm
 class _Noise:
     """The parameters and the seed generator of the noise, shared by both layers."""
 
+    _channel_axis: int  # the layer's
+
     def _set_noise(self, mean_range, stddev_max, mean_jitter, stddev_jitter, seed):
         self.mean_range = validation.number("mean_range", mean_range, minimum=0.0)
         self.stddev_max = validation.number("stddev_max", stddev_max, minimum=1.0)

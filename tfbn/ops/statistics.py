@@ -28,7 +28,8 @@ class Statistics(NamedTuple):
 
     def map(self, function: Callable) -> "Statistics":
         """Applies `function` to each statistic, and not to `valid`."""
-        return Statistics(*(function(s) for s in self[:-1]), self.valid)
+        mean, remainder, spread, scale = (function(s) for s in self[:-1])
+        return Statistics(mean, remainder, spread, scale, self.valid)
 
 
 def is_valid(count, mean, spread):
