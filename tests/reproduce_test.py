@@ -93,7 +93,7 @@ class FromTheShellTest(tf.test.TestCase):
         super().setUpClass()
         folder = tempfile.mkdtemp()
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        endings = {"sigterm": _terminate, "ctrl_c": _interrupt, "kill": _kill}
+        endings = {"sigterm": _terminate, "kill": _kill}
         scripts = {name: _Script(os.path.join(folder, name)) for name in endings}
         for script in scripts.values():
             cls.addClassCleanup(script.process.kill)
@@ -115,7 +115,10 @@ class FromTheShellTest(tf.test.TestCase):
         self.assertFalse(any(map(_is_alive, children)))
 
     def test_ctrl_c(self):
-        status, _, err = self.ended["ctrl_c"]
+        """That the processes which train wait for this one is in workers_test."""
+        out = os.path.join(self.get_temp_dir(), "out")
+        with mock.patch.object(workers, "train", side_effect=KeyboardInterrupt):
+            status, _, err = _reproduce(*_arguments(out))
         self.assertEqual((status, err), (130, "reproduce.py: interrupted\n"))
 
     def test_sigterm_then_the_rest_then_nothing_then_all_again(self):
@@ -212,8 +215,6 @@ class _Script:
             text=True,
             cwd=_ROOT,
             start_new_session=True,
-            # A shell starts background jobs, and so this test's, with SIGINT ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def wait_for_a_run(self):
@@ -233,13 +234,6 @@ def _terminate(script):
     lines = script.process.stdout.readline() + script.process.stdout.readline()
     os.killpg(script.process.pid, signal.SIGTERM)
     return script.ended(lines)
-
-
-def _interrupt(script):
-    """What Ctrl-C in a terminal does: all processes get SIGINT."""
-    script.wait_for_a_run()
-    os.killpg(script.process.pid, signal.SIGINT)
-    return script.ended()
 
 
 def _kill(script):

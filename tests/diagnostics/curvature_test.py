@@ -46,7 +46,7 @@ class Subclassed(keras.Model):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.hidden = keras.layers.Dense(4, name="hidden", **kwargs)
-        self.norm = tfbn.BatchNorm(name="norm", **kwargs)
+        self.norm = keras.layers.BatchNormalization(name="norm", **kwargs)
         self.logits = keras.layers.Dense(3, name="logits", **kwargs)
 
     def call(self, x, training=None):
@@ -218,7 +218,7 @@ class CurvatureTest(tf.test.TestCase, parameterized.TestCase):
     def test_renorm_takes_its_correction_for_a_constant(self):
         # With r a constant and d = 0 it is batch normalisation with r * gamma.
         renorm = sequential(lambda: tfbn.BatchRenorm(rmax=float("inf"), dmax=0.0))
-        plain = sequential(tfbn.BatchNorm)
+        plain = sequential(keras.layers.BatchNormalization)
         x, y = classification_batch((3,), 3)
         for model in (renorm, plain):
             model(x)
