@@ -126,6 +126,32 @@ class WorkersTest(tf.test.TestCase):
         self.assertLen(glob.glob(events), 2)  # one a process: none was removed
 
 
+class ParentTest(tf.test.TestCase):
+    def test_without_it_the_run_ends_and_then_the_worker(self):
+        ended, parent = threading.Event(), mock.Mock()
+        parent.is_alive.return_value = False
+        self.addCleanup(workers._ending.clear)
+        self.addCleanup(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        # As during a run, which is over when the signal has been taken.
+        signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
+        with (
+            mock.patch.object(workers, "_SECONDS_BETWEEN_CHECKS", 0.01),
+            mock.patch.object(os, "_exit") as exit_,
+        ):
+            arguments = threading.Event(), parent
+            with workers._training:
+                thread = threading.Thread(
+                    target=workers._end_with_parent, args=arguments
+                )
+                thread.start()
+                self.assertTrue(ended.wait(_SECONDS))
+                exit_.assert_not_called()
+            thread.join()
+        exit_.assert_called_once_with(1)
+        with self.assertRaises(SystemExit):  # no other run begins
+            workers._train(None)
+
+
 class ThreadsTest(tf.test.TestCase):
     def test_told_to_the_processes_alone(self):
         names = "TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"
