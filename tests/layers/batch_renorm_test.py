@@ -245,8 +245,11 @@ class WeightsOfOthersTest(tf.test.TestCase, parameterized.TestCase):
         x = testing_utils.random_batch(np.random.default_rng(1), (8, 4))
         self.assertLess(testing_utils.relative_error(ours(x), theirs(x)), KERAS)
 
-    @parameterized.product(
-        way=("set_weights", "file"), renorm_momentum=(0.9, 0.7), scale=(True, False)
+    @parameterized.parameters(
+        ("set_weights", 0.9, False),
+        ("set_weights", 0.7, True),
+        ("file", 0.9, True),
+        ("file", 0.7, False),
     )
     def test_of_keras_renorm(self, way, renorm_momentum, scale):
         theirs = self.trained(renorm_momentum, renorm=True, scale=scale)
@@ -366,12 +369,11 @@ def fixed_average_layer(**bounds):
 
 
 class ScheduleTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.product(
-        mode=testing_utils.MODES,
-        case=((RAMP, RAMP_BOUNDS), (KERAS_SCHEDULES, KERAS_BOUNDS)),
+    @parameterized.parameters(
+        *((mode, RAMP, RAMP_BOUNDS) for mode in testing_utils.MODES),
+        ("xla", KERAS_SCHEDULES, KERAS_BOUNDS),
     )
-    def test_the_bounds_move_in_one_trace(self, mode, case):
-        bounds, expected = case
+    def test_the_bounds_move_in_one_trace(self, mode, bounds, expected):
         layer = fixed_average_layer(**bounds)
         layer.build((2, 2))
         call, traces = step_under_bounds(layer), []

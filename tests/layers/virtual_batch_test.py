@@ -17,7 +17,7 @@ EXACT = 2e-6
 LAYERS = NORMALIZERS | {
     "NoisyBatchNorm": lambda **kw: tfbn.NoisyBatchNorm(**SILENT, **kw)
 }
-SHAPES = (((6, 4), -1), ((6, 5, 4), -1), ((6, 4, 2, 2), 1))
+SHAPES = (((6, 5, 4), -1), ((6, 4, 2, 2), 1))
 
 
 def data(shape, axis=-1):
@@ -102,7 +102,7 @@ class VirtualBatchesTest(tf.test.TestCase, parameterized.TestCase):
             call(tf.ones((6, 3)))
         self.assertAllEqual(layer.moving_mean, before)
 
-    @each(LAYERS)
+    @each({k: v for k, v in LAYERS.items() if "/" not in k})
     def test_a_non_finite_group_leaves_the_averages(self, make):
         """Those of the other groups too, which are normalised as ever."""
         x, _ = data((6, 5, 4))

@@ -20,14 +20,16 @@ class NormalizerTest(tf.test.TestCase, parameterized.TestCase):
     """What serves large batches, on small ones."""
 
     @parameterized.product(
-        shape=((1, 3), (7, 3), (64, 4), (16, 16, 4), (3, 2, 5, 2), (300, 4)),
-        dtype=("float32", "bfloat16"),
+        shape=((1, 3), (64, 4), (3, 2, 5, 2), (300, 4)),
         known=(True, False),
-        module=(cpu_kernels, cpu_sums),
+        module_dtype=(
+            (cpu_kernels, "float32"),
+            (cpu_kernels, "bfloat16"),
+            (cpu_sums, "float32"),
+        ),
     )
-    def test_output_and_gradients(self, shape, dtype, known, module):
-        if module.compute_dtype(tf.as_dtype(dtype)) != dtype:
-            self.skipTest(f"{module.NAME} takes no {dtype}.")
+    def test_output_and_gradients(self, shape, known, module_dtype):
+        module, dtype = module_dtype
         rng = np.random.default_rng(0)
         x = tf.cast(testing_utils.random_batch(rng, shape), dtype)
         upstream = tf.cast(rng.normal(size=shape), dtype)
