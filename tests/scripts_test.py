@@ -270,15 +270,6 @@ class FlagsTest(ScriptTest):
         self.assertStartsWith(line, "train.py: error: The loss is ")
         self.assertIn("at step 1; first not finite: the output of linear", line)
 
-    @parameterized.parameters("file/run", "file")
-    def test_run_dir_that_cannot_be_written_is_refused(self, name):
-        with open(os.path.join(self.folder, "file"), "w", encoding="utf-8"):
-            pass
-        run_dir = os.path.join(self.folder, name)
-        status, _, err = self.run_script("--dataset=shapes", f"--run_dir={run_dir}")
-        self.assertEqual(status, 2)
-        self.assertIn(f"Received: run_dir={run_dir}", err)
-
     def test_damaged_data_are_one_line(self):
         data_dir = os.path.join(self.folder, "data")
         drawn = prepared.draw("mnist", 3, seed=0)
