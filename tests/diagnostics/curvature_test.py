@@ -109,14 +109,6 @@ class CurvatureTest(tf.test.TestCase, parameterized.TestCase):
         expected = [share[np.equal(values, value)].sum() for value in distinct]
         self.assertAllClose(result.weights, expected, atol=1e-5)
 
-    def test_closed_form_of_a_linear_layer(self):
-        # L = |XW - Y|^2 / 2 has the Hessian kron(X'X, I).
-        model = models.deep_linear(depth=1, units=4)
-        x = np.random.default_rng(0).normal(size=(9, 4)).astype("float32")
-        result = curvature.hessian_top_eigenvalue(model, squared_error, x, x)
-        values = np.linalg.eigvalsh(x.T.astype("float64") @ x)
-        self.assertAllClose(result.eigenvalue, values[-1], rtol=RTOL)
-
     def test_quadrature_has_the_moments_of_the_start_vector(self):
         values = np.random.default_rng(0).normal(size=12)
         model, x, y = _diagonal(values)
