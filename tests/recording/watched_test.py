@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfbn import data
 from tfbn import layers
 from tfbn import schedules
+from tfbn.diagnostics import registry
 from tfbn.experiment import TrainConfig
 from tfbn.experiment import build_trainer
 from tfbn.experiment import builders
@@ -38,6 +39,7 @@ _WATCHING = {
     "activations_every": 2,
     "curvature_every": 2,
     "curvature_iterations": 3,
+    "noise_scale_every": 2,
     "theory_every": 2,
     "replication_every": 2,
     "replication_convolutions": (2,),
@@ -50,6 +52,7 @@ _KINDS = (
     "landscape",
     "activations",
     "curvature",
+    "noise_scale",
     "theory",
     "replication",
     "eval_training_mode",
@@ -74,6 +77,13 @@ def _network(config, dataset):
             keras.layers.Dense(dataset.num_classes, name="logits"),
         ]
     )
+
+
+class OptionsTest(tf.test.TestCase):
+    def test_every_diagnostic_is_watched(self):
+        names = {d.name for d in registry.values() if d.during_training}
+        self.assertContainsSubset({f"{name}_every" for name in names}, _WATCHING)
+        self.assertContainsSubset(names, _KINDS)
 
 
 class WatchedTest(tf.test.TestCase):
