@@ -15,7 +15,7 @@ import pytest
 
 # Seconds of CPU time that the quick tests take, without the start of the processes and
 # what each process takes longer for where it does something for the first time.
-BUDGET = 60.0
+BUDGET = 55.0
 
 _SLOW = pathlib.Path(__file__).with_name("slow_tests.txt")
 # Filled by --choose-quick: seconds of methods, and of the setUpClass of classes.
