@@ -79,6 +79,14 @@ class NormalizerTest(tf.test.TestCase, parameterized.TestCase):
         expected = testing_utils.Renorm(x.astype("float32").astype("float64"), 1e-12)
         self.assertAllClose(statistics.spread, expected.variance, rtol=EXACT)
 
+    @parameterized.parameters(cpu_kernels, cpu_sums)
+    def test_no_variance_is_negative(self, module):
+        """Of constants that are too small, beside epsilon, to be shifted."""
+        constants = np.random.default_rng(0).uniform(0.1, 0.9, 64)
+        x = tf.constant(np.tile(constants, (300, 1)), "float32")
+        statistics = module.Normalizer(x, None, 1.0).statistics
+        self.assertAllInRange(statistics.spread, 0.0, EXACT)
+
     def test_one_channel_with_a_large_mean_is_enough(self):
         x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
         x[:, 2] += 1e5
