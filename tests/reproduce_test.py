@@ -5,13 +5,9 @@ Most run the script's main in this process: a start from the shell costs seconds
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import time
-from concurrent import futures
 from unittest import mock
 
 import tensorflow as tf
@@ -86,41 +82,16 @@ class WrongInputTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class FromTheShellTest(tf.test.TestCase):
-    """The processes are started at the same time: a start is what takes long."""
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        folder = tempfile.mkdtemp()
-        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        endings = {"sigterm": _terminate, "ctrl_c": _interrupt, "kill": _kill}
-        scripts = {name: _Script(os.path.join(folder, name)) for name in endings}
-        for script in scripts.values():
-            cls.addClassCleanup(script.process.kill)
-        with futures.ThreadPoolExecutor() as threads:
-            ended = {
-                name: threads.submit(ending, scripts[name])
-                for name, ending in endings.items()
-            }
-        cls.ended = {name: future.result() for name, future in ended.items()}
-        cls.out = scripts["sigterm"].out
-
-    def test_killed_ends_the_processes_that_train(self):
-        status, children = self.ended["kill"]
-        self.assertEqual(status, -signal.SIGKILL)
-        self.assertNotEmpty(children)
-        deadline = time.monotonic() + _SECONDS
-        while any(map(_is_alive, children)) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        self.assertFalse(any(map(_is_alive, children)))
-
     def test_ctrl_c(self):
-        status, _, err = self.ended["ctrl_c"]
+        """That the processes which train wait for this one is in workers_test."""
+        out = os.path.join(self.get_temp_dir(), "out")
+        with mock.patch.object(workers, "train", side_effect=KeyboardInterrupt):
+            status, _, err = _reproduce(*_arguments(out))
         self.assertEqual((status, err), (130, "reproduce.py: interrupted\n"))
 
     def test_sigterm_then_the_rest_then_nothing_then_all_again(self):
-        out = self.out
-        status, told, err = self.ended["sigterm"]
+        out = self.out = os.path.join(self.get_temp_dir(), "out")
+        status, told, err = _terminated(out)
         self.assertEqual((status, err), (143, ""))
         head, first = told.splitlines()
         self.assertRegex(head, f"^2 runs, 2 of them to train, 1 at a .* {out}$")
@@ -200,58 +171,20 @@ class FromTheShellTest(tf.test.TestCase):
             self.assertEqual(_run_dirs(out), [])
 
 
-class _Script:
-    """The script, started with processes in a group of their own."""
-
-    def __init__(self, out):
-        self.out = out
-        self.process = subprocess.Popen(
-            [sys.executable, _REPRODUCE, *_arguments(out)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=_ROOT,
-            start_new_session=True,
-            # A shell starts background jobs, and so this test's, with SIGINT ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-
-    def wait_for_a_run(self):
-        """Waits until a process has begun to train."""
-        deadline = time.monotonic() + _SECONDS
-        while not _run_dirs(self.out) and time.monotonic() < deadline:
-            time.sleep(0.02)
-
-    def ended(self, before=""):
-        """Exit status, stdout, stderr; `before` is what was read of stdout."""
-        out, err = self.process.communicate(timeout=_SECONDS)
-        return self.process.returncode, before + out, err
-
-
-def _terminate(script):
+def _terminated(out):
     """What timeout does, once the first run has ended: all processes get SIGTERM."""
-    lines = script.process.stdout.readline() + script.process.stdout.readline()
-    os.killpg(script.process.pid, signal.SIGTERM)
-    return script.ended(lines)
-
-
-def _interrupt(script):
-    """What Ctrl-C in a terminal does: all processes get SIGINT."""
-    script.wait_for_a_run()
-    os.killpg(script.process.pid, signal.SIGINT)
-    return script.ended()
-
-
-def _kill(script):
-    """Kills the script alone: the status, and what processes it leaves behind."""
-    script.wait_for_a_run()
-    pid = script.process.pid
-    children = _read(f"/proc/{pid}/task/{pid}/children").split()
-    script.process.kill()
-    script.process.wait()
-    for pipe in (script.process.stdout, script.process.stderr):
-        pipe.close()
-    return script.process.returncode, [int(child) for child in children]
+    process = subprocess.Popen(
+        [sys.executable, _REPRODUCE, *_arguments(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=_ROOT,
+        start_new_session=True,
+    )
+    lines = process.stdout.readline() + process.stdout.readline()
+    os.killpg(process.pid, signal.SIGTERM)
+    rest, err = process.communicate(timeout=_SECONDS)
+    return process.returncode, lines + rest, err
 
 
 def _reproduce(*arguments):
@@ -263,13 +196,6 @@ def _reproduce(*arguments):
 
 def _run_dirs(out):
     return sorted(tf.io.gfile.glob(os.path.join(out, "runs", "*", "seed*")))
-
-
-def _is_alive(pid):
-    try:
-        return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def _read(path):

@@ -25,14 +25,6 @@ def _samplers(seed=0):
 
 class SamplerContractTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(*data.KINDS)
-    def test_indices_are_int64_of_the_batch_size(self, kind):
-        sampler = _samplers()[kind]
-        for step in range(20):
-            indices = sampler.indices(step)
-            self.assertEqual(indices.dtype, np.int64)
-            self.assertEqual(indices.shape, (sampler.batch_size,))
-
-    @parameterized.parameters(*data.KINDS)
     def test_depends_on_seed_and_step_alone(self, kind):
         forward = [_samplers()[kind].indices(step) for step in range(30)]
         sampler = _samplers()[kind]
@@ -59,15 +51,6 @@ class SamplerContractTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class IIDBatchesTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters((24, 8), (25, 10), (7, 3), (7, 7), (5, 1), (1, 1))
-    def test_every_example_once_an_epoch(self, num_examples, batch_size):
-        sampler = data.IIDBatches(num_examples, batch_size, seed=3)
-        num_epochs = batch_size
-        stream = np.concatenate([sampler.indices(step) for step in range(num_examples)])
-        epochs = stream.reshape(num_epochs, num_examples)
-        for epoch in epochs:
-            self.assertAllEqual(np.sort(epoch), np.arange(num_examples))
-
     def test_epochs_have_different_orders(self):
         sampler = data.IIDBatches(100, 100)
         self.assertNotAllEqual(sampler.indices(0), sampler.indices(1))
@@ -94,14 +77,6 @@ class IIDBatchesTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class ClassBiasedBatchesTest(tf.test.TestCase, parameterized.TestCase):
-    def test_each_row_has_distinct_images_of_one_label(self):
-        sampler = data.ClassBiasedBatches(_LABELS, 6, 3)
-        for step in range(50):
-            rows = sampler.indices(step).reshape(6, 3)
-            for row in rows:
-                self.assertLen(set(_LABELS[row]), 1)
-                self.assertLen(set(row), 3)
-
     def test_default_is_the_paper_s_batch(self):
         sampler = data.ClassBiasedBatches(np.repeat(np.arange(100), 5))
         self.assertEqual(sampler.batch_size, 32)
@@ -122,12 +97,6 @@ class ClassBiasedBatchesTest(tf.test.TestCase, parameterized.TestCase):
         sampler = data.ClassBiasedBatches(_LABELS, 8, 2)
         seen = np.concatenate([sampler.indices(step) for step in range(200)])
         self.assertAllEqual(np.unique(seen), np.arange(len(_LABELS)))
-
-    def test_labels_need_not_be_consecutive(self):
-        labels = np.array([7, -2, 7, -2, 40, 40])
-        sampler = data.ClassBiasedBatches(labels, 3, 2)
-        for row in sampler.indices(0).reshape(3, 2):
-            self.assertLen(set(labels[row]), 1)
 
     def test_refuses_a_label_with_too_few_examples(self):
         with self.assertRaisesRegex(

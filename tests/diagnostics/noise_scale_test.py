@@ -5,7 +5,6 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-import tfbn
 from tests.testing_utils import classification_batch
 from tests.testing_utils import cross_entropy
 from tfbn import diagnostics
@@ -148,7 +147,11 @@ class NoiseScaleTest(tf.test.TestCase, parameterized.TestCase):
     def test_batch_normalisation_has_the_statistics_of_a_part(self):
         keras.utils.set_random_seed(5)
         model = keras.Sequential(
-            [keras.Input((3,)), keras.layers.Dense(4), tfbn.BatchNorm()]
+            [
+                keras.Input((3,)),
+                keras.layers.Dense(4),
+                keras.layers.BatchNormalization(),
+            ]
         )
         x, y = classification_batch((3,), 4, size=8)
         # Parts that are all alike have no noise; with other statistics they would not

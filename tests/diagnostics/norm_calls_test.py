@@ -56,14 +56,15 @@ class NormCallsTest(tf.test.TestCase):
         class Inference(keras.Model):
             def __init__(self):
                 super().__init__()
-                self.norm = tfbn.BatchNorm(name="norm")
+                self.norm = keras.layers.BatchNormalization(name="norm")
                 self.logits = keras.layers.Dense(3)
 
             def call(self, x, training=None):
                 return self.logits(self.norm(x, training=False))
 
         inputs = keras.Input((3, 1))
-        x = tfbn.BatchNorm(name="norm")(keras.layers.Masking(0.0)(inputs))
+        norm = keras.layers.BatchNormalization(name="norm")
+        x = norm(keras.layers.Masking(0.0)(inputs))
         x = keras.layers.GlobalAveragePooling1D()(x)
         masked = keras.Model(inputs, keras.layers.Dense(3)(x))
         x, y = classification_batch((3,), 3)
@@ -79,9 +80,11 @@ class NormCallsTest(tf.test.TestCase):
         for name in ("a", "a", "b", "a"):
             names[norm_calls.unused(name, names)] = True
         self.assertEqual(list(names), ["a", "a#2", "b", "a#3"])
-        norm = tfbn.BatchNorm(name="norm")
+        norm = keras.layers.BatchNormalization(name="norm")
         inputs = keras.Input((3,))
-        inner = keras.Sequential([keras.Input((3,)), tfbn.BatchNorm(name="norm")])
+        inner = keras.Sequential(
+            [keras.Input((3,)), keras.layers.BatchNormalization(name="norm")]
+        )
         model = keras.Model(inputs, norm(norm(inner(inputs))))
         chosen = norm_calls.chosen_layers(model, None)
         self.assertEqual(chosen[id(norm)], "norm")

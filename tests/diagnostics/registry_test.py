@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-import tfbn
 from tests.testing_utils import classification_batch
 from tests.testing_utils import cross_entropy
 from tfbn import diagnostics
@@ -52,7 +51,7 @@ def _network():
             keras.Input((3, 3, 1)),
             Counting(),
             keras.layers.Conv2D(2, 2, name="conv1", kernel_regularizer="l2"),
-            tfbn.NoisyBatchNorm(name="norm"),
+            keras.layers.BatchNormalization(name="norm"),
             keras.layers.Activation("tanh"),
             keras.layers.Flatten(),
             keras.layers.Dropout(0.2),

@@ -26,7 +26,7 @@ class BuildTrainerTest(tf.test.TestCase, parameterized.TestCase):
         self._folder = tempfile.mkdtemp(dir=self.get_temp_dir())
 
     def _trainer(self, **options):
-        defaults = {"model": "mlp", "dataset": "shapes", "norm": "batch_norm"}
+        defaults = {"model": "mlp", "dataset": "shapes", "norm": "none"}
         defaults |= {"batch_size": 32, "run_dir": os.path.join(self._folder, "run")}
         config = TrainConfig(**{**defaults, "progress": False, **options})
         return build_trainer(config, self._shapes)
@@ -99,7 +99,7 @@ class BuildTrainerTest(tf.test.TestCase, parameterized.TestCase):
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self._folder)
         first = self._trainer(run_dir="").run_dir
-        self.assertRegex(first, r"^runs/shapes_mlp_batch_norm_\d{8}-\d{6}$")
+        self.assertRegex(first, r"^runs/shapes_mlp_none_\d{8}-\d{6}$")
         self.assertFalse(os.path.exists("runs"))
         unused = mock.patch.object(run_directory, "unused", lambda path: f"{path}-2")
         with unused:

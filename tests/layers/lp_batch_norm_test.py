@@ -45,20 +45,19 @@ class LpBatchNormTest(tf.test.TestCase, parameterized.TestCase):
                 testing_utils.relative_error(gradient, expected), DIFFERENCES, name
             )
 
-    @parameterized.product(**KINDS)
+    @parameterized.product(order=KINDS["order"], centered=(True, False))
     def test_what_is_masked_may_be_non_finite(self, **kind):
         x = testing_utils.random_batch(np.random.default_rng(1), (6, 3))
         mask = np.array([True, True, False, True, False, True])
         upstream = np.where(mask[:, np.newaxis], x + 3.0, 0.0)
         results = []
-        for masked in (0.0, np.nan, np.inf):
+        for masked in (0.0, np.nan):
             x[~mask] = masked
             layer = tfbn.LpBatchNorm(**kind)
             y, gradients = testing_utils.train_call(layer, x, upstream, mask)
             results.append((y[mask], *gradients))
-        for other in results[1:]:
-            for one, two in zip(results[0], other, strict=True):
-                self.assertAllEqual(one, two)
+        for one, two in zip(*results, strict=True):
+            self.assertAllEqual(one, two)
 
     @parameterized.parameters(*KINDS["order"])
     def test_where_nothing_is_kept(self, order):

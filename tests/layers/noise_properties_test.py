@@ -41,7 +41,6 @@ class ActivationNoiseTest(tf.test.TestCase):
             y = layer(x, training=True)
         return y, tape.gradient(y, x)
 
-    @strategies.examples(3)
     @hypothesis.given(plain_batches(), noises())
     def test_is_within_its_bounds(self, batch, options):
         """Each channel has a mean and a deviation, from which elements differ."""

@@ -131,12 +131,11 @@ class DistributionTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class CallTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.product(
-        name=tuple(LAYERS), shape_axis=(((6, 4), -1), ((3, 4, 2, 2), 1))
+    @parameterized.parameters(
+        ("ActivationNoise", (6, 4), -1), ("NoisyBatchNorm", (3, 4, 2, 2), 1)
     )
-    def test_one_seed_is_one_noise_in_every_mode(self, name, shape_axis):
+    def test_one_seed_is_one_noise_in_every_mode(self, name, shape, axis):
         """And another one in every call, whose gradients are those of that."""
-        shape, axis = shape_axis
         rng = np.random.default_rng(0)
         x = tf.constant(testing_utils.random_batch(rng, shape, axis))
         upstream = tf.constant(rng.normal(size=shape), "float32")
@@ -153,24 +152,12 @@ class CallTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertLess(testing_utils.relative_error(a, b), SAME)
 
     @parameterized.named_parameters((name, name) for name in LAYERS)
-    def test_another_seed_is_another_noise(self, name):
-        x = testing_utils.random_batch(np.random.default_rng(0), (6, 4))
-        one, other = (make(name, x.shape, seed=s)(x, training=True) for s in (0, 1))
-        self.assertNotAllClose(one, other)
-
-    @parameterized.named_parameters((name, name) for name in LAYERS)
     def test_without_a_seed_layers_differ(self, name):
         x = testing_utils.random_batch(np.random.default_rng(0), (6, 4))
         one, other = (
             make(name, x.shape, seed=None)(x, training=True) for _ in range(2)
         )
         self.assertNotAllClose(one, other)
-
-    def test_silent_while_frozen(self):
-        x = testing_utils.random_batch(np.random.default_rng(0), (6, 4))
-        layer = make("NoisyBatchNorm", x.shape)
-        layer.trainable = False
-        self.assertAllEqual(layer(x, training=True), layer(x))
 
     def test_no_noise_is_batch_norm(self):
         rng = np.random.default_rng(0)
@@ -182,30 +169,6 @@ class CallTest(tf.test.TestCase, parameterized.TestCase):
         )
         for a, b in zip(*results, strict=True):
             self.assertLess(testing_utils.relative_error(a, b), 1e-6)
-
-    def test_no_noise_is_the_identity(self):
-        x = testing_utils.random_batch(np.random.default_rng(0), (6, 4))
-        y = tfbn.ActivationNoise(**SILENT)(x, training=True)
-        self.assertAllClose(y, x, rtol=1e-6, atol=0.0)
-
-    @parameterized.named_parameters((name, name) for name in LAYERS)
-    def test_the_seed_state_advances_by_one(self, name):
-        x = testing_utils.random_batch(np.random.default_rng(0), (6, 4))
-        layer = make(name, x.shape)
-        before = layer.seed_generator.state.numpy()
-        layer(x, training=True)
-        self.assertEqual(np.sum(layer.seed_generator.state.numpy() - before), 1)
-
-    @parameterized.named_parameters((name, name) for name in LAYERS)
-    def test_gradients_flow_through_the_noise(self, name):
-        """d sum(y) / dx of the noise alone is the elements' scales: near 1."""
-        x = testing_utils.random_batch(np.random.default_rng(0), (6, 4))
-        layer = make(name, x.shape)
-        _, (dx, *rest) = testing_utils.train_call(layer, x, np.ones_like(x))
-        for gradient in (dx, *rest):
-            self.assertAllInSet(tf.math.is_finite(gradient), [True])
-        if name == "ActivationNoise":
-            self.assertAllInRange(dx, 0.5, 1.75)
 
 
 if __name__ == "__main__":

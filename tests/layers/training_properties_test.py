@@ -73,7 +73,7 @@ class TrainingTest(properties.PropertiesTestCase):
         return layer
 
     @each_class
-    @strategies.examples(4)
+    @strategies.examples(3)
     @hypothesis.given(strategies.batches(), properties.options(), st.data())
     def test_eagerly(self, layer_class, batch, plain, data):
         layer = self.draw_layer(layer_class, batch, plain, data)

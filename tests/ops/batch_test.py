@@ -151,7 +151,7 @@ class SumsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(self.batch().over_groups(tf.ones([3, 3])), np.zeros(3))
 
     @parameterized.product(
-        shape=((7, 2), (1000, 2), (3, 2, 1000), (128, 2, 128)),
+        shape=((7, 2), (128, 2, 128)),
         virtual_batch_size=(None, 1),
         known=(True, False),
     )

@@ -139,7 +139,7 @@ class ExactTestCase(tf.test.TestCase, parameterized.TestCase):
 
 
 class OffsetTest(ExactTestCase):
-    @parameterized.product(shape=SHAPES, mode=(*MODES, "graph"))
+    @parameterized.product(shape=SHAPES, mode=MODES)
     def test_batch_norm(self, shape, mode):
         for offset in OFFSETS:
             rng = np.random.default_rng(0)
@@ -147,7 +147,7 @@ class OffsetTest(ExactTestCase):
                 x = testing_utils.random_batch(rng, shape, offset=offset)
                 self.assert_training(x, mode)
 
-    @parameterized.product(shape=LONG, mode=(*MODES, "graph"))
+    @parameterized.product(shape=LONG, mode=MODES)
     def test_long_sums(self, shape, mode):
         for offset in (0.0, 1e6):
             rng = np.random.default_rng(0)
@@ -233,15 +233,15 @@ class ChannelsTest(ExactTestCase):
         upstream = np.arange(37.0 * 5.0).reshape(37, 5) + 1.0
         self.assert_exact(dx, reference.gradients(upstream)[0])
 
-    @parameterized.product(row=(0, 17, 255), mode=MODES)
-    def test_an_outlier(self, row, mode):
+    @parameterized.parameters(*MODES)
+    def test_an_outlier(self, mode):
         x = testing_utils.random_batch(np.random.default_rng(0), (256, 3))
-        x[row] += np.array([1e2, -1e6, 1e12]) * np.std(x, axis=0)
+        x[17] += np.array([1e2, -1e6, 1e12]) * np.std(x, axis=0)
         # The others' shares are added to a sum that it rules: all roundings of that
         # may go one way.
         self.assert_training(x, mode, tolerance=20 * EXACT)
 
-    @parameterized.product(size=(1e-42, 1e-36, 1e-18, 1e16), mode=MODES)
+    @parameterized.product(size=(1e-42, 1e-36, 1e-18, 1e16), mode=("eager", "xla"))
     def test_tiny_and_huge_numbers(self, size, mode):
         """Of those whose square float32 holds not, the variance is as good as 0."""
         rng = np.random.default_rng(0)
@@ -257,7 +257,7 @@ class ChannelsTest(ExactTestCase):
         self.assertLess(error, EXACT * np.max(reference.output) + flushed)
         self.assert_exact(dx, reference.gradients(upstream)[0])
 
-    @parameterized.product(offset=OFFSETS, mode=MODES)
+    @parameterized.product(offset=(0.0, 1e6), mode=MODES)
     def test_one_row(self, offset, mode):
         """Nothing is left of it."""
         gamma, beta = affine_weights(3)
@@ -438,13 +438,13 @@ class InferenceTest(ExactTestCase):
 
 
 class OtherTypesTest(ExactTestCase):
-    @parameterized.parameters(*testing_utils.MODES)
-    def test_float64_stays_float64(self, mode):
+    def test_float64_stays_float64(self):
+        """Compiled; otherwise see conformance_test."""
         rng = np.random.default_rng(5)
         x = testing_utils.random_batch(rng, (20, 3), dtype="float64")
         upstream = rng.normal(size=x.shape)
         weights = [w.astype("float64") for w in affine_weights(3)]
-        y, _, gradients = training(mode)(
+        y, _, gradients = training("xla")(
             [tf.constant(a) for a in (x, *weights)], tf.constant(upstream)
         )
         reference = testing_utils.Renorm(x, EPSILON, *weights)
@@ -455,8 +455,11 @@ class OtherTypesTest(ExactTestCase):
         ):
             self.assert_exact(actual, expected, tolerance=1e-13)
 
-    @parameterized.product(
-        dtype=("float16", "bfloat16"), shape=((12, 3), (64, 512)), mode=MODES
+    @parameterized.parameters(
+        ("float16", (12, 3), "xla"),
+        ("bfloat16", (12, 3), "unknown_size"),
+        ("float16", (64, 512), "unknown_size"),
+        ("bfloat16", (64, 512), "xla"),
     )
     def test_half_precision_is_computed_in_float32(self, dtype, shape, mode):
         rng = np.random.default_rng(6)

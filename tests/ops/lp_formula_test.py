@@ -26,9 +26,8 @@ class LpBatchNormTest(tf.test.TestCase, parameterized.TestCase):
     def test_any_offset(self, **kind):
         self.check("eager", **kind)
 
-    @parameterized.parameters(1, 2, "inf")
-    def test_any_offset_compiled(self, order):
-        self.check("xla", order=order, centered=True)
+    def test_any_offset_compiled(self):
+        self.check("xla", order=2, centered=True)
 
     def check(self, mode, **kind):
         call = testing_utils.in_mode(

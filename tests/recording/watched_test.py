@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfbn import data
 from tfbn import layers
 from tfbn import schedules
+from tfbn.diagnostics import registry
 from tfbn.experiment import TrainConfig
 from tfbn.experiment import build_trainer
 from tfbn.experiment import builders
@@ -35,10 +36,10 @@ _WATCHING = {
     "ics_every": 2,
     "landscape_every": 2,
     "landscape_points": 3,
-    "landscape_directions": "both",
     "activations_every": 2,
     "curvature_every": 2,
     "curvature_iterations": 3,
+    "noise_scale_every": 2,
     "theory_every": 2,
     "replication_every": 2,
     "replication_convolutions": (2,),
@@ -49,9 +50,9 @@ _WATCHING = {
 _KINDS = (
     "ics",
     "landscape",
-    "landscape_random",
     "activations",
     "curvature",
+    "noise_scale",
     "theory",
     "replication",
     "eval_training_mode",
@@ -67,18 +68,22 @@ def _network(config, dataset):
             keras.Input(dataset.input_shape),
             keras.layers.AveragePooling2D(4),
             keras.layers.Conv2D(4, 3, name="conv1"),
-            layers.BatchNorm(name="conv1_norm"),
-            keras.layers.ReLU(),
-            keras.layers.Conv2D(4, 3, name="conv2"),
+            keras.layers.BatchNormalization(name="conv1_norm"),
+            keras.layers.Conv2D(2, 3, name="conv2"),
             layers.BatchRenorm(momentum=0.9, rmax=rmax, dmax=dmax),
             keras.layers.ReLU(),
             keras.layers.Flatten(),
-            keras.layers.Dense(6, name="dense1"),
-            layers.NoisyBatchNorm(name="dense1_norm"),
             keras.layers.Dropout(0.5),
             keras.layers.Dense(dataset.num_classes, name="logits"),
         ]
     )
+
+
+class OptionsTest(tf.test.TestCase):
+    def test_every_diagnostic_is_watched(self):
+        names = {d.name for d in registry.values() if d.during_training}
+        self.assertContainsSubset({f"{name}_every" for name in names}, _WATCHING)
+        self.assertContainsSubset(names, _KINDS)
 
 
 class WatchedTest(tf.test.TestCase):
@@ -127,7 +132,7 @@ class WatchedTest(tf.test.TestCase):
     def test_what_is_recorded(self):
         (*_, last) = self._records("theory")
         names = [layer["name"] for layer in last["layers"]]
-        self.assertEqual(names, ["conv1_norm", "dense1_norm"])
+        self.assertEqual(names, ["conv1_norm"])
         (*_, last) = self._records("replication")
         self.assertEqual([layer["name"] for layer in last["layers"]], ["conv2"])
         (*_, last) = self._records("activations")
@@ -149,12 +154,12 @@ class WatchedTest(tf.test.TestCase):
             "train/accuracy",
             "train/learning_rate",
             "eval/accuracy",
-            "diagnostics/ics_distance/dense1",
+            "diagnostics/ics_distance/conv2",
             "diagnostics/ics_cosine/logits",
             "diagnostics/ics_total_distance",
             "diagnostics/landscape_losses_upper",
             "diagnostics/landscape_beta",
-            "diagnostics/activations_mean_change/dense1",
+            "diagnostics/activations_mean_change/conv2",
             "diagnostics/curvature_eigenvalue",
             "diagnostics/eval_training_mode_accuracy",
         ):

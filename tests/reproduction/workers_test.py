@@ -4,6 +4,7 @@ import contextlib
 import glob
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -25,46 +26,75 @@ from tfbn.training import run_directory
 _THREADS = {"rtol": 1e-6, "atol": 0.0}
 
 _LINEAR = {"model": "deep_linear", "dataset": "gaussian", "linear_depth": 3}
-_NOISY = {"norm": "noisy_batch_norm", "log_every": 5, "train_steps": 20}
+_NOISY = {"norm": "noisy_batch_norm", "log_every": 5, "train_steps": 10}
 _SECONDS = 120.0  # far more than anything takes
 
 
 class WorkersTest(tf.test.TestCase):
-    def setUp(self):
-        super().setUp()
-        self.folder = tempfile.mkdtemp(dir=self.get_temp_dir())
+    """A worker trains runs until it is stopped; another one goes on, and dies."""
 
-    def _run(self, name, **options):
-        run_dir = os.path.join(self.folder, name)
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.folder = tempfile.mkdtemp()
+        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
+        endless = {"train_steps": 10**8, "log_every": 1, "eval_every": 0}
+        options = {
+            "first": _NOISY,
+            "other": _NOISY | {"seed": 1},
+            "wrong": _NOISY | {"batch_size": 10**6},
+            "again": _NOISY,
+            "endless": endless | {"checkpoint_every": 0},
+            "next": _NOISY,
+        }
+        cls.runs = {name: cls._run(name, **o) for name, o in options.items()}
+        cls._train_until_stopped()
+        cls.left = os.listdir(cls.folder)
+        cls.endless = cls.runs["endless"]
+        cls.saved, cls.steps, cls.log = (f(cls.endless) for f in (_saved, _steps, _log))
+
+    @classmethod
+    def _run(cls, name, **options):
+        run_dir = os.path.join(cls.folder, name)
         options = {"learning_rate": 1e-6, "progress": False} | _LINEAR | options
         return Run(name, TrainConfig(run_dir=run_dir, **options))
 
+    @classmethod
+    def _train_until_stopped(cls):
+        """Breaks the loop over outcomes off by an exception, as a signal does."""
+        cls.outcomes = []
+        before = signal.signal(signal.SIGUSR1, _raise_stopped)
+        try:
+            with _once_past(cls.runs["endless"], 0, _stop):
+                runs = list(cls.runs.values())
+                with contextlib.closing(workers.train(runs, jobs=1)) as outcomes:
+                    for outcome in outcomes:
+                        cls.outcomes.append(outcome)
+        except _Stopped:
+            pass
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+
+    def test_outcomes(self):
+        found = {outcome.run.label: outcome.error for outcome in self.outcomes}
+        # One by one; errors are returned.
+        self.assertEqual(list(found), ["first", "other", "wrong", "again"])
+        wrong = found.pop("wrong")
+        self.assertIsInstance(wrong, ValueError)
+        self.assertRegex(str(wrong), "batch_size must be .*1000000")
+        self.assertEqual(set(found.values()), {None})
+        self.assertGreater(min(o.seconds for o in self.outcomes), 0.0)
+
     def test_results_do_not_depend_on_the_process_or_on_runs_before(self):
-        names = ("first", "other", "wrong", "again")
-        options = {"other": {"seed": 1}, "wrong": {"batch_size": 10**6}}
-        runs = [self._run(name, **_NOISY | options.get(name, {})) for name in names]
-        outcomes = {o.run.label: o for o in workers.train(runs, jobs=1)}
-        self.assertCountEqual(outcomes, names)
-        self.assertEqual([o.run for o in outcomes.values()], runs)  # one by one
-        with self.subTest("errors are returned"):
-            errors = {name: outcome.error for name, outcome in outcomes.items()}
-            wrong = errors.pop("wrong")
-            self.assertIsInstance(wrong, ValueError)
-            self.assertRegex(str(wrong), "batch_size must be .*1000000")
-            self.assertEqual(set(errors.values()), {None})
-        with self.subTest("records"):
-            here = self._run("here", **_NOISY)
-            keras.backend.clear_session()
-            build_trainer(here.config).train()
-            expected = records_lib.read_records(here.config.run_dir)
-            for name in ("first", "again"):
-                self._assert_same(runs[names.index(name)], expected)
-            with self.assertRaises(AssertionError):  # of another seed
-                self._assert_same(runs[1], expected)
-        with self.subTest("names"):
-            self.assertEqual(*(_names(runs[i]) for i in (0, 3)))
-        with self.subTest("seconds"):
-            self.assertGreater(min(o.seconds for o in outcomes.values()), 0.0)
+        here = self._run("here", **_NOISY)
+        keras.backend.clear_session()
+        build_trainer(here.config).train()
+        expected = records_lib.read_records(here.config.run_dir)
+        for name in ("first", "again"):
+            self._assert_same(self.runs[name], expected)
+        with self.assertRaises(AssertionError):  # of another seed
+            self._assert_same(self.runs["other"], expected)
+        self.assertEqual(*(_names(self.runs[name]) for name in ("first", "again")))
 
     def _assert_same(self, run, expected):
         found = records_lib.read_records(run.config.run_dir)
@@ -75,42 +105,51 @@ class WorkersTest(tf.test.TestCase):
             for name in record.keys() - {"kind"}:
                 self.assertAllClose(record[name], other[name], **_THREADS)
 
-    def test_stopped_then_gone_on_with_then_died(self):
-        endless = {"train_steps": 10**8, "log_every": 1, "eval_every": 0}
-        endless["checkpoint_every"] = 0
-        runs = [self._run("a", **endless)]
-        runs += [self._run(name, **_NOISY) for name in ("b", "c", "d")]
-        self._stop(runs)
-        with self.subTest("stopping saves, and begins no other run"):
-            step = _saved(runs[0])
-            self.assertGreater(step, 0)
-            self.assertEqual(_steps(runs[0]), list(range(1, step + 1)))
-            self.assertRegex(
-                _log(runs[0]), f"SIGTERM: stopping.*\nSaved at step {step};"
-            )
-            self.assertEqual(os.listdir(self.folder), ["a"])
-        with self.subTest("a process that has died"):
-            with _once_past(runs[0], step, _kill_children):
-                with self.assertRaises(MemoryError) as caught:
-                    list(workers.train(runs[:1], jobs=1))
-            self.assertRegex(str(caught.exception), "^a worker .* has died.*--jobs")
-        with self.subTest("the same call goes on from the checkpoint"):
-            self.assertEqual(_saved(runs[0]), step)
-            steps = _steps(runs[0])
-            self.assertEqual(steps, list(range(1, steps[-1] + 1)))
-            events = os.path.join(runs[0].config.run_dir, "events.out.*")
-            self.assertLen(glob.glob(events), 2)  # one a process: none was removed
+    def test_stopping_saves_and_begins_no_other_run(self):
+        self.assertGreater(self.saved, 0)
+        self.assertEqual(self.steps, list(range(1, self.saved + 1)))
+        # Not by the SIGINT that it got before.
+        self.assertRegex(self.log, rf"SIGTERM: stopping.*\nSaved at step {self.saved};")
+        self.assertNotIn("Ctrl-C", self.log)
+        self.assertNotIn("next", self.left)
 
-    def _stop(self, runs):
-        """Breaks the loop over outcomes off by an exception, as a signal does."""
-        before = signal.signal(signal.SIGUSR1, _raise_stopped)
-        try:
-            with _once_past(runs[0], 0, _signal_main_thread):
-                with self.assertRaises(_Stopped):
-                    with contextlib.closing(workers.train(runs, jobs=1)) as outcomes:
-                        list(outcomes)
-        finally:
-            signal.signal(signal.SIGUSR1, before)
+    def test_the_same_call_goes_on_and_a_process_that_has_died(self):
+        with _once_past(self.endless, self.saved, _kill_children):
+            with self.assertRaises(MemoryError) as caught:
+                list(workers.train([self.endless], jobs=1))
+        self.assertRegex(str(caught.exception), "^a worker .* has died.*--jobs")
+        self.assertEqual(_saved(self.endless), self.saved)
+        steps = _steps(self.endless)
+        self.assertGreater(len(steps), self.saved)
+        self.assertEqual(steps, list(range(1, steps[-1] + 1)))
+        events = os.path.join(self.endless.config.run_dir, "events.out.*")
+        self.assertLen(glob.glob(events), 2)  # one a process: none was removed
+
+
+class ParentTest(tf.test.TestCase):
+    def test_without_it_the_run_ends_and_then_the_worker(self):
+        ended, parent = threading.Event(), mock.Mock()
+        parent.is_alive.return_value = False
+        self.addCleanup(workers._ending.clear)
+        self.addCleanup(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        # As during a run, which is over when the signal has been taken.
+        signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
+        with (
+            mock.patch.object(workers, "_SECONDS_BETWEEN_CHECKS", 0.01),
+            mock.patch.object(os, "_exit") as exit_,
+        ):
+            arguments = threading.Event(), parent
+            with workers._training:
+                thread = threading.Thread(
+                    target=workers._end_with_parent, args=arguments
+                )
+                thread.start()
+                self.assertTrue(ended.wait(_SECONDS))
+                exit_.assert_not_called()
+            thread.join()
+        exit_.assert_called_once_with(1)
+        with self.assertRaises(SystemExit):  # no other run begins
+            workers._train(None)
 
 
 class ThreadsTest(tf.test.TestCase):
@@ -142,7 +181,11 @@ def _raise_stopped(number, frame):
     raise _Stopped
 
 
-def _signal_main_thread():
+def _stop():
+    """After what Ctrl-C in a terminal sends to the processes that train."""
+    for process in multiprocessing.active_children():
+        os.kill(process.pid, signal.SIGINT)
+    time.sleep(0.2)
     signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
 
 

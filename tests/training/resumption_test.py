@@ -71,7 +71,6 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
     def _killed(self, trainer, moment, number):
         """Runs until just before or after the `number`th of some event."""
         owner, name, after = {
-            "before_steps": (Steps, "run", False),
             "after_steps": (Steps, "run", True),
             "after_train_record": (RunDirectory, "train", True),
             "after_evaluation": (RunDirectory, "evaluation", True),
@@ -105,7 +104,6 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(_events(a), _events(b))
 
     @parameterized.parameters(
-        ("arrays", "before_steps", 1),
         ("arrays", "before_model", 1),
         ("function", "before_checkpoint", 3),
         ("dataset", "after_evaluation", 2),
@@ -174,19 +172,6 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         last = self._trainer(folder)
         last.train()
         self._assert_same_run(last, whole)
-
-    def test_damaged_newest_checkpoint(self):
-        whole, _ = self._whole()
-        first = self._trainer()
-        self._killed(first, "after_train_record", 4)
-        paths = glob.glob(os.path.join(first.run_dir, "checkpoints", "*.data*"))
-        with open(max(paths, key=_step), "wb"):
-            pass
-        second = self._trainer(first.run_dir)
-        with self.assertLogs(level="WARNING") as logs:
-            second.train()
-        self.assertIn("cannot be used", logs.output[0])
-        self._assert_same_run(second, whole)
 
     def test_lost_records_take_an_older_checkpoint(self):
         whole, _ = self._whole()
@@ -299,13 +284,6 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         made = sum(call.args[2] for call in runs.call_args_list)
         self.assertEqual(made, 17 - first.step)
         self._assert_same_run(second, whole)
-
-    def test_an_ended_run_without_checkpoints_is_not_overwritten(self):
-        first = self._trainer(train_steps=2)
-        first.train()
-        shutil.rmtree(os.path.join(first.run_dir, "checkpoints"))
-        with self.assertRaisesRegex(ValueError, "has no checkpoints/"):
-            self._trainer(first.run_dir, train_steps=2)
 
 
 def _content(trainer, name):

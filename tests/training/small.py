@@ -77,7 +77,7 @@ def problem(kind):
 def two_inputs_and_outputs():
     left, right = keras.Input((4,), name="left"), keras.Input((5,), name="right")
     both = keras.layers.Concatenate()([keras.layers.Dense(3)(left), right])
-    hidden = layers.BatchNorm()(both)
+    hidden = keras.layers.BatchNormalization()(both)
     outputs = {
         "real": keras.layers.Dense(2, name="real")(hidden),
         "label": keras.layers.Dense(3, name="label")(hidden),
@@ -101,7 +101,7 @@ class _Subclassed(keras.Model):
     def __init__(self):
         super().__init__()
         self.hidden = keras.layers.Dense(5)
-        self.norm = layers.BatchNorm()
+        self.norm = keras.layers.BatchNormalization()
         self.logits = keras.layers.Dense(3)
 
     def call(self, x, training=None):
@@ -122,7 +122,7 @@ def with_all_state():
             keras.Input((4,)),
             keras.layers.Dense(6, kernel_regularizer="l2", name="hidden"),
             layers.BatchRenorm(momentum=0.9, rmax=rmax, dmax=dmax),
-            layers.NoisyBatchNorm(),
+            layers.ActivationNoise(),
             keras.layers.Dropout(0.5),
             keras.layers.Dense(3, name="logits"),
         ]

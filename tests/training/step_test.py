@@ -31,7 +31,7 @@ class StepsTest(tf.test.TestCase, parameterized.TestCase):
                 keras.Input((3,)),
                 keras.layers.Dense(4),
                 layers.BatchRenorm(),
-                layers.NoisyBatchNorm(seed=1),
+                keras.layers.Dropout(0.2, seed=1),
                 keras.layers.Dense(3),
             ]
         )
