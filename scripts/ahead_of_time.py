@@ -16,24 +16,20 @@ Example: python scripts/ahead_of_time.py --sections=passes --targets=h100,v5e
          python scripts/ahead_of_time.py --from=ahead_of_time.json > ahead_of_time.md
 """
 
-import contextlib
-import datetime
-import json
 import os
 import sys
 import tempfile
 
 import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
+import _results
 import tensorflow as tf
 from _ahead_of_time import compilation
 from _ahead_of_time import programs
 from _ahead_of_time import tables
 from absl import flags
 
-from tfbn import environment
 from tfbn.commands import cli
 from tfbn.commands import list_flags
-from tfbn.files import atomic
 
 _SECTIONS = list_flags.define_names(
     "sections", list(tables.SECTIONS), tuple(tables.SECTIONS), "Sections to compile."
@@ -62,24 +58,14 @@ def main(argv):
     """Compiles what the flags select, prints and writes; or prints earlier results."""
     cli.refuse_arguments(argv)
     if _FROM.value:
-        print(tables.of_file(_FROM.value))
+        print(_results.earlier(_FROM.value, _OUT.value, tables.render))
         return
     tf.get_logger().setLevel("ERROR")  # It warns of functions of equal code.
-    with (
-        atomic.replacing(_OUT.value) if _OUT.value else contextlib.nullcontext() as file
-    ):
-        results = {
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "machine": environment.machine(),
-            "versions": {
-                **environment.versions(),
-                **compilation.versions(_PYTHON.value),
-            },
-            "rows": _compile_all(),
-        }
+    with _results.written_to(_OUT.value) as results:
+        results |= _results.about(_SECTIONS, _TARGETS, _DTYPES)
+        results["versions"] |= compilation.versions(_PYTHON.value)
+        results["rows"] = _compile_all()
         print(tables.render(results))
-        if file is not None:
-            json.dump(results, file, indent=1, allow_nan=False)
 
 
 def _compile_all():
@@ -98,21 +84,17 @@ def _compile_all():
             ]
             measured = compilation.measure(_PYTHON.value, target, paths)
             for program, result in zip(chosen, measured, strict=True):
-                _progress(f"{target}: {program.name}")
+                _results.progress(f"{target}: {program.name}")
                 rows.append({**program.described(), "target": target, **result})
     return rows
 
 
 def _written(folder, program, kind):
-    _progress(f"writing {program.name} for a {kind}")
+    _results.progress(f"writing {program.name} for a {kind}")
     path = os.path.join(folder, f"{program.name}.stablehlo")
     with open(path, "w", encoding="utf-8") as file:
         file.write(program.text(kind))
     return path
-
-
-def _progress(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

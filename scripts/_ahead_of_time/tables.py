@@ -1,7 +1,5 @@
 """Results of scripts/ahead_of_time.py as Markdown."""
 
-import json
-
 from tfbn import environment
 from tfbn.commands.list_flags import shape_text
 from tfbn.tables import MISSING
@@ -27,17 +25,6 @@ SECTIONS = {
     ),
 }
 _FAILED = "**fails**"
-
-
-def of_file(path):
-    """`render` of a file that --out has written."""
-    with open(path, encoding="utf-8") as file:
-        try:
-            return render(json.load(file))
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
-                f"--from must name a file that --out has written. Received: {path}."
-            ) from error
 
 
 def render(results):
