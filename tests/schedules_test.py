@@ -12,51 +12,7 @@ from tfbn import schedules
 TOLERANCE = 4e-7
 
 
-def ramp_value(initial, final, begin, end, step):
-    if step <= begin:
-        return initial
-    if step >= end:
-        return final
-    return initial + (final - initial) * (step - begin) / (end - begin)
-
-
-RAMPS = (
-    {"testcase_name": "rising", "ramp": (1.0, 3.0, 10, 20)},
-    {"testcase_name": "falling", "ramp": (5.0, -2.0, 3, 7)},
-    {"testcase_name": "from_zero", "ramp": (0.0, 5.0, 0, 4)},
-    {"testcase_name": "switch", "ramp": (1.0, 3.0, 5, 6)},
-    {"testcase_name": "paper", "ramp": (1.0, 3.0, 5_000, 40_000)},
-    {"testcase_name": "beyond_2_24", "ramp": (1.0, 3.0, 2**24, 2**24 + 9)},
-    {"testcase_name": "beyond_2_31", "ramp": (1.0, 3.0, 2**31 + 1, 2**31 + 8)},
-    {"testcase_name": "longer_than_2_31", "ramp": (1.0, 3.0, 0, 2**33)},
-)
-
-
-def telling_steps(begin, end):
-    middle = (begin + end) // 2
-    steps = {0, begin - 1, begin, begin + 1, middle, end - 1, end, end + 1}
-    steps |= {2**24 + 1, 2**31 + 3, 2**40 + 1}
-    return sorted(step for step in steps if step >= 0)
-
-
 class LinearRampTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.named_parameters(*RAMPS)
-    def test_value_follows_the_definition(self, ramp):
-        schedule = schedules.LinearRamp(*ramp)
-        for step in telling_steps(*ramp[2:]):
-            expected = ramp_value(*ramp, step)
-            for received in (step, tf.constant(step, "int64")):
-                value = schedule(received)
-                self.assertEqual(value.dtype, "float32")
-                self.assertAllClose(value, expected, rtol=TOLERANCE, atol=TOLERANCE)
-
-    @parameterized.named_parameters(*RAMPS)
-    def test_the_ends_are_exact(self, ramp):
-        schedule = schedules.LinearRamp(*ramp)
-        initial, final, begin, end = ramp
-        self.assertEqual(float(schedule(begin)), initial)
-        self.assertEqual(float(schedule(end)), final)
-
     @parameterized.parameters("graph", "xla")
     def test_one_trace_sees_it_move(self, mode):
         schedule = schedules.LinearRamp(1.0, 3.0, 2, 6)
@@ -103,13 +59,6 @@ class Ioffe2017Test(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(rmax(step), expected_rmax, rtol=TOLERANCE)
         self.assertAllClose(dmax(step), expected_dmax, rtol=TOLERANCE)
 
-    def test_scaled_to_a_short_run(self):
-        rmax, dmax = schedules.ioffe_2017(total_steps=1_300)
-        paper_rmax, paper_dmax = schedules.ioffe_2017()
-        for step in (0, 50, 51, 100, 249, 250, 399, 400, 1_300):
-            self.assertAllClose(rmax(step), paper_rmax(100 * step), rtol=TOLERANCE)
-            self.assertAllClose(dmax(step), paper_dmax(100 * step), rtol=TOLERANCE)
-
     def test_the_papers_length_is_the_default(self):
         pairs = zip(
             schedules.ioffe_2017(),
@@ -124,19 +73,11 @@ class Ioffe2017Test(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual((rmax.begin_step, rmax.end_step), (100, 800))
         self.assertEqual((dmax.begin_step, dmax.end_step), (100, 500))
 
-    @parameterized.parameters(1, 2, 3, 10, 100)
-    def test_the_shortest_runs_have_a_ramp(self, total_steps):
-        for ramp in schedules.ioffe_2017(total_steps):
-            self.assertGreater(ramp.end_step, ramp.begin_step)
-
 
 class GetTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(2, 2.0, np.float32(2.0))
     def test_a_number(self, value):
         self.assertEqual(schedules.get("rmax", value, 1.0), 2.0)
-
-    def test_a_number_may_be_infinite(self):
-        self.assertEqual(schedules.get("rmax", float("inf"), 1.0), float("inf"))
 
     @parameterized.named_parameters(
         ("ramp", schedules.LinearRamp(1.0, 3.0, 0, 9)),

@@ -12,12 +12,6 @@ from tfbn import validation
 
 
 class ValidationTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters(3, np.int64(3), np.int32(3))
-    def test_integer_comes_back_as_int(self, value):
-        result = validation.integer("n", value, minimum=3)
-        self.assertIs(type(result), int)
-        self.assertEqual(result, 3)
-
     @parameterized.parameters(
         (2, r"n must be at least 3\. Received: n=2\."),
         (2**63, r"n must be at most 9223372036854775807.* Received: n=92233720368"),
@@ -49,12 +43,6 @@ class ValidationTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, message):
             validation.integers("n", values, minimum=1)
 
-    @parameterized.parameters(2, 2.0, np.float32(2.0), np.float64(2.0), np.int64(2))
-    def test_number_comes_back_as_float(self, value):
-        result = validation.number("p", value, minimum=2.0, maximum=2.0)
-        self.assertIs(type(result), float)
-        self.assertEqual(result, 2.0)
-
     @parameterized.parameters(
         ({"minimum": 0.0}, -0.5, r"p must be at least 0\. Received: p=-0\.5\."),
         ({"maximum": 1.0}, 1.5, r"p must be at most 1\. Received: p=1\.5\."),
@@ -79,16 +67,6 @@ class ValidationTest(tf.test.TestCase, parameterized.TestCase):
     def test_no_such_number(self, limits, value, message):
         with self.assertRaisesRegex(ValueError, message):
             validation.number("p", value, **limits)
-
-    def test_infinity_where_it_is_allowed(self):
-        self.assertEqual(validation.number("p", math.inf, finite=False), math.inf)
-
-    def test_a_number_just_above(self):
-        value = np.nextafter(0.0, 1.0)
-        self.assertEqual(validation.number("p", value, above=0.0), value)
-
-    def test_choice(self):
-        self.assertEqual(validation.choice("kind", "relu", ("relu", "tanh")), "relu")
 
     def test_choice_suggests_the_nearest(self):
         with self.assertRaisesRegex(
@@ -147,20 +125,6 @@ class ValidationTest(tf.test.TestCase, parameterized.TestCase):
         self.assertStartsWith(text, "[0, 1, 2, 3")
         self.assertEndsWith(text, "98, 99]")
         self.assertLess(len(text), 100)
-
-    def test_choice_without_a_near_one_suggests_nothing(self):
-        with self.assertRaisesRegex(ValueError, r"Received: kind=7\.$"):
-            validation.choice("kind", 7, ("relu", "tanh"))
-
-    @parameterized.parameters(True, False)
-    def test_boolean(self, value):
-        self.assertIs(validation.boolean("flag", value), value)
-        self.assertIs(validation.boolean("flag", np.bool_(value)), value)
-
-    @parameterized.parameters(1, 0, None, "True")
-    def test_no_boolean(self, value):
-        with self.assertRaisesRegex(ValueError, f"True or False.*flag={value!r}"):
-            validation.boolean("flag", value)
 
 
 if __name__ == "__main__":

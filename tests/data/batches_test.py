@@ -71,10 +71,6 @@ class IIDBatchesTest(tf.test.TestCase, parameterized.TestCase):
         sampler = data.IIDBatches(50_000, 128)
         self.assertLen(set(sampler.indices(10**12)), 128)
 
-    def test_refuses_a_batch_larger_than_the_data(self):
-        with self.assertRaisesRegex(ValueError, "at most.*10.*batch_size=11"):
-            data.IIDBatches(10, 11)
-
 
 class ClassBiasedBatchesTest(tf.test.TestCase, parameterized.TestCase):
     def test_default_is_the_paper_s_batch(self):
@@ -98,24 +94,12 @@ class ClassBiasedBatchesTest(tf.test.TestCase, parameterized.TestCase):
         seen = np.concatenate([sampler.indices(step) for step in range(200)])
         self.assertAllEqual(np.unique(seen), np.arange(len(_LABELS)))
 
-    def test_refuses_a_label_with_too_few_examples(self):
-        with self.assertRaisesRegex(
-            ValueError, "images_per_label=8, but label 3 has 7. Lower images_per_label"
-        ):
-            data.ClassBiasedBatches(_LABELS, 4, 8)
-
 
 class DomainBiasedBatchesTest(tf.test.TestCase, parameterized.TestCase):
     def test_domains_take_turns(self):
         sampler = data.DomainBiasedBatches(_DOMAINS, 8, 3)
         visited = [set(_DOMAINS[sampler.indices(step)]) for step in range(12)]
         self.assertEqual(visited, [{0}] * 3 + [{1}] * 3 + [{0}] * 3 + [{1}] * 3)
-
-    def test_three_domains_in_ascending_order(self):
-        domains = np.repeat([5, 9, 2], 10)
-        sampler = data.DomainBiasedBatches(domains, 4, 1)
-        visited = [int(domains[sampler.indices(step)][0]) for step in range(6)]
-        self.assertEqual(visited, [2, 5, 9, 2, 5, 9])
 
     @parameterized.parameters(0, 1)
     def test_every_example_once_a_pass_across_visits(self, domain):
@@ -129,10 +113,6 @@ class DomainBiasedBatchesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(np.sort(stream), members)
         self.assertAllEqual(np.sort(np.concatenate(again)), members)
         self.assertNotAllEqual(stream, np.concatenate(again))
-
-    def test_refuses_a_domain_smaller_than_a_batch(self):
-        with self.assertRaisesRegex(ValueError, "batch_size=41, but domain 0 has 40"):
-            data.DomainBiasedBatches(_DOMAINS, 41, 3)
 
 
 class MakeBatchesTest(tf.test.TestCase, parameterized.TestCase):
@@ -161,10 +141,6 @@ class MakeBatchesTest(tf.test.TestCase, parameterized.TestCase):
         )
         same = data.DomainBiasedBatches(_DOMAINS, 12, 2, seed=5)
         self.assertAllEqual(made.indices(11), same.indices(11))
-
-    def test_refuses_a_batch_of_broken_groups(self):
-        with self.assertRaisesRegex(ValueError, "images_per_label, 2.*batch_size=5"):
-            data.make_batches("class_biased", self.split, batch_size=5)
 
     def test_refuses_regression_targets_as_labels(self):
         split = Split(np.ones((4, 2), np.float32), np.ones((4, 2), np.float32))

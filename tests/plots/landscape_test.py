@@ -111,11 +111,6 @@ class LandscapeTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(crosses(figure.axes[0]), [(20, 1.5)])
         self.assertEqual(crosses(figure.axes[1]), [(20, 50.0)])
 
-    def test_zeros_have_no_place_on_the_log_axis(self):
-        axis = plots.landscape({"a": _records([0.0, 2.0, 3.0])}).axes[1]
-        self.assertAllEqual(axis.get_lines()[0].get_ydata(), [20.0])
-        self.assertEqual(notes(axis), ["zeros are not drawn"])
-
     @parameterized.named_parameters(
         ("one", ["conv2"], 2), ("two", ["conv3", "conv2"], 2)
     )

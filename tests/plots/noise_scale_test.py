@@ -3,7 +3,6 @@
 import numpy as np
 import tensorflow as tf
 
-from tests.plots.helpers import crosses
 from tests.plots.helpers import legend
 from tests.plots.helpers import notes
 from tests.plots.helpers import titles
@@ -55,11 +54,6 @@ class NoiseScaleTest(tf.test.TestCase):
         self.assertEqual(titles(figure), [heads[0], *names[1:], heads[1], *names[1:]])
         whole, layer = (figure.axes[i].get_lines()[0].get_ydata() for i in (2, 5))
         self.assertAllEqual(whole, 2.0 * layer)
-
-    def test_diverged_run(self):
-        figure = plots.noise_scale({"a": _records([1.0, 1.0, np.nan])})
-        self.assertEqual(legend(figure)[0], "a (diverged)")
-        self.assertEqual(crosses(figure.axes[2]), [(10.0, 1.0)])
 
 
 if __name__ == "__main__":

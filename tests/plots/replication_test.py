@@ -1,11 +1,8 @@
 """Tests of tfbn.plots.replication."""
 
-import math
-
 import tensorflow as tf
 
 from tests.plots.helpers import by_layer
-from tests.plots.helpers import crosses
 from tests.plots.helpers import legend
 from tests.plots.helpers import titles
 from tfbn import plots
@@ -51,22 +48,6 @@ class ReplicationTest(tf.test.TestCase):
         self.assertAllClose(axes[0].get_ylim(), axes[1].get_ylim())
         self.assertAllClose(axes[2].get_ylim(), axes[3].get_ylim())
         self.assertGreater(axes[0].get_ylim()[1], 200.0)
-
-    def test_diverged_run(self):
-        rows = by_layer("replication", _entry(1.0, 0.5), _entry(math.nan, math.nan))
-        figure = plots.replication({"a": rows})
-        self.assertEqual(legend(figure)[0], "a (diverged)")
-        self.assertEqual(crosses(figure.axes[1]), [(10, 100.0)])
-
-    def test_layers(self):
-        rows = by_layer("replication", _entry(1.0, 0.5), name="conv1")
-        rows[0]["layers"].append({"name": "conv2"} | _entry(4.0, 0.5))
-        self.assertEqual(titles(plots.replication({"a": rows}))[0], "conv2: distance")
-        figure = plots.replication({"a": rows}, ["conv1"], log_steps=True)
-        self.assertEqual(titles(figure)[0], "conv1: distance")
-        self.assertEqual(figure.axes[0].get_xscale(), "log")
-        with self.assertRaisesRegex(ValueError, "conv1, conv2.*layers=conv3"):
-            plots.replication({"a": rows}, ["conv3"])
 
 
 if __name__ == "__main__":

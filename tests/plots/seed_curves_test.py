@@ -147,13 +147,6 @@ class NotFiniteTest(tf.test.TestCase):
         for groups in ([fine, bad], [bad, fine]):
             self.assertEqual(legend(_draw(*map(_panel, groups))), ["a (diverged)"])
 
-    def test_zeros_have_no_place_on_a_logarithmic_axis(self):
-        axis = _axis([[0.0, 100.0], [4.0, 1.0]], log=True)
-        low, _, mean = _lines(axis)
-        self.assertAllClose(mean.get_ydata(), [4.0, 10.0])
-        self.assertAllEqual(low.get_ydata(), [4.0, 1.0])
-        self.assertEqual(notes(axis), ["zeros are not drawn"])
-
 
 class ValuesTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.named_parameters(
@@ -289,10 +282,6 @@ class LooksTest(tf.test.TestCase, parameterized.TestCase):
         short, long = ({"a": _seeds([1.0] * n)} for n in (2, length))
         left, right = _draw(_panel(short), _panel(long)).axes
         self.assertEqual(left.get_xlim() == right.get_xlim(), shared)
-
-    def test_logarithmic_steps(self):
-        (axis,) = _draw(_panel({"a": _seeds([1.0])}), log_steps=True).axes
-        self.assertEqual(axis.get_xscale(), "log")
 
     def test_texts(self):
         groups = {"_a$b$": _seeds([1.0])}

@@ -65,12 +65,6 @@ class TheoryTest(tf.test.TestCase):
         only_bad = plots.theory({"a": by_layer("theory", entries[2] | {"norm": 0.0})})
         self.assertEmpty(_dots(only_bad.axes[0])[0].get_ydata())
 
-    def test_layers(self):
-        figure = plots.theory({"a": _two_layers()}, ["two"])
-        self.assertAllClose(_dots(figure.axes[0])[0].get_xydata(), [[0, 2e-6]])
-        with self.assertRaisesRegex(ValueError, "one, two.*layers=three"):
-            plots.theory({"a": _two_layers()}, ["three"])
-
 
 if __name__ == "__main__":
     tf.test.main()
