@@ -260,10 +260,13 @@ class Renorm:
         self.variance = np.sum((rows - self.mean) ** 2, axis=0) / max(self.count, 1)
         self.sigma = np.sqrt(self.variance + self.epsilon)
 
-    def correct(self, mean, stddev, rmax, dmax):
+    def correct(self, mean, stddev, rmax, dmax, drift_correction=False):
         """Sets r and d from the averages before the update."""
-        self.r = np.clip(self.sigma / stddev, 1.0 / rmax, rmax)
-        self.d = np.clip((self.mean - mean) / stddev, -dmax, dmax)
+        common = 1.0
+        if drift_correction:
+            common = np.prod(self.sigma / stddev) ** (1.0 / len(self.sigma))
+        self.r = np.clip(self.sigma / common / stddev, 1.0 / rmax, rmax)
+        self.d = np.clip((self.mean / common - mean) / stddev, -dmax, dmax)
         return self
 
     @property
@@ -395,10 +398,10 @@ class VirtualBatches:
     sigma = property(lambda self: self.average("sigma"))
     norm = property(lambda self: self.average("norm"))
 
-    def correct(self, mean, stddev, rmax, dmax):
+    def correct(self, *averages_and_bounds):
         """Sets r and d of each group from the same averages."""
         for group in self.groups:
-            group.correct(mean, stddev, rmax, dmax)
+            group.correct(*averages_and_bounds)
         return self
 
     @property
@@ -450,7 +453,9 @@ class TrainingCall:
             rmax, dmax = (float(bound) for bound in layer.bounds())
             floor = layer.epsilon**0.5
             stddev = np.maximum(wide[f"{kind}_stddev"], floor)
-            self.groups.correct(wide[f"{kind}_mean"], stddev, rmax, dmax)
+            self.groups.correct(
+                wide[f"{kind}_mean"], stddev, rmax, dmax, layer.drift_correction
+            )
 
     def _keep(self, mask):
         if mask is None:
@@ -476,6 +481,9 @@ class TrainingCall:
         momenta = {"moving": self.layer.momentum}
         if "renorm_mean" in after:
             momenta["renorm"] = self.layer.renorm_momentum
+        if getattr(self.layer, "momentum_warmup", False):
+            largest = (1.0 + after["step"]) / (10.0 + after["step"])
+            momenta = {kind: min(m, largest) for kind, m in momenta.items()}
         batch = {
             "mean": "mean",
             "variance": "variance",

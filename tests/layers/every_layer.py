@@ -24,6 +24,9 @@ LAYERS = {
     "BatchRenorm/two_sets": lambda **kw: tfbn.BatchRenorm(
         rmax=3.0, dmax=5.0, renorm_momentum=0.5, **kw
     ),
+    "BatchRenorm/corrected": lambda **kw: tfbn.BatchRenorm(
+        rmax=1.5, dmax=0.5, momentum_warmup=True, drift_correction=True, **kw
+    ),
     "LpBatchNorm": tfbn.LpBatchNorm,
     "LpBatchNorm/2": lambda **kw: tfbn.LpBatchNorm(order=2, centered=True, **kw),
     "LpBatchNorm/inf": lambda **kw: tfbn.LpBatchNorm(order="inf", literal=True, **kw),

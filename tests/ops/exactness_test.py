@@ -278,17 +278,14 @@ class AcceleratorTest(ExactTestCase):
     @parameterized.product(
         shape_axis=(
             ((131, 3), -1),
-            ((8, 6, 6, 3), -1),
-            ((32, 32, 32, 16), -1),
-            ((64, 8, 8, 256), -1),  # in parts of 32 rows on a GPU
+            ((32, 32, 32, 16), -1),  # in parts of 64 rows on a GPU
             ((16, 8, 14, 14), 1),
-            ((2, 3, 2, 5, 2), 2),
         ),
         target=("gpu", "tpu"),
     )
     def test_batch_norm(self, shape_axis, target):
         shape, axis = shape_axis
-        for offset in OFFSETS if np.prod(shape) < 1e5 else (0.0, 1e4, 1e6):
+        for offset in (0.0, 1e4, 1e6):
             rng = np.random.default_rng(0)
             with self.subTest(offset=offset):
                 x = testing_utils.random_batch(rng, shape, axis, offset=offset)

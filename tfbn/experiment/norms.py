@@ -52,11 +52,25 @@ _RAMPS = {
 }
 
 
-def _batch_renorm(train_steps, *, rmax, dmax, renorm_schedule, **options):
+def _batch_renorm(
+    train_steps,
+    *,
+    rmax,
+    dmax,
+    renorm_schedule,
+    momentum_warmup,
+    drift_correction,
+    **options,
+):
     if ramps := _RAMPS[renorm_schedule]:
         rmax, dmax = map(_ramp_to, (rmax, dmax), ramps(train_steps))
     return functools.partial(
-        layers.BatchRenorm, rmax=rmax, dmax=dmax, **_statistics(**options)
+        layers.BatchRenorm,
+        rmax=rmax,
+        dmax=dmax,
+        momentum_warmup=momentum_warmup,
+        drift_correction=drift_correction,
+        **_statistics(**options),
     )
 
 
@@ -80,6 +94,16 @@ _BATCH_RENORM = Norm(
             "Renorm: rmax and dmax follow the paper's ramps in its own steps (paper), "
             "scaled to --train_steps, or are constant.",
             choices=tuple(_RAMPS),
+        ),
+        Option(
+            "momentum_warmup",
+            False,
+            "Renorm: momentum is min(norm_momentum, (1 + t) / (10 + t)) after t steps.",
+        ),
+        Option(
+            "drift_correction",
+            False,
+            "Renorm: r and d leave out the scale that all channels have in common.",
         ),
     ),
 )

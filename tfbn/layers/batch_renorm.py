@@ -42,6 +42,20 @@ class BatchRenorm(batch_norm.BatchNorm):
         renorm_momentum: float in [0, 1] or None. Default None (the paper): one set of
             averages for r, d and inference. A value other than `momentum` adds a second
             set for r and d, `renorm_mean` and `renorm_stddev`, as in Keras.
+        momentum_warmup: bool, whether the momentum after t training calls is
+            `min(momentum, (1 + t) / (10 + t))`, so that the averages forget their
+            initial values before the bounds open: the rule of
+            `tf.train.ExponentialMovingAverage(num_updates=t)`. It holds for
+            `renorm_momentum` too. Default False (the paper).
+        drift_correction: bool, whether r and d leave out what all channels have in
+            common. Kernels grow in training, as their gradient is orthogonal to them,
+            and the averages lag behind: sigma_B / sigma is then above 1 in every
+            channel, and these factors multiply from layer to layer. With s, the
+            geometric mean of sigma_B / sigma over the channels,
+            `r = clip(sigma_B / (s sigma), 1 / rmax, rmax)` and
+            `d = clip((mean / s - moving_mean) / sigma, -dmax, dmax)`: within the
+            bounds, `y` is what inference computes of `x / s`. Virtual batches have an s
+            each. Not in the paper. Default False. See docs/renorm.md.
         **kwargs: the arguments of `BatchNorm`.
 
     A schedule is any `keras.optimizers.schedules.LearningRateSchedule`, evaluated in
@@ -82,6 +96,8 @@ class BatchRenorm(batch_norm.BatchNorm):
         rmax: float | schedules.Schedule | None = None,
         dmax: float | schedules.Schedule | None = None,
         renorm_momentum: float | None = None,
+        momentum_warmup: bool = False,
+        drift_correction: bool = False,
         **kwargs,
     ):
         if renorm_momentum is not None:
@@ -94,6 +110,8 @@ class BatchRenorm(batch_norm.BatchNorm):
         super().__init__(axis, momentum, epsilon, center, scale, **kwargs)
         self.rmax, self.dmax = rmax, dmax
         self.renorm_momentum = renorm_momentum
+        self.momentum_warmup = validation.boolean("momentum_warmup", momentum_warmup)
+        self.drift_correction = validation.boolean("drift_correction", drift_correction)
 
     def bounds(self, step: int | tf.Tensor | None = None) -> tuple:
         """The clipping bounds `(rmax, dmax)` after some training calls.
@@ -128,6 +146,8 @@ class BatchRenorm(batch_norm.BatchNorm):
             "rmax": schedules.serialize(self.rmax),
             "dmax": schedules.serialize(self.dmax),
             "renorm_momentum": self.renorm_momentum,
+            "momentum_warmup": self.momentum_warmup,
+            "drift_correction": self.drift_correction,
         }
 
     def _checked_step(self):
@@ -182,20 +202,27 @@ class BatchRenorm(batch_norm.BatchNorm):
                 rmax=rmax,
                 dmax=dmax,
                 stddev_floor=self.epsilon**0.5,
+                drift_correction=self.drift_correction,
             )
 
         return ops.batch_norm(x, gamma, beta, correction=correction, **options)
 
     def _update_averages(self, statistics):
-        self._average(self.moving_mean, statistics.mean, statistics)
-        self._average(self.moving_stddev, statistics.scale, statistics)
+        momentum = self._momentum_now(self.momentum)
+        self._average(self.moving_mean, statistics.mean, statistics, momentum)
+        self._average(self.moving_stddev, statistics.scale, statistics, momentum)
         if self._two_sets:
-            momentum = self.renorm_momentum
+            momentum = self._momentum_now(self.renorm_momentum)
             self._average(self.renorm_mean, statistics.mean, statistics, momentum)
             self._average(self.renorm_stddev, statistics.scale, statistics, momentum)
         variance = ops.variance_of_stddev(self.moving_stddev, self.epsilon)
         self._average(self.moving_variance, variance, statistics, momentum=0.0)
         self.step.assign(self.step + 1)
+
+    def _momentum_now(self, momentum):
+        if not self.momentum_warmup:
+            return momentum
+        return ops.warmed_up_momentum(momentum, self.step, self.moving_mean.dtype)
 
     def _own_weights(self, weights):
         """Converts weights of this layer, of Keras's renorm or of a plain BN layer."""

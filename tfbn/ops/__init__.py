@@ -19,6 +19,7 @@ from tfbn.ops.averages import moving_average
 from tfbn.ops.averages import renorm_correction
 from tfbn.ops.averages import stddev_of_variance
 from tfbn.ops.averages import variance_of_stddev
+from tfbn.ops.averages import warmed_up_momentum
 from tfbn.ops.batch import channel_mask
 from tfbn.ops.batch import upcast
 from tfbn.ops.implementations import preferring
@@ -47,4 +48,5 @@ __all__ = [
     "stddev_of_variance",
     "upcast",
     "variance_of_stddev",
+    "warmed_up_momentum",
 ]

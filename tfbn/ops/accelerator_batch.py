@@ -36,63 +36,34 @@ BLOCK_WIDTH = 16
 
 def make_batch(x: tf.Tensor, request: Request, mask: tf.Tensor | None = None) -> Batch:
     """The batch of a call, in the layout that its target is fast with."""
-    return (AcceleratorBatch if request.on_accelerator else Batch)(x, request, mask)
+    kinds = {"gpu": GpuBatch, "tpu": TpuBatch}
+    kind = kinds[request.target] if request.on_accelerator else Batch
+    return kind(x, request, mask)
 
 
 class AcceleratorBatch(Batch):
-    """A tensor and sums over it. On a TPU, it is viewed with all of its axes.
-
-    On a GPU, as `[before, channels, after]`, or, with the channels last, as `[number of
-    first sums, length of a first sum, channels]`. Virtual batches are an axis in front.
-    Statistics have the size 1 along all axes but those of groups and channels.
-    """
-
-    def _layout(self, request, groups, before, channels, after):
-        self._flat = request.target == "gpu"
-        if self._flat:
-            before = _flattened(before) if after else _split(before, channels)
-            after = _flattened(after)
-        grouped = groups is not None
-        sizes = [*before, channels, *after]
-        return [groups, *sizes] if grouped else sizes, grouped, grouped + len(before)
+    """A batch whose sums have two levels."""
 
     def total(self, x):
         """The sum over the elements of this replica, masked ones included."""
         return self.second_sum(sums.kept_apart(self.first_sum(x)))
 
     def first_sum(self, x):
-        """The sums over some of the axes: the first of two levels."""
-        return tf.reduce_sum(x, self._first_axes, keepdims=True)
+        """The sums of parts of each group, with the rank of the view."""
+        raise NotImplementedError
 
     def second_sum(self, x):
         """The sum of what `first_sum` leaves."""
-        second_axes = [axis for axis in self._axes if axis not in self._first_axes]
-        return tf.reduce_sum(x, second_axes, keepdims=True)
+        return tf.reduce_sum(x, self._axes, keepdims=True)
 
     def first_count(self):
         """How many elements that the mask keeps are behind each first sum."""
         if self.mask is not None:
             return self.first_sum(tf.cast(self.mask, self._dtype))
-        return self._count_along(self._first_axes)
+        return self._length_of_first_sums()
 
-    @functools.cached_property
-    def _first_axes(self):
-        """Those that leave few sums to write, and make none of them long."""
-        if self._flat:
-            last = self._viewed[self._axes[-1]]
-            short = not isinstance(last, int) or last < MIN_LENGTH
-            return self._axes if short else self._axes[-1:]
-        sizes = {axis: self._viewed[axis] for axis in self._axes}
-        if not all(isinstance(size, int) for size in sizes.values()):
-            return self._axes
-
-        def cost(axes):
-            length = math.prod(sizes[axis] for axis in axes)
-            return length + COST_OF_A_SUM * math.prod(sizes.values()) / max(length, 1)
-
-        counts = range(1, len(sizes) + 1)
-        choices = (itertools.combinations(sizes, count) for count in counts)
-        return min(itertools.chain(*choices), key=cost)
+    def _length_of_first_sums(self):
+        raise NotImplementedError
 
     def _mean_of_sample(self, x):
         # Outliers in one of the blocks do not move the median of three means.
@@ -107,9 +78,7 @@ class AcceleratorBatch(Batch):
             third: 0, 1 or 2.
         """
         block, count = [slice(None)] * len(self._viewed), 1
-        for axis in self._axes:
-            width = BLOCK_SAMPLES if axis == self._axes[0] else 1
-            width *= BLOCK_WIDTH if axis == self._axes[-1] else 1
+        for axis, width in self._block_widths().items():
             size = self._viewed[axis]
             least, most = (
                 (min, max) if isinstance(size, int) else (tf.minimum, tf.maximum)
@@ -122,18 +91,81 @@ class AcceleratorBatch(Batch):
         total = tf.reduce_sum(sample, self._axes, keepdims=True)
         return total / tf.cast(count, sample.dtype)
 
+    def _block_widths(self):
+        """The size of a block along each of the axes that are summed."""
+        widths = dict.fromkeys(self._axes, 1)
+        widths[self._axes[0]] *= BLOCK_SAMPLES
+        widths[self._axes[-1]] *= BLOCK_WIDTH
+        return widths
 
-def _flattened(sizes):
-    return [product(sizes)] if sizes else []
+
+class GpuBatch(AcceleratorBatch):
+    """A tensor viewed as by `Batch`. Rows are summed in parts of one length."""
+
+    def first_sum(self, x):
+        if not self._rows_only:
+            return tf.reduce_sum(x, 3, keepdims=True)
+        length = self._length()
+        if length is None:
+            return tf.reduce_sum(x, 1, keepdims=True)
+        groups, rows, channels = self._viewed[0], self._viewed[1], x.shape[2]
+        num_parts = rows // length
+        parts = tf.reshape(tf.squeeze(x, 3), [groups * num_parts, length, channels])
+        total = tf.reduce_sum(parts, 1, keepdims=True)
+        return tf.reshape(total, [groups, num_parts, channels, 1])
+
+    def _length_of_first_sums(self):
+        if not self._rows_only:
+            return self._count_along([3])
+        length = self._length()
+        return self._count_along([1]) if length is None else float(length)
+
+    def _length(self):
+        """The number of rows in a part, or None for one part."""
+        _, rows, channels, _ = self._viewed
+        if not (isinstance(rows, int) and isinstance(channels, int)):
+            return None
+        parts = min(MIN_FIRST_SUMS // max(channels, 1), MAX_PARTS)
+        best = min(rows // max(parts, 1), MAX_LENGTH)
+        length = sums.divisor(rows, best)
+        # A prime number of rows, say, is left to the compiler.
+        return length if 4 * length > best >= MIN_LENGTH else None
+
+    def _block_widths(self):
+        if self._rows_only:
+            return {1: BLOCK_SAMPLES * BLOCK_WIDTH}
+        return super()._block_widths()
 
 
-def _split(sizes, channels):
-    """`sizes` as those of two axes, the second the length of a first sum."""
-    if not all(isinstance(size, int) for size in (*sizes, channels)):
-        return _flattened(sizes)
-    count = math.prod(sizes)
-    parts = min(MIN_FIRST_SUMS // max(channels, 1), MAX_PARTS)
-    best = min(count // max(parts, 1), MAX_LENGTH)
-    length = sums.divisor(count, best)
-    # A prime number of rows, say, is left to the compiler.
-    return [count // length, length] if 4 * length > best >= MIN_LENGTH else [count]
+class TpuBatch(AcceleratorBatch):
+    """A tensor viewed with all of its axes, and that of groups in front if any.
+
+    Statistics have the size 1 along all axes but those of groups and channels.
+    """
+
+    def _layout(self, request, groups, before, channels, after):
+        del request
+        grouped = groups is not None
+        sizes = [*before, channels, *after]
+        return [groups, *sizes] if grouped else sizes, grouped, grouped + len(before)
+
+    def first_sum(self, x):
+        return tf.reduce_sum(x, self._first_axes, keepdims=True)
+
+    def _length_of_first_sums(self):
+        return self._count_along(self._first_axes)
+
+    @functools.cached_property
+    def _first_axes(self):
+        """Those that leave few sums to write, and make none of them long."""
+        sizes = {axis: self._viewed[axis] for axis in self._axes}
+        if not all(isinstance(size, int) for size in sizes.values()):
+            return self._axes
+
+        def cost(axes):
+            length = math.prod(sizes[axis] for axis in axes)
+            return length + COST_OF_A_SUM * math.prod(sizes.values()) / max(length, 1)
+
+        counts = range(1, len(sizes) + 1)
+        choices = (itertools.combinations(sizes, count) for count in counts)
+        return min(itertools.chain(*choices), key=cost)

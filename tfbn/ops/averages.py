@@ -13,11 +13,14 @@ def renorm_correction(
     rmax: float | tf.Tensor,
     dmax: float | tf.Tensor,
     stddev_floor: float,
+    drift_correction: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Batch Renormalization's r and d (Ioffe 2017, Algorithm 1), `[channels]` each.
 
     `r = clip(sigma_B / sigma, 1 / rmax, rmax)`,
-    `d = clip((mu_B - mu) / sigma, -dmax, dmax)`, constants for the gradient.
+    `d = clip((mu_B - mu) / sigma, -dmax, dmax)`, constants for the gradient. With
+    `drift_correction`, mu_B and sigma_B are divided by their common scale before:
+    `s = exp(mean over channels of log(sigma_B / sigma))`, one for each virtual batch.
 
     Args:
         statistics: `Statistics` of the batch, mu_B and sigma_B.
@@ -26,19 +29,52 @@ def renorm_correction(
         rmax: scalar; a value below 1 counts as 1.
         dmax: scalar; a value below 0 counts as 0.
         stddev_floor: float, the lower bound of sigma, against division by zero.
+        drift_correction: bool, whether to take out the common scale.
     """
     dtype = statistics.mean.dtype
     rmax = tf.maximum(tf.cast(rmax, dtype), 1.0)
     dmax = tf.maximum(tf.cast(dmax, dtype), 0.0)
     sigma = tf.maximum(tf.cast(moving_stddev, dtype), stddev_floor)
-    r = tf.clip_by_value(statistics.scale / sigma, 1.0 / rmax, rmax)
-    drift = statistics.mean - tf.cast(moving_mean, dtype) + statistics.remainder
+    mean = tf.cast(moving_mean, dtype)
+    ratio = statistics.scale / sigma
+    drift = statistics.mean - mean + statistics.remainder
+    if drift_correction:
+        common = _common_scale(ratio)
+        ratio /= common
+        # mu_B / s - mu, with the digits that the mean has against the deviation.
+        drift = (drift - mean * (common - 1.0)) / common
+    r = tf.clip_by_value(ratio, 1.0 / rmax, rmax)
     d = tf.clip_by_value(drift / sigma, -dmax, dmax)
     return tf.stop_gradient(r), tf.stop_gradient(d)
 
 
+def _common_scale(ratio):
+    """The geometric mean over the channels, of those that are finite."""
+    finite = tf.math.is_finite(ratio)
+    logs = tf.where(finite, tf.math.log(tf.where(finite, ratio, 1.0)), 0.0)
+    count = tf.reduce_sum(tf.cast(finite, ratio.dtype), axis=-1, keepdims=True)
+    total = tf.reduce_sum(logs, axis=-1, keepdims=True)
+    return tf.exp(total / tf.maximum(count, 1.0))
+
+
+def warmed_up_momentum(
+    momentum: float, step: tf.Tensor, dtype: tf.DType | str
+) -> tf.Tensor:
+    """`min(momentum, (1 + step) / (10 + step))`, a scalar.
+
+    Args:
+        step: integer scalar >= 0, the number of previous updates.
+        dtype: that of the averages.
+    """
+    updates = tf.cast(step, dtype)
+    return tf.minimum(tf.cast(momentum, dtype), (1.0 + updates) / (10.0 + updates))
+
+
 def moving_average(
-    average: tf.Tensor, value: tf.Tensor, momentum: float, valid: tf.Tensor
+    average: tf.Tensor,
+    value: tf.Tensor,
+    momentum: float | tf.Tensor,
+    valid: tf.Tensor,
 ) -> tf.Tensor:
     """`momentum * average + (1 - momentum) * value`; `average` if not `valid`."""
     average = tf.convert_to_tensor(average)
