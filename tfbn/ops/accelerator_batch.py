@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from tfbn.ops import sums
 from tfbn.ops.batch import Batch
-from tfbn.ops.batch import product
 from tfbn.ops.batch import upcast
 from tfbn.ops.requests import Request
 

@@ -145,29 +145,6 @@ def sigmoid_mlp(scale: str, **options: Any) -> dict[str, Any]:
     return always | at_scale[scale] | options
 
 
-def deep_mlp(scale: str, **options: Any) -> dict[str, Any]:
-    """Six dense layers at a learning rate of 0.3, with the averages of Ioffe 2017."""
-    at_scale: _ByScale = {
-        "smoke": {"dataset": "shapes", "batch_size": 32, "train_steps": 20},
-        "cpu": {"train_steps": 300},
-        "paper": {"train_steps": 2000},
-    }
-    always = {
-        "model": "mlp",
-        "activation": "relu",
-        "hidden_units": (256,) * 6,
-        "dataset": "cifar10",
-        "batch_size": 128,
-        "optimizer": "sgd",
-        "learning_rate": 0.3,
-        "norm_momentum": 0.99,
-        "log_every": 5,
-        "eval_every": 0,
-        "on_nonfinite": "ignore",
-    }
-    return always | at_scale[scale] | options
-
-
 def steep_vgg(scale: str, **options: Any) -> dict[str, Any]:
     """`narrow_vgg` at a learning rate of 0.1, with the averages of Ioffe 2017."""
     at_scale: _ByScale = {
