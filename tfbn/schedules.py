@@ -89,6 +89,10 @@ def ioffe_2017(
     then grows to 3 at 40,000 steps and dmax to 5 at 25,000. The paper says "gradually
     relaxed"; that the ramp is linear is inferred.
 
+    In a run of a few thousand steps the bounds open while moving averages of momentum
+    0.99 still hold much of their initial values: then use a smaller momentum, or
+    `BatchRenorm(momentum_warmup=True)`.
+
     Args:
         total_steps: int, the length of your run in steps, to which the ramps are
             scaled. Default None: the steps of the paper, not scaled.

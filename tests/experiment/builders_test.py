@@ -7,6 +7,7 @@ import re
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from absl.testing import parameterized
 
 import tfbn
@@ -78,6 +79,21 @@ class BuildNormTest(tf.test.TestCase, parameterized.TestCase):
     def test_constant_bounds(self):
         config = TrainConfig(renorm_schedule="constant", rmax=2.0, dmax=0.5)
         self.assertAllClose(builders.build_norm(config)().bounds(0), (2.0, 0.5))
+
+    def test_bounds_that_open_too_early_for_the_averages(self):
+        def build(**options):
+            with self.assertLogs("absl", "WARNING") as logs:
+                logging.warning("one at least, which assertLogs wants")
+                builders.build_norm(TrainConfig(**options))
+            return logs.output[1:]
+
+        # 77 steps of 2,000; 577 of 15,000.
+        (line,) = build(train_steps=2000)
+        self.assertIn("open at step 77, when 46 % of the moving averages", line)
+        self.assertEmpty(build(train_steps=2000, momentum_warmup=True))
+        self.assertEmpty(build(train_steps=15_000))
+        (line,) = build(renorm_schedule="constant", rmax=1.5, dmax=0.5)
+        self.assertIn("open at step 0, when 100 %", line)
 
     # `(groups asked for, channels, groups)`.
     @parameterized.parameters(

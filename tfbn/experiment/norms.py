@@ -3,6 +3,8 @@
 import functools
 from typing import Any
 
+from absl import logging
+
 from tfbn import layers
 from tfbn import schedules
 from tfbn.experiment._group_norm import GROUP_NORM
@@ -62,8 +64,12 @@ def _batch_renorm(
     drift_correction,
     **options,
 ):
+    opening = 0
     if ramps := _RAMPS[renorm_schedule]:
         rmax, dmax = map(_ramp_to, (rmax, dmax), ramps(train_steps))
+        opening = rmax.begin_step
+    if not momentum_warmup:
+        _warn_of_initial_averages(opening, options["norm_momentum"])
     return functools.partial(
         layers.BatchRenorm,
         rmax=rmax,
@@ -72,6 +78,24 @@ def _batch_renorm(
         drift_correction=drift_correction,
         **_statistics(**options),
     )
+
+
+def _warn_of_initial_averages(opening, momentum):
+    """Warns if r and d compare batches with averages of no batch."""
+    weight = momentum**opening
+    if weight > _LARGEST_INITIAL_WEIGHT:
+        logging.warning(
+            "BatchRenorm: rmax and dmax open at step %d, when %.0f %% of the moving "
+            "averages are still their initial values, as norm_momentum is %g. Give "
+            "--momentum_warmup, a smaller --norm_momentum or more --train_steps.",
+            opening,
+            100.0 * weight,
+            momentum,
+        )
+
+
+# In the paper's runs it is 0.99 ** 5000.
+_LARGEST_INITIAL_WEIGHT = 0.05
 
 
 def _ramp_to(final, ramp):

@@ -63,8 +63,7 @@ def _steady(arm):
 
 def _as_accurate(arm):
     return claims.Claim(
-        f"{arm}: the test accuracy is at most 2 percentage points below "
-        "BatchNorm's",
+        f"{arm}: the test accuracy is at most 2 percentage points below BatchNorm's",
         "not in the paper",
         [claims.Side(label, measures.TEST_ACCURACY) for label in (arm, _BATCH_NORM)],
         lambda accuracy, of_batch_norm: accuracy >= of_batch_norm - 0.02,
