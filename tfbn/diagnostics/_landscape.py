@@ -374,6 +374,7 @@ DIAGNOSTIC = diagnostic.Diagnostic(
             choices=("gradient", "random", "both"),
         ),
     ),
+    rising=(("low", "high"),),
     arguments=("groups",),
     needs=frozenset({Need.LOSS, Need.LEARNING_RATE}),
 )

@@ -148,6 +148,7 @@ class Diagnostic:
             TRAINING_MODE, `jit_compile`, and the options.
         kinds: the kinds of record that it can make.
         options: what a user may set, by flags too.
+        rising: pairs of options of which the first must be less than the second.
         arguments: other keyword arguments of `make` that can be set, but not by flags.
         prefix: str, of the flags of its options. Default: its name.
         needs: what it needs besides a built model and a batch.
@@ -167,6 +168,7 @@ class Diagnostic:
     make: Callable[..., Meter]
     kinds: tuple[RecordKind, ...]
     options: tuple[Option, ...] = ()
+    rising: tuple[tuple[str, str], ...] = ()
     arguments: tuple[str, ...] = ()
     prefix: str = ""
     needs: frozenset[Need] = frozenset({Need.LOSS})

@@ -46,12 +46,8 @@ def _options():
 
 
 def _check(config):
-    # Read by scripts/diagnose.py even if the run itself measures no landscape.
-    if config.landscape_low >= config.landscape_high:
-        raise ValueError(
-            "landscape_low must be less than landscape_high. Received: landscape_low="
-            f"{config.landscape_low}, landscape_high={config.landscape_high}."
-        )
+    for diagnostic in DIAGNOSTICS.values():
+        _check_rising(config, diagnostic)
     for name, steps in every(config).items():
         if not steps:
             continue
@@ -63,6 +59,17 @@ def _check(config):
             raise ValueError(
                 f"{diagnostic.every.name} needs {Need.SECOND_MODEL.value}, so a model "
                 f"that is built here. Received: {received}, model={config.model}."
+            )
+
+
+def _check_rising(config, diagnostic):
+    # Read by scripts/diagnose.py even if the run itself measures nothing.
+    flags = {option.name: flag for flag, option in diagnostic.flags.items()}
+    for low, high in ((flags[a], flags[b]) for a, b in diagnostic.rising):
+        if getattr(config, low) >= getattr(config, high):
+            raise ValueError(
+                f"{low} must be less than {high}. Received: "
+                f"{low}={getattr(config, low)}, {high}={getattr(config, high)}."
             )
 
 
