@@ -37,16 +37,19 @@ _LARGEST_LOSS = measures.over(
 
 
 def _curves(results):
-    arms = [(_PLAIN, _WARM, _CORRECTED), (_BOTH, _TIGHT)]
+    panels_of = {
+        "as published, and with either option": (_PLAIN, _WARM, _CORRECTED),
+        "with both options, and with other bounds": (_BOTH, _TIGHT),
+    }
     panels = [
         plots.SeedPanel(
-            groups=results.groups({arm: arm for arm in (_BATCH_NORM, *some)}),
+            groups=results.groups({arm: arm for arm in (_BATCH_NORM, *arms)}),
             kind="train",
             value="loss",
-            title=f"BatchNorm and {title}",
+            title=title,
             ylabel="training loss",
         )
-        for some, title in zip(arms, ("one change", "more"), strict=True)
+        for title, arms in panels_of.items()
     ]
     return plots.seed_curves(panels, title="BatchRenorm at a high learning rate")
 
