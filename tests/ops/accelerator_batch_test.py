@@ -88,19 +88,20 @@ class SumsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         ("gpu", (2048, 8, 16), 2, 512),
         ("gpu", (64, 8, 8, 256), 3, 128),
+        ("gpu", (64, 14, 14, 128), 3, 256, 16),  # of four groups together
         ("gpu", (1009, 64), 1, 1),  # a prime number of rows
         ("gpu", (16, 8, 14, 14), 1, 16),
         ("tpu", (256, 14, 14, 512), 3, 14),
         ("tpu", (256, 56, 56, 64), 3, 256),
         ("tpu", (16, 8, 14, 14), 1, 14),
     )
-    def test_number_of_first_sums(self, target, shape, axis, expected):
+    def test_number_of_first_sums(self, target, shape, axis, expected, size=None):
         """By the rules beside the constants: of a channel."""
 
         @tf.function
         def count():
             x = tf.zeros(shape)
-            batch = make(x, axis, target)
+            batch = make(x, axis, target, virtual_batch_size=size)
             return batch.first_sum(batch.view(x))
 
         sums = count.get_concrete_function().structured_outputs

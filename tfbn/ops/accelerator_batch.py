@@ -121,10 +121,10 @@ class GpuBatch(AcceleratorBatch):
 
     def _length(self):
         """The number of rows in a part, or None for one part."""
-        _, rows, channels, _ = self._viewed
-        if not (isinstance(rows, int) and isinstance(channels, int)):
+        groups, rows, channels, _ = self._viewed
+        if not all(isinstance(size, int) for size in (groups, rows, channels)):
             return None
-        parts = min(MIN_FIRST_SUMS // max(channels, 1), MAX_PARTS)
+        parts = min(MIN_FIRST_SUMS // max(groups * channels, 1), MAX_PARTS)
         best = min(rows // max(parts, 1), MAX_LENGTH)
         length = sums.divisor(rows, best)
         # A prime number of rows, say, is left to the compiler.
