@@ -142,8 +142,6 @@ UNCHECKED = {
     "make_batches.steps_per_domain": "the sampler's",
     "filter_normalized_directions.parameters": "made by TensorFlow, not by hand",
     "load.name": "called dataset, as the flag is; see tests/data/loading_test.py",
-    "layer_groups.model": "checked by the diagnostics that call it",
-    "snapshot.model": "checked by the diagnostics that call it",
     "total_shift.shifts": "a result of internal_covariate_shift",
     "total_shift.name": "a label, for which there is no rule",
 }
