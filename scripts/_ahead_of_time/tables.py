@@ -10,8 +10,8 @@ SECTIONS = {
         "ops.batch_norm",
         "In passes over the input: bytes that the program reads and writes, over those "
         "of x. The least possible is 3 forward (x is read for the statistics and for "
-        "the output, which is written) and 5 backward. XLA's count for a TPU has 4 or 8 "
-        "more where a tensor fits into its vector memory, to which it is copied first.",
+        "the output, which is written) and 5 backward. XLA's count for a TPU has 4 or "
+        "8 more where a tensor fits into its vector memory: it is copied there first.",
     ),
     "layers": (
         "Layers",
