@@ -197,18 +197,20 @@ def _weights(layer):
 
 
 def _networks():
-    networks = {"VGG-A": (_vgg, 512), "ResNet50V2": (_resnet, 64)}
+    networks = {
+        "VGG-A": (_vgg, (512, 32, 32, 3)),
+        "ResNet50V2": (_resnet, (64, 224, 224, 3)),
+    }
     return [
         Program(
             "networks",
             norm,
             name,
-            (batch_size, *sizes),
+            shape,
             dtype,
-            _network_step(build, norm, (batch_size, *sizes), dtype),
+            _network_step(build, norm, shape, dtype),
         )
-        for name, (build, batch_size) in networks.items()
-        for sizes in [(32, 32, 3) if name == "VGG-A" else (224, 224, 3)]
+        for name, (build, shape) in networks.items()
         for dtype in DTYPES
         for norm in NORMS
         # There is no ResNet50V2 without normalisation.
@@ -249,10 +251,8 @@ def _network_step(build, norm, shape, dtype):
         constants = [None if stablehlo.is_float(v) else v.numpy() for v in state]
 
         def step(x, labels, *weights):
-            kernels, floats = (
-                [*weights[: len(trainable)]],
-                iter(weights[len(trainable) :]),
-            )
+            kernels = [*weights[: len(trainable)]]
+            floats = iter(weights[len(trainable) :])
             before = [next(floats) if c is None else c for c in constants]
             with tf.GradientTape() as tape:
                 tape.watch(kernels)
