@@ -134,7 +134,8 @@ class NumericalTest(ConformanceTest):
         ("LpBatchNorm/inf", ("tpu", "float32")),
     )
     def test_masked_virtual_batches(self, name, way):
-        """Of four groups the second is empty; the axis is not the last."""
+        """Of four groups the second is empty, and of the channels the last; the axis is
+        not the last."""
         self.check(name, *way, (8, 4, 5), axis=1, masked=True, size=2)
 
     def check(self, name, mode, dtype, shape, axis=-1, masked=False, size=None):
@@ -154,15 +155,15 @@ class NumericalTest(ConformanceTest):
         upstream = tf.cast(rng.normal(size=shape) + 0.5, dtype)
         mask = None
         if masked:
-            mask = rng.uniform(size=(shape[0], shape[2])) < 0.6
-            mask[::2], mask[2:4] = True, False
+            mask = rng.uniform(size=shape[:2]) < 0.6
+            mask[::2], mask[2:4], mask[:, -1] = True, False, False
         wide = tf.cast(x, "float64").numpy()
         expected = testing_utils.TrainingCall(layer, wide, mask)
         step = testing_utils.trainer(layer, mask, mode)
         y, gradients = step(x, upstream)
         self.assertEqual(y.dtype, dtype)
         if masked:  # what is masked is normalised too, without any exactness
-            y = tf.where(np.expand_dims(mask, 1), y, tf.cast(expected.output, dtype))
+            y = tf.where(mask[..., None], y, tf.cast(expected.output, dtype))
         wanted = expected.gradients(tf.cast(upstream, "float64").numpy())
         wide_dtype = "float64" if dtype == "float64" else "float32"
         self.assert_relative([y, gradients[0]], [expected.output, wanted[0]], dtype)
@@ -257,23 +258,22 @@ class ShapeTest(ConformanceTest):
 
     @each(NORMALIZERS)
     def test_masked_elements_do_not_count(self, make):
-        """Whatever they are, NaN included, and for masks of any rank and axis."""
+        """Whatever they are, NaN included, whichever axis holds the channels."""
         rng = np.random.default_rng(1)
-        for shape, axis in (((6, 5, 4), -1), ((6, 4, 5), 1)):
-            for rank in (1, 2):
-                mask = rng.uniform(size=(6, 5)[:rank]) < 0.6
-                where = mask if rank == 2 else np.repeat(mask[:, np.newaxis], 5, axis=1)
-                x = batch(shape, axis)
-                bad = np.where(np.expand_dims(where, axis), x, np.nan)
-                layers = make(axis=axis), make(axis=axis)
-                results = [
-                    layer(data.astype("float32"), training=True, mask=tf.constant(mask))
-                    for layer, data in zip(layers, (x, bad), strict=True)
-                ]
-                results = [np.moveaxis(r, axis, -1)[where] for r in results]
-                with self.subTest(axis=axis, rank=rank):
-                    self.assertAllEqual(*results)
-                    self.assert_same_variables(*layers)
+        for axis, sizes in ((-1, (6, 5)), (1, (6, 1)), (1, (6, 5)), ((1, 2), (6, 5))):
+            mask = rng.uniform(size=sizes) < 0.6
+            x = batch((6, 5, 4), -1)
+            kept = np.broadcast_to(mask[..., None], x.shape)
+            layers = make(axis=axis), make(axis=axis)
+            results = [
+                layer(data.astype("float32"), training=True, mask=tf.constant(mask))
+                for layer, data in zip(
+                    layers, (x, np.where(kept, x, np.nan)), strict=True
+                )
+            ]
+            with self.subTest(axis=axis, sizes=sizes):
+                self.assertAllEqual(*(np.where(kept, y, 0.0) for y in results))
+                self.assert_same_variables(*layers)
 
     @each(CLASSES)
     def test_passes_on_the_mask_of_an_embedding(self, make):

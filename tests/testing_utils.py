@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import io
+import math
 import os
 import resource
 import runpy
@@ -225,15 +226,26 @@ def operations(function, *arguments):
 
 
 def channels_last(x, axis=-1):
-    """`x` in float64 as an [elements, channels] matrix."""
-    x = np.moveaxis(np.asarray(x, np.float64), axis, -1)
-    return x.reshape(-1, x.shape[-1])
+    """`x` in float64 as an [elements, channels] matrix; `axis` may be a tuple."""
+    x, last = np.asarray(x, np.float64), _last(axis)
+    x = np.moveaxis(x, axis, last)
+    return x.reshape(-1, math.prod(x.shape[last[0] :]))
 
 
 def like(matrix, shape, axis=-1):
     """The opposite of `channels_last`."""
-    moved = np.moveaxis(np.empty(shape), axis, -1).shape
-    return np.moveaxis(matrix.reshape(moved), -1, axis)
+    moved = np.moveaxis(np.empty(shape), axis, _last(axis)).shape
+    return np.moveaxis(matrix.reshape(moved), _last(axis), axis)
+
+
+def _last(axis):
+    return [*range(-np.size(axis), 0)]
+
+
+def _kept(keep, x):
+    """`keep` with a column for each channel, or one for all."""
+    keep = np.ones(len(x), bool) if keep is None else keep
+    return keep.reshape(len(x), -1)
 
 
 @dataclasses.dataclass
@@ -241,7 +253,7 @@ class Renorm:
     """Algorithm 1 of Ioffe 2017 on an [elements, channels] matrix.
 
     With r = 1 and d = 0 (the defaults) it is batch normalisation. `keep` selects the
-    rows that take part in the statistics.
+    rows, or elements, that take part in the statistics.
     """
 
     x: np.ndarray
@@ -253,18 +265,21 @@ class Renorm:
     keep: np.ndarray | None = None
 
     def __post_init__(self):
-        rows = self.x if self.keep is None else self.x[self.keep]
-        self.count = len(rows)
-        # Of nothing: 0.
-        self.mean = np.sum(rows, axis=0) / max(self.count, 1)
-        self.variance = np.sum((rows - self.mean) ** 2, axis=0) / max(self.count, 1)
+        kept = _kept(self.keep, self.x)
+        self.count = np.sum(kept, axis=0)
+        self.share = kept / np.maximum(self.count, 1)  # of nothing: 0
+        self.mean = np.sum(np.where(kept, self.x, 0.0) * self.share, axis=0)
+        centred = np.where(kept, self.x - self.mean, 0.0)
+        self.variance = np.sum(centred**2 * self.share, axis=0)
         self.sigma = np.sqrt(self.variance + self.epsilon)
 
     def correct(self, mean, stddev, rmax, dmax, drift_correction=False):
         """Sets r and d from the averages before the update."""
         common = 1.0
         if drift_correction:
-            common = np.prod(self.sigma / stddev) ** (1.0 / len(self.sigma))
+            filled = np.broadcast_to(self.count > 0, self.sigma.shape)
+            logs = np.log(self.sigma / stddev)[filled]
+            common = np.exp(np.mean(logs)) if logs.size else 1.0
         self.r = np.clip(self.sigma / common / stddev, 1.0 / rmax, rmax)
         self.d = np.clip((self.mean / common - mean) / stddev, -dmax, dmax)
         return self
@@ -284,11 +299,8 @@ class Renorm:
         centred = self.x - self.mean
         dsigma = np.sum(dxh * centred, axis=0) * -self.r / self.sigma**2
         dmean = np.sum(dxh, axis=0) * -self.r / self.sigma
-        weight = np.full((len(self.x), 1), 1.0 / len(self.x))
-        if self.keep is not None:
-            weight = (self.keep / max(self.count, 1))[:, np.newaxis]
         dx = dxh * self.r / self.sigma
-        dx += weight * (dsigma * centred / self.sigma + dmean)
+        dx += self.share * (dsigma * centred / self.sigma + dmean)
         dgamma = np.sum(upstream * self.normalized, axis=0)
         return dx, dgamma, np.sum(upstream, axis=0)
 
@@ -312,14 +324,13 @@ class LpNorm:
     literal: bool = False
 
     def __post_init__(self):
-        if self.keep is None:
-            self.keep = np.ones(len(self.x), bool)
-        self.kept = self.keep[:, np.newaxis]
+        self.kept = _kept(self.keep, self.x)
         rows = np.where(self.kept, self.x, 0.0)
-        self.count = int(np.sum(self.keep))
-        self.divisor = max(self.count, 1)
+        self.count = np.sum(self.kept, axis=0)
+        self.divisor = np.maximum(self.count, 1)
         # About a kept element, for the digits of a large mean.
-        shift = rows[np.argmax(self.keep)] if self.count else 0.0
+        first = np.argmax(self.kept, axis=0)[np.newaxis]
+        shift = np.take_along_axis(rows, np.broadcast_to(first, rows[:1].shape), 0)[0]
         rest = np.sum((rows - shift) * self.kept, axis=0) / self.divisor
         self.mean = shift + rest
         self.centred = self.x - shift - rest
@@ -374,7 +385,8 @@ class LpNorm:
 class VirtualBatches:
     """Each of `number` groups of consecutive rows by itself.
 
-    Statistics are the means of the groups', of those of which `keep` leaves anything.
+    Statistics are the means of the groups', for each channel of those of which `keep`
+    leaves anything.
 
     Args:
         make: `Renorm` or `LpNorm`, or a function with their first five arguments.
@@ -386,12 +398,15 @@ class VirtualBatches:
             make(rows, epsilon, gamma, beta, keep=kept)
             for rows, kept in zip(np.split(x, number), keeps, strict=True)
         ]
-        self.filled = [group for group in self.groups if group.count]
+        self.filled = [group for group in self.groups if np.any(group.count)]
+        filled = np.stack([group.count > 0 for group in self.groups])
+        self.any_filled = np.any(filled, axis=0)
+        self.shares = filled / np.maximum(np.sum(filled, axis=0), 1)
 
     def average(self, statistic):
-        """The mean over the groups that are not empty."""
-        groups = self.filled or self.groups[:1]
-        return np.mean([getattr(group, statistic) for group in groups], axis=0)
+        """The mean over the groups that are not empty; of none, 0."""
+        values = np.stack([getattr(group, statistic) for group in self.groups])
+        return np.sum(values * self.shares, axis=0)
 
     mean = property(lambda self: self.average("mean"))
     variance = property(lambda self: self.average("variance"))
@@ -431,8 +446,9 @@ class TrainingCall:
 
     def __init__(self, layer, x, mask=None):
         self.layer, self.before = layer, state(layer)
-        self.shape, self.axis = x.shape, layer.axis % x.ndim
-        wide = {k: v.astype("float64") for k, v in self.before.items()}
+        self.shape = x.shape
+        self.axis = sorted(int(axis) % x.ndim for axis in np.atleast_1d(layer.axis))
+        wide = {k: v.astype("float64").reshape(-1) for k, v in self.before.items()}
         self.wide = wide
         size = layer.virtual_batch_size
         options = ("order", "centered", "literal")
@@ -460,9 +476,8 @@ class TrainingCall:
     def _keep(self, mask):
         if mask is None:
             return None
-        rest = len(self.shape) - 1 - mask.ndim
-        mask = np.expand_dims(mask.reshape(*mask.shape, *[1] * rest), self.axis)
-        return channels_last(np.broadcast_to(mask, self.shape), self.axis)[:, 0] > 0
+        mask = np.broadcast_to(mask[..., np.newaxis], self.shape)
+        return channels_last(mask, self.axis) > 0
 
     @property
     def output(self):
@@ -473,6 +488,8 @@ class TrainingCall:
         upstream = channels_last(upstream, self.axis)
         dx, dgamma, dbeta = self.groups.gradients(upstream)
         rest = [dgamma] * self.layer.scale + [dbeta] * self.layer.center
+        weight_shape = self.before["moving_mean"].shape
+        rest = [gradient.reshape(weight_shape) for gradient in rest]
         return [like(dx, self.shape, self.axis), *rest]
 
     def after(self):
@@ -492,19 +509,18 @@ class TrainingCall:
         }
         for name, before in self.wide.items():
             kind, _, statistic = name.partition("_")
-            if kind in momenta and self.groups.filled:
-                value, m = (
-                    self.groups.average(batch.get(statistic, statistic)),
-                    momenta[kind],
-                )
+            if kind in momenta:
+                m = momenta[kind]
+                value = self.groups.average(batch.get(statistic, statistic))
                 after[name] = m * before + (1.0 - m) * value
         if "step" in after:
-            after["step"] += 1
             variance = after["moving_stddev"] ** 2 - self.layer.epsilon
             after["moving_variance"] = np.maximum(variance, 0.0)
-            if not self.groups.filled:
-                after["moving_variance"] = self.wide["moving_variance"]
-        return after
+        for name, before in self.wide.items():
+            after[name] = np.where(self.groups.any_filled, after[name], before)
+        if "step" in after:
+            after["step"] = self.wide["step"] + 1
+        return {k: v.reshape(self.before[k].shape) for k, v in after.items()}
 
 
 def lp_norm(x, order, **options):

@@ -14,8 +14,9 @@ from tfbn import schedules
 
 # What an argument may be wrong in beside its type and range.
 _ARGUMENTS = (
-    (tfbn.BatchNorm, "axis", (1, 1), "must be one integer"),
-    (tfbn.BatchNorm, "axis", True, "must be one integer"),
+    (tfbn.BatchNorm, "axis", (), "must be an integer or a tuple of"),
+    (tfbn.BatchNorm, "axis", (1, 2.0), "must be an integer or a tuple of"),
+    (tfbn.BatchNorm, "axis", True, "must be an integer or a tuple of"),
     (tfbn.BatchNorm, "renorm", True, "Use tfbn.BatchRenorm"),
     (tfbn.BatchNorm, "renorm_clipping", {"rmax": 2.0}, "tfbn.BatchRenorm"),
     (tfbn.BatchNorm, "gamma_initializer", "onez", "mean 'ones'?"),
@@ -43,7 +44,9 @@ _CALLS = (
     ({}, _X, np.ones(3, "bool"), "mask must have the shape", "mask.shape=(3,)"),
     ({}, _X, np.ones((4, 3)), "mask must have the shape", "mask.shape=(4, 3)"),
     ({}, _X, True, "mask must have the shape", "mask.shape=()"),
-    ({"axis": 0}, _X, np.ones(4), "mask must have the shape", "mask.shape=(4,)"),
+    ({"axis": 0}, _X, np.ones(3), "mask must have the shape", "mask.shape=(3,)"),
+    ({"axis": (1, -1)}, _X, None, "must not name an axis twice", "axis=(1, -1)"),
+    ({"axis": (0, 1)}, _X, None, "must leave an axis", "axis=(0, 1)"),
     ({"virtual_batch_size": 3}, _X, None, "must divide", "virtual_batch_size=3"),
     ({"virtual_batch_size": 8}, _X, None, "must divide", "virtual_batch_size=8"),
     (

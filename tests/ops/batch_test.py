@@ -237,22 +237,6 @@ class ReplicasTest(tf.test.TestCase, parameterized.TestCase):
         )
 
 
-class ChannelMaskTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters(
-        ((5,), (5, 3), 1, (5, 1)),
-        ((5,), (5, 4, 4, 3), 3, (5, 1, 1, 1)),
-        ((5, 4), (5, 4, 6, 3), 3, (5, 4, 1, 1)),
-        ((5, 4, 6), (5, 4, 6, 3), 3, (5, 4, 6, 1)),
-        ((5, 4), (5, 3, 4), 1, (5, 1, 4)),
-        ((5, 4), (5, 4, 3, 6), 2, (5, 4, 1, 1)),
-        ((5, 4, 6), (5, 3, 4, 6), 1, (5, 1, 4, 6)),
-    )
-    def test_shape(self, mask, x, axis, expected):
-        result = ops.channel_mask(np.ones(mask, "int32"), np.zeros(x), axis)
-        self.assertEqual(result.dtype, "bool")
-        self.assertEqual(result.shape, expected)
-
-
 class UpcastTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         ("float16", "float32"),

@@ -1,9 +1,16 @@
 """Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167)."""
 
+import functools
+from collections.abc import Sequence
+
 import keras
+import tensorflow as tf
 
 from tfbn import ops
 from tfbn import validation
+from tfbn.layers import axes
+from tfbn.layers import modes
+from tfbn.layers import ragged
 
 
 @keras.saving.register_keras_serializable(package="tfbn")
@@ -27,7 +34,9 @@ class BatchNorm(keras.layers.BatchNormalization):
     `BatchRenorm`.
 
     Args:
-        axis: int, the channel axis. Default -1.
+        axis: int, the channel axis. Default -1. Or a tuple of ints: each element along
+            these axes is a channel, and the weights have the rank of the inputs, with a
+            1 along the other axes (as in tf_keras).
         momentum: float in [0, 1], of the moving averages. Default 0.99 (Keras).
         epsilon: float > 0, added to the variance. Default 1e-3 (Keras).
         center: bool, whether to add beta. Default True.
@@ -47,18 +56,21 @@ class BatchNorm(keras.layers.BatchNormalization):
             `dtype`, `trainable`.
 
     Call arguments:
-        inputs: float tensor of rank 2 or more.
+        inputs: float tensor of rank 2 or more, or `tf.RaggedTensor`.
         training: bool, whether to use the statistics of the batch and update the moving
-            averages. Treated as False if `layer.trainable` is False, as in Keras.
-        mask: bool tensor or None. It covers the leading axes of `inputs`, without
-            `axis`; elements where it is False are excluded from the statistics.
+            averages. Treated as False if `layer.trainable` is False, as in Keras. In a
+            graph it may be a tensor.
+        mask: bool tensor of the shape of `inputs` without its *last* axis (whatever
+            `axis` is, as in Keras), or None. Sizes may be 1. Elements where it is False
+            are excluded from the statistics.
 
     Input shape: any, with a known number of channels.
     Output shape: same as the input, in the layer's compute dtype. If that is a half
     precision, statistics and weights are float32.
 
     State:
-        moving_mean, moving_variance: `[channels]`, updated by each training call.
+        moving_mean, moving_variance: `[channels]`, updated by each training call. A
+            channel whose elements the mask excludes keeps its own.
 
     Raises:
         ValueError: for an argument outside its range, an axis that the input lacks, or
@@ -75,7 +87,7 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def __init__(
         self,
-        axis: int = -1,
+        axis: int | Sequence[int] = -1,
         momentum: float = 0.99,
         epsilon: float = 1e-3,
         center: bool = True,
@@ -99,8 +111,9 @@ class BatchNorm(keras.layers.BatchNormalization):
         for name, module in _KERAS_OBJECTS.items():
             if name in kwargs:
                 kwargs[name] = validation.keras_object(name, kwargs[name], module)
+        axis = axes.checked_axis(axis)
         super().__init__(
-            axis=checked_axis(axis),
+            axis=-1,  # Keras's layer takes one only
             momentum=validation.number("momentum", momentum, minimum=0.0, maximum=1.0),
             epsilon=validation.number("epsilon", epsilon, above=0.0),
             center=validation.boolean("center", center),
@@ -108,60 +121,76 @@ class BatchNorm(keras.layers.BatchNormalization):
             synchronized=validation.boolean("synchronized", synchronized),
             **kwargs,
         )
+        self.axis = axis
         self.virtual_batch_size = virtual_batch_size
 
     def build(self, input_shape):
-        self._channel_axis = channel_axis(self.axis, input_shape)
-        if self.virtual_batch_size is not None and self._channel_axis == 0:
+        channel_axes = axes.channel_axes(self.axis, input_shape)
+        if self.virtual_batch_size is not None and 0 in channel_axes:
             raise ValueError(
                 "virtual_batch_size must be None where axis 0 holds the channels, for "
                 "it splits axis 0. Received: virtual_batch_size="
                 f"{self.virtual_batch_size}, axis={self.axis}, input shape "
                 f"{tuple(input_shape)}."
             )
-        channels = (input_shape[self._channel_axis],)
+        self._channels = ops.Channels(channel_axes, input_shape)
+        shape = self._channels.weight_shape
         if self.scale:
-            self.gamma = self._add_affine_weight("gamma", channels)
+            self.gamma = self._add_affine_weight("gamma", shape)
         if self.center:
-            self.beta = self._add_affine_weight("beta", channels)
+            self.beta = self._add_affine_weight("beta", shape)
         self.moving_mean = self._add_average(
-            "moving_mean", channels, self.moving_mean_initializer
+            "moving_mean", shape, self.moving_mean_initializer
         )
-        self._build_averages(channels)
+        self._build_averages(shape)
         self.input_spec = keras.layers.InputSpec(
-            ndim=len(input_shape), axes={self._channel_axis: channels[0]}
+            ndim=len(input_shape), axes={i: input_shape[i] for i in channel_axes}
         )
 
     def call(self, inputs, training=None, mask=None):
+        if isinstance(inputs, tf.RaggedTensor):
+            self._check_ragged(inputs, mask)
+            call = functools.partial(self._call_dense, training=training)
+            return ragged.map_elements(call, inputs, self._channels)
         x = keras.ops.convert_to_tensor(inputs)
+        mask = None if mask is None else self._checked_mask(mask, x)
+        return self._call_dense(x, self._channels, training, mask)
+
+    def _call_dense(self, x, channels, training, mask=None):
         if not x.dtype.is_floating:
             _check_dtype(x)
             x = keras.ops.cast(x, self.compute_dtype)
-        if training and self.trainable:
-            y, statistics = self._normalize_batch(
-                x,
-                self.gamma,
-                self.beta,
-                axis=self._channel_axis,
-                epsilon=self.epsilon,
-                mask=None if mask is None else self._checked_mask(mask, x),
-                synchronized=self.synchronized,
-                virtual_batch_size=self.virtual_batch_size,
-            )
-            self._update_averages(statistics)
-        else:
-            y = ops.normalize(
-                x,
-                self.moving_mean,
-                self._inference_scale(),
-                self.gamma,
-                self.beta,
-                axis=self._channel_axis,
-            )
-        return keras.ops.cast(y, self.compute_dtype)
+        merged = channels.merge(x)
+        y = modes.in_mode(
+            self._trains(training),
+            lambda: self._normalize_in_training(merged, mask, channels),
+            lambda: self._normalize_in_inference(merged, channels),
+        )
+        return keras.ops.cast(channels.split(y, x), self.compute_dtype)
+
+    def _trains(self, training):
+        return training if self.trainable else False
+
+    def _normalize_in_training(self, x, mask, channels):
+        y, statistics = self._normalize_batch(
+            x,
+            channels.vector(self.gamma),
+            channels.vector(self.beta),
+            axis=channels.axis,
+            epsilon=self.epsilon,
+            mask=mask,
+            synchronized=self.synchronized,
+            virtual_batch_size=self.virtual_batch_size,
+        )
+        self._update_averages(statistics)
+        return y
+
+    def _normalize_in_inference(self, x, channels):
+        weights = (self.moving_mean, self._inference_scale(), self.gamma, self.beta)
+        return ops.normalize(x, *map(channels.vector, weights), axis=channels.axis)
 
     def compute_output_shape(self, input_shape):
-        channel_axis(self.axis, input_shape)
+        axes.channel_axes(self.axis, input_shape)
         return input_shape
 
     def get_config(self) -> dict:
@@ -172,10 +201,10 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     # Subclasses override these: their statistics, their averages and how they are used.
 
-    def _build_averages(self, channels):
-        """Creates the averages other than `moving_mean`."""
+    def _build_averages(self, shape):
+        """Creates the averages other than `moving_mean`, of this shape."""
         self.moving_variance = self._add_average(
-            "moving_variance", channels, self.moving_variance_initializer
+            "moving_variance", shape, self.moving_variance_initializer
         )
 
     def _normalize_batch(self, x, gamma, beta, **options):
@@ -188,17 +217,19 @@ class BatchNorm(keras.layers.BatchNormalization):
         self._average(self.moving_variance, statistics.spread, statistics)
 
     def _inference_scale(self):
-        """The divisor in inference, `[channels]`."""
+        """The divisor in inference, of the shape of the averages."""
         return ops.stddev_of_variance(self.moving_variance, self.epsilon)
 
     def _average(self, variable, value, statistics, momentum=None):
         momentum = self.momentum if momentum is None else momentum
-        variable.assign(ops.moving_average(variable, value, momentum, statistics.valid))
+        average = self._channels.vector(variable)
+        average = ops.moving_average(average, value, momentum, statistics.valid)
+        variable.assign(keras.ops.reshape(average, variable.shape))
 
-    def _add_affine_weight(self, name, channels):
+    def _add_affine_weight(self, name, shape):
         return self.add_weight(
             name=name,
-            shape=channels,
+            shape=shape,
             dtype=self._statistics_dtype(),
             initializer=getattr(self, f"{name}_initializer"),
             regularizer=getattr(self, f"{name}_regularizer"),
@@ -206,10 +237,10 @@ class BatchNorm(keras.layers.BatchNormalization):
             autocast=False,
         )
 
-    def _add_average(self, name, channels, initializer):
+    def _add_average(self, name, shape, initializer):
         return self.add_weight(
             name=name,
-            shape=channels,
+            shape=shape,
             dtype=self._statistics_dtype(),
             initializer=initializer,
             trainable=False,
@@ -221,20 +252,26 @@ class BatchNorm(keras.layers.BatchNormalization):
         """At least float32: an average in half precision stops moving."""
         return keras.backend.result_type(self.variable_dtype, "float32")
 
+    def _check_ragged(self, x, mask):
+        if mask is not None or self.virtual_batch_size is not None:
+            raise ValueError(
+                "ragged inputs can have neither a mask nor virtual batches. Received: "
+                f"inputs.shape={x.shape}. Give inputs.to_tensor(), and a mask."
+            )
+
     def _checked_mask(self, mask, x):
         mask = keras.ops.convert_to_tensor(mask)
-        sizes = [n for i, n in enumerate(x.shape) if i != self._channel_axis]
-        fits = 1 <= len(mask.shape) <= len(sizes) and all(
+        sizes = x.shape[:-1]
+        fits = len(mask.shape) == len(sizes) and all(
             n in (1, size) or None in (n, size)
-            for n, size in zip(mask.shape, sizes, strict=False)
+            for n, size in zip(mask.shape, sizes, strict=True)
         )
         if not fits:
             raise ValueError(
-                "mask must have the shape of the inputs without their channel axis, or "
-                f"the first of its dimensions. Received: mask.shape={mask.shape}, "
-                f"inputs.shape={x.shape}, axis={self.axis}."
+                "mask must have the shape of the inputs without their last axis. "
+                f"Received: mask.shape={mask.shape}, inputs.shape={x.shape}."
             )
-        return ops.channel_mask(mask, x, self._channel_axis)
+        return self._channels.mask(mask, x)
 
 
 _KERAS_RENORM = ("renorm", "renorm_clipping", "renorm_momentum")
@@ -267,36 +304,3 @@ def _check_dtype(x):
         raise ValueError(
             f"inputs must be real numbers. Received: inputs of dtype {x.dtype.name}."
         )
-
-
-def checked_axis(axis: int | list[int]) -> int:
-    """Returns `axis` as an int; ValueError if it is none."""
-    if isinstance(axis, (list, tuple)) and len(axis) == 1:
-        axis = axis[0]  # tf_keras's config holds a list
-    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
-        raise ValueError(
-            f"axis must be one integer. Received: axis={validation.shown(axis)} of "
-            f"type {type(axis).__name__}."
-        )
-    return int(axis)
-
-
-def channel_axis(axis: int, input_shape: tuple[int | None, ...]) -> int:
-    """Returns `axis` counted from the front, checked against the input's shape."""
-    rank = len(input_shape)
-    if rank < 2:
-        raise ValueError(
-            "inputs must have a batch axis and a channel axis. "
-            f"Received: input shape {tuple(input_shape)}."
-        )
-    if not -rank <= axis < rank:
-        raise ValueError(
-            f"axis must be in [{-rank}, {rank}) for inputs of rank {rank}. "
-            f"Received: axis={axis}, input shape {tuple(input_shape)}."
-        )
-    if input_shape[axis] is None:
-        raise ValueError(
-            "inputs must have a known number of channels. Received: input shape "
-            f"{tuple(input_shape)} with axis={axis}. Give the input a fixed size there."
-        )
-    return axis % rank

@@ -1,5 +1,7 @@
 """Batch Renormalization (Ioffe 2017, arXiv 1702.03275)."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -88,7 +90,7 @@ class BatchRenorm(batch_norm.BatchNorm):
 
     def __init__(
         self,
-        axis: int = -1,
+        axis: int | Sequence[int] = -1,
         momentum: float = 0.99,
         epsilon: float = 1e-3,
         center: bool = True,
@@ -162,18 +164,18 @@ class BatchRenorm(batch_norm.BatchNorm):
     def _two_sets(self):
         return self.renorm_momentum not in (None, self.momentum)
 
-    def _build_averages(self, channels):
-        super()._build_averages(channels)
+    def _build_averages(self, shape):
+        super()._build_averages(shape)
         self.moving_stddev = self._add_average(
-            "moving_stddev", channels, self._stddev_initializer
+            "moving_stddev", shape, self._stddev_initializer
         )
         self.renorm_mean, self.renorm_stddev = self.moving_mean, self.moving_stddev
         if self._two_sets:
             self.renorm_mean = self._add_average(
-                "renorm_mean", channels, self.moving_mean_initializer
+                "renorm_mean", shape, self.moving_mean_initializer
             )
             self.renorm_stddev = self._add_average(
-                "renorm_stddev", channels, self._stddev_initializer
+                "renorm_stddev", shape, self._stddev_initializer
             )
         self.step = self.add_weight(
             name="step",
@@ -197,8 +199,8 @@ class BatchRenorm(batch_norm.BatchNorm):
         def correction(statistics):
             return ops.renorm_correction(
                 statistics,
-                self.renorm_mean,
-                self.renorm_stddev,
+                self._channels.vector(self.renorm_mean),
+                self._channels.vector(self.renorm_stddev),
                 rmax=rmax,
                 dmax=dmax,
                 stddev_floor=self.epsilon**0.5,
@@ -215,7 +217,8 @@ class BatchRenorm(batch_norm.BatchNorm):
             momentum = self._momentum_now(self.renorm_momentum)
             self._average(self.renorm_mean, statistics.mean, statistics, momentum)
             self._average(self.renorm_stddev, statistics.scale, statistics, momentum)
-        variance = ops.variance_of_stddev(self.moving_stddev, self.epsilon)
+        stddev = self._channels.vector(self.moving_stddev)
+        variance = ops.variance_of_stddev(stddev, self.epsilon)
         self._average(self.moving_variance, variance, statistics, momentum=0.0)
         self.step.assign(self.step + 1)
 

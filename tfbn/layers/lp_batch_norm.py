@@ -1,6 +1,7 @@
 """Normalisation by an l_p norm (Santurkar et al. 2018, arXiv 1805.11604, sec. 3.3)."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 
@@ -49,7 +50,7 @@ class LpBatchNorm(batch_norm.BatchNorm):
     def __init__(
         self,
         order: int | float | str = 1,
-        axis: int = -1,
+        axis: int | Sequence[int] = -1,
         momentum: float = 0.99,
         epsilon: float = 1e-3,
         center: bool = True,
@@ -85,9 +86,9 @@ class LpBatchNorm(batch_norm.BatchNorm):
         }
         return {**config, **options}
 
-    def _build_averages(self, channels):
+    def _build_averages(self, shape):
         self.moving_norm = self._add_average(
-            "moving_norm", channels, keras.initializers.Ones()
+            "moving_norm", shape, keras.initializers.Ones()
         )
 
     def _normalize_batch(self, x, gamma, beta, **options):

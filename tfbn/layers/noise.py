@@ -1,16 +1,21 @@
 """Noise on activations (Santurkar et al. 2018, arXiv 1805.11604, Algorithm 1)."""
 
+import functools
+from collections.abc import Sequence
+
 import keras
+import tensorflow as tf
 
 from tfbn import ops
 from tfbn import validation
+from tfbn.layers import axes
 from tfbn.layers import batch_norm
+from tfbn.layers import modes
+from tfbn.layers import ragged
 
 
 class _Noise:
     """The parameters and the seed generator of the noise, shared by both layers."""
-
-    _channel_axis: int  # the layer's
 
     def _set_noise(self, mean_range, stddev_max, mean_jitter, stddev_jitter, seed):
         self.mean_range = validation.number("mean_range", mean_range, minimum=0.0)
@@ -35,13 +40,9 @@ class _Noise:
             "stddev_jitter": self.stddev_jitter,
         }
 
-    def _add_noise(self, x):
-        return ops.perturb(
-            x,
-            self.seed_generator.next(),
-            axis=self._channel_axis,
-            **self._noise_parameters(),
-        )
+    def _add_noise(self, x, channels):
+        seed = self.seed_generator.next()
+        return ops.perturb(x, seed, axis=channels.axis, **self._noise_parameters())
 
 
 @keras.saving.register_keras_serializable(package="tfbn")
@@ -84,7 +85,7 @@ class NoisyBatchNorm(_Noise, batch_norm.BatchNorm):
 
     def __init__(
         self,
-        axis: int = -1,
+        axis: int | Sequence[int] = -1,
         momentum: float = 0.99,
         epsilon: float = 1e-3,
         center: bool = True,
@@ -99,9 +100,9 @@ class NoisyBatchNorm(_Noise, batch_norm.BatchNorm):
         super().__init__(axis, momentum, epsilon, center, scale, **kwargs)
         self._set_noise(mean_range, stddev_max, mean_jitter, stddev_jitter, seed)
 
-    def call(self, inputs, training=None, mask=None):
-        y = super().call(inputs, training=training, mask=mask)
-        return self._add_noise(y) if training and self.trainable else y
+    def _normalize_in_training(self, x, mask, channels):
+        y = super()._normalize_in_training(x, mask, channels)
+        return self._add_noise(y, channels)
 
     def get_config(self) -> dict:
         return {**super().get_config(), **self._noise_config()}
@@ -115,7 +116,7 @@ class ActivationNoise(_Noise, keras.layers.Layer):
     training under this noise.
 
     Args:
-        axis: int, the channel axis. Default -1.
+        axis: int or tuple of ints, as in `BatchNorm`. Default -1.
         mean_range, stddev_max, mean_jitter, stddev_jitter, seed: as in
             `NoisyBatchNorm`.
         **kwargs: `name`, `dtype`.
@@ -135,7 +136,7 @@ class ActivationNoise(_Noise, keras.layers.Layer):
 
     def __init__(
         self,
-        axis: int = -1,
+        axis: int | Sequence[int] = -1,
         mean_range: float = 0.5,
         stddev_max: float = 1.25,
         mean_jitter: float = 0.1,
@@ -144,15 +145,25 @@ class ActivationNoise(_Noise, keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.axis = batch_norm.checked_axis(axis)
+        self.axis = axes.checked_axis(axis)
         self.supports_masking = True
         self._set_noise(mean_range, stddev_max, mean_jitter, stddev_jitter, seed)
 
     def build(self, input_shape):
-        self._channel_axis = batch_norm.channel_axis(self.axis, input_shape)
+        channel_axes = axes.channel_axes(self.axis, input_shape)
+        self._channels = ops.Channels(channel_axes, input_shape)
 
     def call(self, inputs, training=None):
-        return self._add_noise(inputs) if training else inputs
+        if isinstance(inputs, tf.RaggedTensor):
+            call = functools.partial(self._call_dense, training=training)
+            return ragged.map_elements(call, inputs, self._channels)
+        return self._call_dense(inputs, self._channels, training)
+
+    def _call_dense(self, x, channels, training):
+        def noisy():
+            return channels.split(self._add_noise(channels.merge(x), channels), x)
+
+        return modes.in_mode(training, noisy, lambda: x)
 
     def compute_output_shape(self, input_shape):
         return input_shape

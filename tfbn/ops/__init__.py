@@ -20,8 +20,8 @@ from tfbn.ops.averages import renorm_correction
 from tfbn.ops.averages import stddev_of_variance
 from tfbn.ops.averages import variance_of_stddev
 from tfbn.ops.averages import warmed_up_momentum
-from tfbn.ops.batch import channel_mask
 from tfbn.ops.batch import upcast
+from tfbn.ops.channels import Channels
 from tfbn.ops.implementations import preferring
 from tfbn.ops.noise import perturb
 from tfbn.ops.normalization import batch_norm
@@ -34,9 +34,9 @@ from tfbn.ops.statistics import Statistics
 
 __all__ = [
     "TARGETS",
+    "Channels",
     "Statistics",
     "batch_norm",
-    "channel_mask",
     "compiling_for",
     "lp_batch_norm",
     "moving_average",

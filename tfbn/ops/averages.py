@@ -39,7 +39,7 @@ def renorm_correction(
     ratio = statistics.scale / sigma
     drift = statistics.mean - mean + statistics.remainder
     if drift_correction:
-        common = _common_scale(ratio)
+        common = _common_scale(ratio, statistics.valid)
         ratio /= common
         # mu_B / s - mu, with the digits that the mean has against the deviation.
         drift = (drift - mean * (common - 1.0)) / common
@@ -48,11 +48,11 @@ def renorm_correction(
     return tf.stop_gradient(r), tf.stop_gradient(d)
 
 
-def _common_scale(ratio):
-    """The geometric mean over the channels, of those that are finite."""
-    finite = tf.math.is_finite(ratio)
-    logs = tf.where(finite, tf.math.log(tf.where(finite, ratio, 1.0)), 0.0)
-    count = tf.reduce_sum(tf.cast(finite, ratio.dtype), axis=-1, keepdims=True)
+def _common_scale(ratio, valid):
+    """The geometric mean over the channels, of those that have one."""
+    found = tf.math.is_finite(ratio) & valid
+    logs = tf.where(found, tf.math.log(tf.where(found, ratio, 1.0)), 0.0)
+    count = tf.reduce_sum(tf.cast(found, ratio.dtype), axis=-1, keepdims=True)
     total = tf.reduce_sum(logs, axis=-1, keepdims=True)
     return tf.exp(total / tf.maximum(count, 1.0))
 
@@ -76,7 +76,7 @@ def moving_average(
     momentum: float | tf.Tensor,
     valid: tf.Tensor,
 ) -> tf.Tensor:
-    """`momentum * average + (1 - momentum) * value`; `average` if not `valid`."""
+    """`momentum * average + (1 - momentum) * value`; `average` where not `valid`."""
     average = tf.convert_to_tensor(average)
     value = tf.cast(value, average.dtype)
     return tf.where(valid, average * momentum + value * (1.0 - momentum), average)

@@ -7,25 +7,13 @@ import tensorflow as tf
 from tfbn.ops import sums
 from tfbn.ops.requests import Request
 from tfbn.ops.requests import replica_context
+from tfbn.ops.statistics import Statistics
 
 
 def upcast(inputs: tf.Tensor) -> tf.Tensor:
     """`inputs` in the dtype of the computation: float32 for half precision."""
     inputs = tf.convert_to_tensor(inputs)
     return tf.cast(inputs, tf.float32) if inputs.dtype.size < 4 else inputs
-
-
-def channel_mask(mask: tf.Tensor, x: tf.Tensor, axis: int) -> tf.Tensor:
-    """A Keras mask, which lacks the channel axis of `x`, with the rank of `x`.
-
-    Args:
-        mask: tensor of rank 1 to `rank(x) - 1`; it covers the leading axes of `x`,
-            without `axis`.
-    """
-    mask = tf.cast(mask, tf.bool)
-    for _ in range(len(x.shape) - 1 - len(mask.shape)):
-        mask = tf.expand_dims(mask, -1)
-    return tf.expand_dims(mask, axis)
 
 
 def along_axis(vector: tf.Tensor, x: tf.Tensor, axis: int) -> tf.Tensor:
@@ -55,12 +43,12 @@ class Batch:
     Attributes:
         count: the number of elements behind each statistic, over all replicas if they
             share statistics: in the tensor's dtype, a scalar, or with a mask of the
-            statistics' shape, for one channel.
-        mask: None, or the mask broadcast and viewed as above.
+            statistics' shape, for one channel if all have the same mask.
+        mask: None, or the mask broadcast and viewed as above, likewise.
     """
 
     def __init__(self, x: tf.Tensor, request: Request, mask: tf.Tensor | None = None):
-        axis, sizes = request.axis, _sizes(x)
+        axis, sizes = request.axis, sizes_of(x)
         before, channels, after = sizes[:axis], sizes[axis], sizes[axis + 1 :]
         groups = None
         if request.virtual_batch_size is not None:
@@ -109,7 +97,9 @@ class Batch:
         return tf.reshape(vector, sizes)
 
     def vector(self, statistic):
-        """`[groups, channels]` of a statistic as `statistic` shapes it."""
+        """`[groups, channels]` of a statistic as `statistic` shapes it, or a scalar."""
+        if statistic.shape.rank == 0:
+            return statistic
         vector = tf.squeeze(statistic, self._axes)
         return vector if self._grouped else vector[tf.newaxis]
 
@@ -118,8 +108,15 @@ class Batch:
         if self.mask is None:
             return tf.reduce_mean(vector, axis=0)
         filled = tf.cast(self.vector(self.count) > 0, vector.dtype)
-        filled_count = tf.maximum(tf.reduce_sum(filled), 1.0)
+        filled_count = tf.maximum(tf.reduce_sum(filled, axis=0), 1.0)
         return tf.reduce_sum(vector * filled, axis=0) / filled_count
+
+    def averaged(self, statistics: Statistics) -> Statistics:
+        """`[channels]`: means over the groups, of statistics as `vector` gives them."""
+        valid = statistics.valid
+        if valid.shape.rank:
+            valid = tf.reduce_any(valid, axis=0)
+        return statistics.map(self.over_groups)._replace(valid=valid)
 
     def total(self, x):
         """The sum over the elements of this replica, masked ones included."""
@@ -177,9 +174,9 @@ class Batch:
         return x if self.mask is None else tf.where(self.mask, x, tf.zeros_like(x))
 
     def _view_mask(self, mask, axis, sizes):
-        sizes = [1 if i == axis else size for i, size in enumerate(sizes)]
-        viewed = [*self._viewed]
-        viewed[self._channel_axis] = 1
+        sizes, viewed = [*sizes], [*self._viewed]
+        if mask.shape[axis] == 1:  # that of all channels
+            sizes[axis] = viewed[self._channel_axis] = 1
         return tf.reshape(tf.broadcast_to(mask, tf.stack(sizes)), viewed)
 
     def _count(self):
@@ -194,7 +191,7 @@ class Batch:
         return tf.cast(product([self._viewed[i] for i in axes]), self._dtype)
 
 
-def _sizes(x):
+def sizes_of(x: tf.Tensor) -> list:
     """The shape of `x` as a list: ints where known, scalar tensors elsewhere."""
     dynamic = tf.shape(x)
     return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]

@@ -49,14 +49,14 @@ class Normalizer:
         self._batch = batch = make_batch(x, request, mask)
         self._x = batch.view(x)
         self._moments = self._statistics_of(self._x, batch, epsilon)
-        self.statistics = self._moments.map(batch.vector)
+        self.statistics = Statistics(*map(batch.vector, self._moments))
 
     def _statistics_of(self, x, batch, epsilon):
         return moments(x, batch, epsilon)
 
     def averaged_statistics(self):
         """The means over the groups, `[channels]`."""
-        return self.statistics.map(self._batch.over_groups)
+        return self._batch.averaged(self.statistics)
 
     def affine(self, gain, offset):
         """`gain * normalized + offset`; both are `[groups, channels]`."""

@@ -32,7 +32,7 @@ def lp_batch_norm(
     gain = batch.statistic(1.0 if gamma is None else gamma)
     offset = batch.statistic(0.0 if beta is None else beta)
     y = batch.restore(formula.affine(viewed, statistics, gain, offset))
-    return y, statistics.map(lambda s: batch.over_groups(batch.vector(s)))
+    return y, batch.averaged(Statistics(*map(batch.vector, statistics)))
 
 
 def _moments(x, batch, epsilon, order, centered, literal):

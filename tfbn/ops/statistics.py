@@ -16,8 +16,9 @@ class Statistics(NamedTuple):
         spread: the biased variance, or the l_p norm.
         scale: the divisor of the centred input: `sqrt(variance + epsilon)` or
             `norm + epsilon`.
-        valid: scalar bool; False for an empty batch or one with a non-finite
-            statistic, which must not enter a moving average.
+        valid: bool, a scalar or one for each channel. It is False where the statistics
+            must not enter a moving average: for a channel without elements, and for all
+            if a statistic is not finite.
     """
 
     mean: tf.Tensor
@@ -33,6 +34,6 @@ class Statistics(NamedTuple):
 
 
 def is_valid(count, mean, spread):
-    """Whether the batch has elements (`count`) and finite statistics."""
+    """Whether there are elements (`count`), and all statistics are finite."""
     finite = tf.math.is_finite(mean) & tf.math.is_finite(spread)
-    return tf.reduce_any(finite & (count > 0)) & tf.reduce_all(finite)
+    return (count > 0) & tf.reduce_all(finite)
