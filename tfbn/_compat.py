@@ -9,6 +9,7 @@ import contextlib
 import functools
 import importlib
 import importlib.metadata
+import inspect
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
@@ -30,6 +31,33 @@ def in_xla_context() -> bool:
         "tensorflow.python.ops.control_flow_util", "GraphOrParentsInXlaContext"
     )
     return in_context(current_graph())
+
+
+def is_exporting() -> bool:
+    """Whether the graph that is being traced is that of a SavedModel.
+
+    TensorFlow Lite's converter makes one of a Keras model too. These functions trace
+    it, and leave no other sign that they do.
+    """
+    frame = None if tf.executing_eagerly() else inspect.currentframe()
+    while frame is not None:
+        name, module = frame.f_code.co_name, frame.f_globals.get("__name__", "")
+        if (module, name) in _EXPORTS:
+            return True
+        frame = frame.f_back
+    return False
+
+
+_EXPORTS = frozenset(
+    {
+        ("keras.src.export.saved_model_export_archive", "write_out"),
+        ("keras.src.export.saved_model_export_archive", "add_endpoint"),
+        # Before Keras 3.15.
+        ("keras.src.export.saved_model", "write_out"),
+        ("keras.src.export.saved_model", "add_endpoint"),
+        ("tensorflow.python.saved_model.save", "save_and_return_nodes"),
+    }
+)
 
 
 def device_scope() -> str:

@@ -30,6 +30,7 @@ from tfbn.ops.normalization import normalize
 from tfbn.ops.normalization import serving_path
 from tfbn.ops.requests import TARGETS
 from tfbn.ops.requests import compiling_for
+from tfbn.ops.requests import exporting
 from tfbn.ops.statistics import Statistics
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Statistics",
     "batch_norm",
     "compiling_for",
+    "exporting",
     "lp_batch_norm",
     "moving_average",
     "normalize",

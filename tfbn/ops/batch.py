@@ -45,6 +45,7 @@ class Batch:
             share statistics: in the tensor's dtype, a scalar, or with a mask of the
             statistics' shape, for one channel if all have the same mask.
         mask: None, or the mask broadcast and viewed as above, likewise.
+        compiled: bool, whether XLA compiles the call.
     """
 
     def __init__(self, x: tf.Tensor, request: Request, mask: tf.Tensor | None = None):
@@ -62,7 +63,7 @@ class Batch:
         self._axes.remove(self._channel_axis)
         self._rows_only = all(isinstance(size, int) and size == 1 for size in after)
         self._before_factor = math.prod(i for i in before if isinstance(i, int))
-        self._compiled = request.compiled
+        self.compiled, self._exported = request.compiled, request.exported
         self._replicas = replica_context() if request.replicated else None
         self.mask = None if mask is None else self._view_mask(mask, axis, sizes)
         self.count = self._count()
@@ -125,7 +126,8 @@ class Batch:
             rows,
             self._before_factor,
             are_sums=not self._rows_only,
-            compiled=self._compiled,
+            compiled=self.compiled,
+            exported=self._exported,
         )
         return total[:, tf.newaxis, :, tf.newaxis]
 

@@ -61,7 +61,7 @@ def runs(request: Request) -> bool:
     return (
         # A GPU's kernels hand other things from forward to backward than a CPU's.
         request.target == "cpu"
-        and not request.compiled
+        and not (request.compiled or request.exported)
         and request.dtype != tf.float64
         and request.axis == len(request.shape) - 1
         and not (request.masked or request.replicated)

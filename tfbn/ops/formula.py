@@ -34,6 +34,11 @@ def compute_dtype(dtype: tf.DType) -> tf.DType:
 
 def normalize(x, mean, gain, offset, request):
     """`gain * (x - mean) + offset`; the last three are `[channels]`."""
+    if request.exported:
+        offset = offset - mean * gain
+        if request.axis < len(request.shape) - 1:
+            gain, offset = (along_axis(s, x, request.axis) for s in (gain, offset))
+        return x * gain + offset
     mean, gain, offset = (along_axis(s, x, request.axis) for s in (mean, gain, offset))
     return (x - mean) * gain + offset
 
@@ -122,7 +127,8 @@ def statistics(batch: Batch, rounded, remainder, variance, epsilon):
 
 def shift_of(x, batch: Batch):
     """Roughly the mean. A constant for the gradient, for no result depends on it."""
-    return sums.kept_apart(tf.stop_gradient(batch.near_mean(x)))
+    shift = tf.stop_gradient(batch.near_mean(x))
+    return sums.kept_apart(shift) if batch.compiled else shift
 
 
 def _product(normalized, dy, batch):

@@ -31,6 +31,8 @@ class Request:
         masked: bool, whether a mask excludes elements from the statistics.
         replicated: bool, whether several replicas share the statistics.
         virtual_batch_size: int or None.
+        exported: bool, whether the graph is made for a converter, which has to fold or
+            to know its operations.
         derivative: str, what TensorFlow itself differentiates: "none", "forward" (a
             `tf.autodiff.ForwardAccumulator` watches the input) or "recorded" (a tape
             records the gradient, for a second derivative).
@@ -46,6 +48,7 @@ class Request:
     masked: bool = False
     replicated: bool = False
     virtual_batch_size: int | None = None
+    exported: bool = False
     derivative: str = "none"
 
     @property
@@ -92,6 +95,7 @@ def request(
         masked=mask is not None,
         replicated=synchronized and replica_context() is not None,
         virtual_batch_size=virtual_batch_size,
+        exported=_exporting.get() or _compat.is_exporting(),
         derivative="forward" if _compat.has_tangent([x]) else "none",
     )
 
@@ -121,6 +125,32 @@ def compiling_for(target: str) -> Iterator[None]:
 
 
 _compiled_target = contextvars.ContextVar("compiled_target", default=None)
+
+
+@contextlib.contextmanager
+def exporting() -> Iterator[None]:
+    """Graphs traced while open are made for converters.
+
+    In inference they are `x * a + b`, which converters fold into the layer before, as
+    they do with Keras's graphs. Eagerly and in a `tf.function`, tfbn computes
+    `(x - mean) * a + b`, which keeps its digits where the mean is large. In training
+    they consist of operations that TensorFlow Lite has. `Model.export`,
+    `keras.export.ExportArchive` and `TFLiteConverter.from_keras_model` need no such
+    scope; `TFLiteConverter.from_concrete_functions` and `tf.saved_model.save` do:
+
+    ```
+    with tfbn.ops.exporting():
+        function = tf.function(model).get_concrete_function(spec)
+    ```
+    """
+    token = _exporting.set(True)
+    try:
+        yield
+    finally:
+        _exporting.reset(token)
+
+
+_exporting = contextvars.ContextVar("exporting", default=False)
 
 
 def replica_context() -> tf.distribute.ReplicaContext | None:

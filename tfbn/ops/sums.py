@@ -26,7 +26,12 @@ XLA_SECOND_RUN = 256
 
 
 def sum_rows(
-    rows: tf.Tensor, factor: int, *, are_sums: bool = False, compiled: bool = False
+    rows: tf.Tensor,
+    factor: int,
+    *,
+    are_sums: bool = False,
+    compiled: bool = False,
+    exported: bool = False,
 ) -> tf.Tensor:
     """The sum over the second axis: `[groups, n, channels]` to `[groups, channels]`.
 
@@ -34,6 +39,7 @@ def sum_rows(
         factor: int, a divisor of n known when the graph is made, or n.
         are_sums: bool, whether the rows are sums themselves.
         compiled: bool, whether XLA compiles the sum.
+        exported: bool, whether it must be float32, the only one TensorFlow Lite has.
     """
     few = rows.shape[1] is not None and rows.shape[1] <= MAX_WIDE_SUM
     if compiled:
@@ -42,10 +48,12 @@ def sum_rows(
         rows, factor = _sum_runs(rows, XLA_RUN, factor, _sum_each)
         if are_sums or not few:
             rows, _ = _sum_runs(rows, XLA_SECOND_RUN, factor, _multiply_by_ones)
-    elif few and rows.shape[1] > MAX_RUNNING_SUM:
+    elif few and rows.shape[1] <= MAX_RUNNING_SUM:
+        pass
+    elif few and not exported:
         wide = tf.reduce_sum(tf.cast(rows, tf.float64), axis=1)
         return tf.cast(wide, rows.dtype)
-    elif not few:
+    else:
         rows, factor = _sum_runs(rows, RUN, factor, _multiply_by_one_row)
         if factor > 1:
             rows, _ = _sum_runs(rows, RUN, factor, _multiply_by_one_row)
