@@ -415,8 +415,9 @@ class SerializationTest(ConformanceTest):
 
     @each(NORMALIZERS)
     def test_config_keeps_virtual_batches(self, make):
-        config = make(virtual_batch_size=2).get_config()
-        self.assertEqual(config["virtual_batch_size"], 2)
+        options = {"virtual_batch_size": 2, "virtual_batch_order": "interleaved"}
+        config = make(**options).get_config()
+        self.assertEqual(config | options, config)
         cls = type(make())
         self.assertEqual(cls.from_config(config).get_config(), config)
 

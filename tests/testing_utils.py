@@ -383,20 +383,26 @@ class LpNorm:
 
 
 class VirtualBatches:
-    """Each of `number` groups of consecutive rows by itself.
+    """Each group of rows by itself.
 
     Statistics are the means of the groups', for each channel of those of which `keep`
     leaves anything.
 
     Args:
+        parts: the indices of the rows of each group; or the number of groups, of
+            consecutive rows.
         make: `Renorm` or `LpNorm`, or a function with their first five arguments.
     """
 
-    def __init__(self, x, number, epsilon, gamma=1.0, beta=0.0, keep=None, make=Renorm):
-        keeps = [None] * number if keep is None else np.split(keep, number)
+    def __init__(self, x, parts, epsilon, gamma=1.0, beta=0.0, keep=None, make=Renorm):
+        if isinstance(parts, int):
+            parts = np.split(np.arange(len(x)), parts)
+        self.parts = parts
         self.groups = [
-            make(rows, epsilon, gamma, beta, keep=kept)
-            for rows, kept in zip(np.split(x, number), keeps, strict=True)
+            make(
+                x[rows], epsilon, gamma, beta, keep=None if keep is None else keep[rows]
+            )
+            for rows in parts
         ]
         self.filled = [group for group in self.groups if np.any(group.count)]
         filled = np.stack([group.count > 0 for group in self.groups])
@@ -421,16 +427,21 @@ class VirtualBatches:
 
     @property
     def output(self):
-        return np.concatenate([group.output for group in self.groups])
+        return self._in_order([group.output for group in self.groups])
 
     def gradients(self, upstream):
         """As those of `Renorm`: gamma and beta serve all groups."""
-        parts = np.split(upstream, len(self.groups))
         dx, dgamma, dbeta = zip(
-            *(g.gradients(u) for g, u in zip(self.groups, parts, strict=True)),
+            *(
+                group.gradients(upstream[rows])
+                for group, rows in zip(self.groups, self.parts, strict=True)
+            ),
             strict=True,
         )
-        return np.concatenate(dx), sum(dgamma), sum(dbeta)
+        return self._in_order(dx), sum(dgamma), sum(dbeta)
+
+    def _in_order(self, values):
+        return np.concatenate(values)[np.argsort(np.concatenate(self.parts))]
 
 
 class TrainingCall:
@@ -450,14 +461,13 @@ class TrainingCall:
         self.axis = sorted(int(axis) % x.ndim for axis in np.atleast_1d(layer.axis))
         wide = {k: v.astype("float64").reshape(-1) for k, v in self.before.items()}
         self.wide = wide
-        size = layer.virtual_batch_size
         options = ("order", "centered", "literal")
         options = {
             name: getattr(layer, name) for name in options if hasattr(layer, name)
         }
         self.groups = VirtualBatches(
             channels_last(x, self.axis),
-            1 if size is None else len(x) // size,
+            self._parts(len(x), math.prod(x.shape)),
             layer.epsilon,
             wide.get("gamma", 1.0),
             wide.get("beta", 0.0),
@@ -472,6 +482,18 @@ class TrainingCall:
             self.groups.correct(
                 wide[f"{kind}_mean"], stddev, rmax, dmax, layer.drift_correction
             )
+
+    def _parts(self, samples, elements):
+        """The rows of each virtual batch."""
+        size = self.layer.virtual_batch_size or samples
+        number = -(-samples // size)
+        groups = [np.arange(i, min(i + size, samples)) for i in range(0, samples, size)]
+        if self.layer.virtual_batch_order == "interleaved":
+            groups = [np.arange(i, samples, number) for i in range(number)]
+        rows = elements // math.prod(self.shape[i] for i in self.axis) // samples
+        return [
+            (group[:, np.newaxis] * rows + np.arange(rows)).ravel() for group in groups
+        ]
 
     def _keep(self, mask):
         if mask is None:

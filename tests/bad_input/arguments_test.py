@@ -29,6 +29,7 @@ OUTSIDE = {
     "renorm_momentum": (-0.1, "at least 0 and at most 1"),
     "epsilon": (0.0, "greater than 0"),
     "virtual_batch_size": (0, "at least 1"),
+    "virtual_batch_order": ("random", "one of 'consecutive', 'interleaved'"),
     "rmax": (0.5, "at least 1"),
     "dmax": (-1.0, "at least 0"),
     "order": (3, "one of 1, 2, 'inf'"),

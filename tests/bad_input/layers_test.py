@@ -47,8 +47,6 @@ _CALLS = (
     ({"axis": 0}, _X, np.ones(3), "mask must have the shape", "mask.shape=(3,)"),
     ({"axis": (1, -1)}, _X, None, "must not name an axis twice", "axis=(1, -1)"),
     ({"axis": (0, 1)}, _X, None, "must leave an axis", "axis=(0, 1)"),
-    ({"virtual_batch_size": 3}, _X, None, "must divide", "virtual_batch_size=3"),
-    ({"virtual_batch_size": 8}, _X, None, "must divide", "virtual_batch_size=8"),
     (
         {"virtual_batch_size": 2, "axis": 0},
         _X,

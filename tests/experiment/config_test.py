@@ -62,12 +62,6 @@ class TrainConfigTest(tf.test.TestCase, parameterized.TestCase):
             "labels, such as cifar10.*dataset=gaussian",
         ),
         ("boundaries", {"learning_rate_schedule": "step"}, r"boundaries=\(\)"),
-        ("virtual batch", {"virtual_batch_size": 3}, "divide batch_size.*=3"),
-        (
-            "virtual batch of an evaluation",
-            {"virtual_batch_size": 4, "eval_in_training_mode": True},
-            "virtual_batch_size=4, training_mode_batch_size=50",
-        ),
         ("landscape", {"landscape_low": 4.0}, "landscape_low=4.0, landscape_high=4.0"),
         ("theorem", {"theory_every": 5}, "theory_every=5, norm=batch_renorm"),
         (

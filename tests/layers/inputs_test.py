@@ -140,7 +140,7 @@ class SeveralAxesTest(InputsTest):
         layer.build((None, 3, 2, 4))
         for weight in layer.weights:
             self.assertIn(weight.shape, ((1, 3, 1, 4), ()))
-        self.assertEqual(layer.get_config()["axis"], (1, 3))
+        self.assertEqual(layer.get_config()["axis"], [1, 3])
 
     def test_inference_and_saving(self):
         layer = tfbn.NoisyBatchNorm(axis=[1, 3], seed=0)

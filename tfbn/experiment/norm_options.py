@@ -12,20 +12,8 @@ NORM = Option(
     choices=norms.NORMS.names,
 )
 
-
-def _check(config):
-    size = config.virtual_batch_size
-    divided = ["batch_size"]
-    if config.eval_in_training_mode:
-        divided.append("training_mode_batch_size")
-    for name in divided:
-        if size and getattr(config, name) % size:
-            raise ValueError(
-                f"virtual_batch_size must divide {name}. Received: virtual_batch_size="
-                f"{size}, {name}={getattr(config, name)}. Change either."
-            )
-
-
 SECTION = Section(
-    "Normalisation", (NORM, *norms.NORMS.options), _check, (choice_of(norms.NORMS),)
+    "Normalisation",
+    (NORM, *norms.NORMS.options),
+    choices=(choice_of(norms.NORMS),),
 )

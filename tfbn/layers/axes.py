@@ -48,3 +48,8 @@ def channel_axes(
 
 def _is_integer(value):
     return hasattr(value, "__index__")
+
+
+def axis_config(axis: int | tuple[int, ...]) -> int | list[int]:
+    """What a config holds of `axis`: JSON has no tuples."""
+    return [*axis] if isinstance(axis, tuple) else axis

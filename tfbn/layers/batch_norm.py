@@ -46,9 +46,11 @@ class BatchNorm(keras.layers.BatchNormalization):
         virtual_batch_size: int > 0 or None. If given, a training call normalises each
             group of this many consecutive samples with its own statistics ("ghost"
             batches, Hoffer et al. 2017, arXiv 1705.08741); the moving averages are
-            updated with their mean over the groups. It must divide the number of
-            samples, and cannot be combined with `synchronized`. Default None: one
-            group.
+            updated with their mean over the groups. If it does not divide the number
+            of samples, the remainder is a group of its own. It cannot be combined with
+            `synchronized`. Default None: one group.
+        virtual_batch_order: "consecutive" or "interleaved": in the second, sample i is
+            in group i mod the number of groups, as in tf_keras. Default "consecutive".
         **kwargs: the initializers (`beta_initializer`, `gamma_initializer`,
             `moving_mean_initializer`, `moving_variance_initializer`), regularizers
             (`beta_regularizer`, `gamma_regularizer`) and constraints
@@ -74,8 +76,7 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     Raises:
         ValueError: for an argument outside its range, an axis that the input lacks, or
-            a training batch that `virtual_batch_size` does not divide
-            (`tf.errors.InvalidArgumentError` if its size is known only at run time).
+            a mask of another shape.
 
     Example:
 
@@ -94,6 +95,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         scale: bool = True,
         synchronized: bool = False,
         virtual_batch_size: int | None = None,
+        virtual_batch_order: str = "consecutive",
         **kwargs,
     ):
         _drop_keras_renorm(type(self).__name__, kwargs)
@@ -123,6 +125,9 @@ class BatchNorm(keras.layers.BatchNormalization):
         )
         self.axis = axis
         self.virtual_batch_size = virtual_batch_size
+        self.virtual_batch_order = validation.choice(
+            "virtual_batch_order", virtual_batch_order, ops.VIRTUAL_BATCH_ORDERS
+        )
 
     def build(self, input_shape):
         channel_axes = axes.channel_axes(self.axis, input_shape)
@@ -181,6 +186,7 @@ class BatchNorm(keras.layers.BatchNormalization):
             mask=mask,
             synchronized=self.synchronized,
             virtual_batch_size=self.virtual_batch_size,
+            virtual_batch_order=self.virtual_batch_order,
         )
         self._update_averages(statistics)
         return y
@@ -197,7 +203,12 @@ class BatchNorm(keras.layers.BatchNormalization):
         config = super().get_config()
         for name in _KERAS_RENORM:
             del config[name]
-        return {**config, "virtual_batch_size": self.virtual_batch_size}
+        return {
+            **config,
+            "axis": axes.axis_config(self.axis),
+            "virtual_batch_size": self.virtual_batch_size,
+            "virtual_batch_order": self.virtual_batch_order,
+        }
 
     # Subclasses override these: their statistics, their averages and how they are used.
 

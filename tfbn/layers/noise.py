@@ -169,4 +169,5 @@ class ActivationNoise(_Noise, keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "axis": self.axis, **self._noise_config()}
+        axis = axes.axis_config(self.axis)
+        return {**super().get_config(), "axis": axis, **self._noise_config()}

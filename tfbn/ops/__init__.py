@@ -32,9 +32,11 @@ from tfbn.ops.requests import TARGETS
 from tfbn.ops.requests import compiling_for
 from tfbn.ops.requests import exporting
 from tfbn.ops.statistics import Statistics
+from tfbn.ops.virtual_batches import ORDERS as VIRTUAL_BATCH_ORDERS
 
 __all__ = [
     "TARGETS",
+    "VIRTUAL_BATCH_ORDERS",
     "Channels",
     "Statistics",
     "batch_norm",

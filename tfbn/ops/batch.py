@@ -8,6 +8,7 @@ from tfbn.ops import sums
 from tfbn.ops.requests import Request
 from tfbn.ops.requests import replica_context
 from tfbn.ops.statistics import Statistics
+from tfbn.ops.virtual_batches import VirtualBatches
 
 
 def upcast(inputs: tf.Tensor) -> tf.Tensor:
@@ -51,11 +52,12 @@ class Batch:
     def __init__(self, x: tf.Tensor, request: Request, mask: tf.Tensor | None = None):
         axis, sizes = request.axis, sizes_of(x)
         before, channels, after = sizes[:axis], sizes[axis], sizes[axis + 1 :]
-        groups = None
-        if request.virtual_batch_size is not None:
-            groups = _group_count(before[0], request.virtual_batch_size)
-            before = [request.virtual_batch_size, *before[1:]]
-        self._shape, self._dtype = tf.shape(x), x.dtype
+        self._samples, self._masked_by_user = before[0], mask is not None
+        self._virtual, groups = _virtual_batches(request, before[0]), None
+        if self._virtual is not None:
+            groups, before[0] = self._virtual.number, request.virtual_batch_size
+            sizes[0] = groups * before[0]
+        self._shape, self._dtype = tf.stack(sizes), x.dtype
         self._viewed, self._grouped, self._channel_axis = self._layout(
             request, groups, before, channels, after
         )
@@ -65,7 +67,7 @@ class Batch:
         self._before_factor = math.prod(i for i in before if isinstance(i, int))
         self.compiled, self._exported = request.compiled, request.exported
         self._replicas = replica_context() if request.replicated else None
-        self.mask = None if mask is None else self._view_mask(mask, axis, sizes)
+        self.mask = self._view_mask(mask, axis, sizes)
         self.count = self._count()
 
     def _layout(self, request, groups, before, channels, after):
@@ -80,11 +82,14 @@ class Batch:
 
     def view(self, x):
         """The view of a tensor of the input's shape."""
+        if self._virtual is not None:
+            x = self._virtual.arrange(x)
         return tf.reshape(x, self._viewed)
 
     def restore(self, x):
         """The inverse of `view`."""
-        return tf.reshape(x, self._shape)
+        x = tf.reshape(x, self._shape)
+        return x if self._virtual is None else self._virtual.restore(x)
 
     def statistic(self, vector):
         """`[channels]` or `[groups, channels]`, or a scalar, shaped to broadcast."""
@@ -158,9 +163,11 @@ class Batch:
         nothing. With a mask, or where replicas must agree on it, it is the mean itself
         as far as a float32 sum is right: in its first digits.
         """
-        if self.mask is not None or self._replicas is not None:
-            return self.mean(upcast(x))
-        return self._mean_of_sample(x)
+        return self._if_masked(
+            lambda: self.mean(upcast(x)),
+            lambda: self._mean_of_sample(x),
+            replicated=self._replicas is not None,
+        )
 
     def _mean_of_sample(self, x):
         along = SAMPLE_SIZE if self._rows_only else math.isqrt(SAMPLE_SIZE)
@@ -173,13 +180,34 @@ class Batch:
     def keep(self, x):
         """`x` where the mask keeps it, 0 elsewhere."""
         # A product would keep masked elements that are not finite.
-        return x if self.mask is None else tf.where(self.mask, x, tf.zeros_like(x))
+        return self._if_masked(
+            lambda: tf.where(self.mask, x, tf.zeros_like(x)), lambda: x
+        )
+
+    def _if_masked(self, masked, unmasked, replicated=False):
+        if self.mask is None and not replicated:
+            return unmasked()
+        if self._virtual is None or self._masked_by_user or replicated:
+            return masked()
+        return self._virtual.unless_whole(masked, unmasked)
 
     def _view_mask(self, mask, axis, sizes):
+        if self._virtual is not None:
+            mask = self._mask_of_groups(mask, len(sizes))
+        if mask is None:
+            return None
         sizes, viewed = [*sizes], [*self._viewed]
         if mask.shape[axis] == 1:  # that of all channels
             sizes[axis] = viewed[self._channel_axis] = 1
         return tf.reshape(tf.broadcast_to(mask, tf.stack(sizes)), viewed)
+
+    def _mask_of_groups(self, mask, rank):
+        if mask is not None:
+            shape = tf.concat([[self._samples], tf.shape(mask)[1:]], 0)
+            mask = self._virtual.arrange(tf.broadcast_to(mask, shape))
+        elif self._virtual.whole is not True:
+            mask = self._virtual.filled(rank)
+        return mask
 
     def _count(self):
         if self.mask is None:
@@ -213,15 +241,12 @@ def _step(size, count):
     return tf.maximum(1, size // count)
 
 
-def _group_count(samples, group_size):
-    rule = (
-        "virtual_batch_size must divide the number of samples of a training batch. "
-        f"Received: virtual_batch_size={group_size}, number of samples:"
+def _virtual_batches(request, samples):
+    if request.virtual_batch_size is None:
+        return None
+    return VirtualBatches(
+        samples,
+        request.virtual_batch_size,
+        request.virtual_batch_order,
+        request.compiled,
     )
-    if isinstance(samples, int):
-        if samples % group_size:
-            raise ValueError(f"{rule} {samples}.")
-        return samples // group_size
-    check = tf.debugging.Assert(samples % group_size == 0, [rule, samples])
-    with tf.control_dependencies([] if check is None else [check]):
-        return tf.identity(samples) // group_size

@@ -21,6 +21,7 @@ def batch_norm(
     mask: tf.Tensor | None = None,
     synchronized: bool = False,
     virtual_batch_size: int | None = None,
+    virtual_batch_order: str = "consecutive",
 ) -> tuple[tf.Tensor, Statistics]:
     """Normalises with the statistics of the batch (Ioffe & Szegedy 2015).
 
@@ -43,7 +44,11 @@ def batch_norm(
             statistics: `[channels]` or `[virtual batches, channels]`.
         mask: boolean tensor of the rank of `x`, or None.
         synchronized: bool, take the statistics over all replicas.
-        virtual_batch_size: int or None, normalise groups of so many samples.
+        virtual_batch_size: int or None, normalise groups of so many samples; what
+            remains is a group too.
+        virtual_batch_order: "consecutive" or "interleaved", which samples are a group:
+            those that follow each other, or sample i is in group i mod the number of
+            groups.
 
     Returns:
         `(y, statistics)`: y in the dtype of `x`. `statistics.spread` is the variance.
@@ -57,6 +62,7 @@ def batch_norm(
         mask=mask,
         synchronized=synchronized,
         virtual_batch_size=virtual_batch_size,
+        virtual_batch_order=virtual_batch_order,
     )
     implementation: Any = choose(request)
     wide = tf.cast(x, implementation.compute_dtype(x.dtype))
@@ -121,6 +127,7 @@ def lp_batch_norm(
     mask: tf.Tensor | None = None,
     synchronized: bool = False,
     virtual_batch_size: int | None = None,
+    virtual_batch_order: str = "consecutive",
 ) -> tuple[tf.Tensor, Statistics]:
     """Normalises with the batch's mean and l_p norm (Santurkar et al. 2018, sec. 3.3).
 
@@ -132,7 +139,7 @@ def lp_batch_norm(
         centered: bool, take the norm of `x - mean(x)` instead of `x`.
         literal: bool, divide the norm of the m elements by m. Otherwise the norm is
             the power mean `(mean |x|^p)^(1/p)`, and max|x| for "inf".
-        mask, synchronized, virtual_batch_size: as in `batch_norm`.
+        mask, synchronized, virtual_batch_size, virtual_batch_order: as in `batch_norm`.
 
     Returns:
         `(y, statistics)` as `batch_norm`; `statistics.spread` is the norm.
@@ -144,6 +151,7 @@ def lp_batch_norm(
         mask=mask,
         synchronized=synchronized,
         virtual_batch_size=virtual_batch_size,
+        virtual_batch_order=virtual_batch_order,
     )
     implementation: Any = choose(request)
     y, statistics = implementation.lp_batch_norm(

@@ -31,6 +31,7 @@ class Request:
         masked: bool, whether a mask excludes elements from the statistics.
         replicated: bool, whether several replicas share the statistics.
         virtual_batch_size: int or None.
+        virtual_batch_order: str, one of `virtual_batches.ORDERS`.
         exported: bool, whether the graph is made for a converter, which has to fold or
             to know its operations.
         derivative: str, what TensorFlow itself differentiates: "none", "forward" (a
@@ -48,6 +49,7 @@ class Request:
     masked: bool = False
     replicated: bool = False
     virtual_batch_size: int | None = None
+    virtual_batch_order: str = "consecutive"
     exported: bool = False
     derivative: str = "none"
 
@@ -81,6 +83,7 @@ def request(
     mask: tf.Tensor | None = None,
     synchronized: bool = False,
     virtual_batch_size: int | None = None,
+    virtual_batch_order: str = "consecutive",
 ) -> Request:
     """The request of a call that is being made or traced."""
     forced = _compiled_target.get()
@@ -95,6 +98,7 @@ def request(
         masked=mask is not None,
         replicated=synchronized and replica_context() is not None,
         virtual_batch_size=virtual_batch_size,
+        virtual_batch_order=virtual_batch_order,
         exported=_exporting.get() or _compat.is_exporting(),
         derivative="forward" if _compat.has_tangent([x]) else "none",
     )
