@@ -40,6 +40,45 @@ class TensorFlowTest(tf.test.TestCase, parameterized.TestCase):
         testing_utils.in_mode(traced, mode)()
         self.assertEqual(seen, [expected, expected])
 
+    def test_is_exporting(self):
+        seen = []
+
+        def call(x):
+            seen.append(_compat.is_exporting())
+            return x
+
+        tf.function(call)(tf.constant(1.0))
+        call(tf.constant(1.0))
+        self.assertEqual(seen, [False, False])
+        archive = keras.export.ExportArchive()
+        archive.track(testing_utils.one_layer_model(keras.layers.ReLU(), (1,)))
+        archive.add_endpoint("serve", call, [tf.TensorSpec([])])
+        archive.write_out(os.path.join(self.get_temp_dir(), "keras"), verbose=False)
+        self.assertIn(True, seen[2:])
+        self.assertNotIn(False, seen[2:])
+        module = tf.Module()
+        module.call = tf.function(call, input_signature=[tf.TensorSpec([])])
+        tf.saved_model.save(module, os.path.join(self.get_temp_dir(), "tensorflow"))
+        self.assertNotIn(False, seen[2:])
+
+    @parameterized.parameters("eager", "graph")
+    def test_recomputation(self, mode):
+        seen = []
+
+        def call(x):
+            seen.append(_compat.recomputation())
+            return x * x
+
+        def gradient(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = tf.recompute_grad(call)(x)
+            return tape.gradient(y, x)
+
+        self.assertAllEqual(testing_utils.in_mode(gradient, mode)(tf.constant(3.0)), 6)
+        call(tf.constant(1.0))
+        self.assertEqual(seen, ["first", "again", None])
+
     def test_current_graph(self):
         def traced(x):
             self.assertIs(_compat.current_graph(), x.graph)

@@ -39,13 +39,18 @@ def is_exporting() -> bool:
     TensorFlow Lite's converter makes one of a Keras model too. These functions trace
     it, and leave no other sign that they do.
     """
-    frame = None if tf.executing_eagerly() else inspect.currentframe()
+    return not tf.executing_eagerly() and any(
+        (frame.f_globals.get("__name__"), frame.f_code.co_name) in _EXPORTS
+        for frame in _frames()
+    )
+
+
+def _frames():
+    """The frames of the call stack, inner ones first."""
+    frame = inspect.currentframe()
     while frame is not None:
-        name, module = frame.f_code.co_name, frame.f_globals.get("__name__", "")
-        if (module, name) in _EXPORTS:
-            return True
+        yield frame
         frame = frame.f_back
-    return False
 
 
 _EXPORTS = frozenset(
@@ -58,6 +63,25 @@ _EXPORTS = frozenset(
         ("tensorflow.python.saved_model.save", "save_and_return_nodes"),
     }
 )
+
+
+def recomputation() -> str | None:
+    """Whether a function of `tf.recompute_grad` runs: "first", "again" or not (None).
+
+    "again" is the run for the gradient. `keras.RematScope` uses it too.
+    """
+    for frame in _frames():
+        found = _RECOMPUTATIONS.get(frame.f_code.co_qualname)
+        if found is not None:
+            return found
+    return None
+
+
+_RECOMPUTATIONS = {
+    "recompute_grad.<locals>.inner": "first",
+    "recompute_grad.<locals>.inner.<locals>.grad_wrapper"
+    ".<locals>.inner_recompute_grad": "again",
+}
 
 
 def device_scope() -> str:

@@ -11,6 +11,7 @@ from tfbn import validation
 from tfbn.layers import axes
 from tfbn.layers import modes
 from tfbn.layers import ragged
+from tfbn.layers import recomputation
 
 
 @keras.saving.register_keras_serializable(package="tfbn")
@@ -188,7 +189,8 @@ class BatchNorm(keras.layers.BatchNormalization):
             virtual_batch_size=self.virtual_batch_size,
             virtual_batch_order=self.virtual_batch_order,
         )
-        self._update_averages(statistics)
+        if not recomputation.is_second_run():
+            self._update_averages(statistics)
         return y
 
     def _normalize_in_inference(self, x, channels):

@@ -10,6 +10,7 @@ from tfbn import ops
 from tfbn import schedules
 from tfbn import validation
 from tfbn.layers import batch_norm
+from tfbn.layers import recomputation
 
 
 @keras.saving.register_keras_serializable(package="tfbn")
@@ -194,6 +195,7 @@ class BatchRenorm(batch_norm.BatchNorm):
         return keras.ops.sqrt(variance(shape, dtype=dtype))
 
     def _normalize_batch(self, x, gamma, beta, **options):
+        recomputation.refuse(self)
         rmax, dmax = self.bounds()
 
         def correction(statistics):

@@ -12,6 +12,7 @@ from tfbn.layers import axes
 from tfbn.layers import batch_norm
 from tfbn.layers import modes
 from tfbn.layers import ragged
+from tfbn.layers import recomputation
 
 
 class _Noise:
@@ -41,6 +42,7 @@ class _Noise:
         }
 
     def _add_noise(self, x, channels):
+        recomputation.refuse(self)
         seed = self.seed_generator.next()
         return ops.perturb(x, seed, axis=channels.axis, **self._noise_parameters())
 
