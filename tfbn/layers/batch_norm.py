@@ -1,9 +1,11 @@
 """Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167)."""
 
 import keras
+import numpy as np
 
 from tfbn import ops
 from tfbn import validation
+from tfbn.layers import conversion
 
 
 @keras.saving.register_keras_serializable(package="tfbn")
@@ -84,7 +86,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         virtual_batch_size: int | None = None,
         **kwargs,
     ):
-        _drop_keras_renorm(type(self).__name__, kwargs)
+        conversion.drop_renorm(type(self).__name__, kwargs)
         if virtual_batch_size is not None:
             virtual_batch_size = validation.integer(
                 "virtual_batch_size", virtual_batch_size, minimum=1
@@ -163,6 +165,16 @@ class BatchNorm(keras.layers.BatchNormalization):
     def compute_output_shape(self, input_shape):
         channel_axis(self.axis, input_shape)
         return input_shape
+
+    def set_weights(self, weights: list[np.ndarray]) -> None:
+        super().set_weights(conversion.layer_weights(self, weights))
+
+    def load_own_variables(self, store):
+        super().load_own_variables(conversion.stored_weights(self, store))
+
+    @classmethod
+    def from_config(cls, config: dict) -> "BatchNorm":
+        return super().from_config(conversion.batch_norm_config(cls.__name__, config))
 
     def get_config(self) -> dict:
         config = super().get_config()
@@ -248,18 +260,6 @@ _KERAS_OBJECTS = {
     "beta_constraint": keras.constraints,
     "gamma_constraint": keras.constraints,
 }
-
-
-def _drop_keras_renorm(layer, kwargs):
-    """Drops what the config of a Keras layer without renorm says about it."""
-    for name in ("renorm", "renorm_clipping"):
-        value = kwargs.pop(name, None)
-        if value:
-            raise ValueError(
-                f"{name} must be left out of {layer}. Received: {name}="
-                f"{validation.shown(value)}. Use tfbn.BatchRenorm(rmax=..., dmax=...)."
-            )
-    kwargs.pop("renorm_momentum", None)
 
 
 def _check_dtype(x):

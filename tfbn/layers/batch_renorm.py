@@ -1,13 +1,13 @@
 """Batch Renormalization (Ioffe 2017, arXiv 1702.03275)."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfbn import ops
 from tfbn import schedules
 from tfbn import validation
 from tfbn.layers import batch_norm
+from tfbn.layers import conversion
 
 
 @keras.saving.register_keras_serializable(package="tfbn")
@@ -132,13 +132,9 @@ class BatchRenorm(batch_norm.BatchNorm):
             step = validation.integer("step", step, minimum=0)
         return schedules.evaluate(self.rmax, step), schedules.evaluate(self.dmax, step)
 
-    def set_weights(self, weights: list[np.ndarray]) -> None:
-        super().set_weights(self._own_weights(weights))
-
-    def load_own_variables(self, store):
-        weights = [store[str(i)] for i in range(len(store.keys()))]
-        weights = self._own_weights(weights)
-        super().load_own_variables({str(i): w for i, w in enumerate(weights)})
+    @classmethod
+    def from_config(cls, config: dict) -> "BatchRenorm":
+        return super().from_config(conversion.batch_renorm_config(config))
 
     def get_config(self) -> dict:
         return {
@@ -223,40 +219,3 @@ class BatchRenorm(batch_norm.BatchNorm):
         if not self.momentum_warmup:
             return momentum
         return ops.warmed_up_momentum(momentum, self.step, self.moving_mean.dtype)
-
-    def _own_weights(self, weights):
-        """Converts weights of this layer, of Keras's renorm or of a plain BN layer."""
-        num_affine = int(self.scale) + int(self.center)
-        affine, averages = weights[:num_affine], [*weights[num_affine:]]
-        step = keras.ops.convert_to_numpy(self.step)
-        if len(averages) == len(_KERAS_BATCH_NORM):
-            mean, variance = averages
-            stddev = (variance + self.epsilon) ** 0.5
-            averages = [mean, variance, stddev, mean, stddev]
-        if len(averages) == len(_KERAS_RENORM):
-            if not self._two_sets:
-                averages = _merge_sets(averages, self.name)
-            averages.append(step)
-        return [*affine, *averages]
-
-
-# The averages of Keras's layer, in its order.
-_KERAS_BATCH_NORM = ("moving_mean", "moving_variance")
-_KERAS_RENORM = (
-    *_KERAS_BATCH_NORM,
-    "moving_stddev",
-    "renorm_mean",
-    "renorm_stddev",
-)
-
-
-def _merge_sets(averages, name):
-    """The first three of `_KERAS_RENORM`, if the others agree with them."""
-    mean, variance, stddev, renorm_mean, renorm_stddev = averages
-    if not np.array_equal([mean, stddev], [renorm_mean, renorm_stddev]):
-        raise ValueError(
-            f"The weights for {name} hold renorm averages that differ from the moving "
-            "averages, and this layer keeps one set. Give it the renorm_momentum that "
-            "the weights were trained with."
-        )
-    return [mean, variance, stddev]
