@@ -130,13 +130,14 @@ def copy_compile_loss(compiled: Any) -> Any:
 def stored_beside(
     store: Any, name: str, classes: Sequence[str]
 ) -> dict[str, np.ndarray] | None:
-    """The variables that a weights file has for a layer of another class.
+    """The variables that a weights file has for a layer, but under another class.
 
     Args:
         store: what Keras hands to `load_own_variables`, of a `.weights.h5` or `.keras`
             file: the variables that it found under the class of the layer.
         name: str, the layer's name.
         classes: the names of classes, in snake case, that the file may have it under.
+            Its own counts if `store` is empty, as Keras then has miscounted.
 
     Returns:
         The arrays by their keys, or None without such a layer in the same container.
@@ -149,7 +150,7 @@ def stored_beside(
         return None
     for other in file[container]:
         kind = re.sub(r"_\d+$", "", other)
-        if kind not in classes or kind == re.sub(r"_\d+$", "", entry):
+        if kind not in classes or (len(store) and kind == re.sub(r"_\d+$", "", entry)):
             continue
         path = f"{container}/{other}"
         if file.get(f"{path}/vars") and file[f"{path}/vars"].attrs.get("name") == name:

@@ -65,7 +65,7 @@ def randomize(model, seed=0):
         elif kind == "step":
             value = 41
         by_name[name] = value
-        weight.assign(np.asarray(value, weight.dtype))
+        weight.assign(np.asarray(value, np.int64 if kind == "step" else np.float32))
     return model
 
 

@@ -148,8 +148,8 @@ def drop_renorm(layer: str, config: dict) -> None:
         if value:
             raise ValueError(
                 f"{name} must be left out of {layer}. Received: {name}="
-                f"{validation.shown(value)}. Give rmax and dmax to tfbn.BatchRenorm, "
-                "or the whole config to tfbn.BatchRenorm.from_config."
+                f"{validation.shown(value)}. Use tfbn.BatchRenorm with rmax and dmax, "
+                "or tfbn.BatchRenorm.from_config with the config of Keras's layer."
             )
     config.pop("renorm_momentum", None)
 

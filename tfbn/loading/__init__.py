@@ -32,10 +32,11 @@ def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
 
     - legacy `.h5`: in the order of `model.layers`, of those that have weights.
     - `.weights.h5`, `.keras`: by attribute, and in a list, such as the layers of a
-      functional model, by class and the order among layers of that class. If the file
-      and the model do not have the same batch-norm layers there, these are paired by
-      name, if all names are the same, and else in order. The file does not hold the
-      order between layers of several classes: then names are needed.
+      functional model, by class and the order among layers of that class. Where the
+      classes of batch-norm layers are not the same in file and model, or there are
+      several, these layers are paired by name, if all names are the same, and else in
+      order. The file does not hold the order between layers of several classes: if
+      these differ from the model's, names are needed.
 
     The optimizer keeps its state.
 

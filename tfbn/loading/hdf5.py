@@ -114,8 +114,9 @@ def read(dataset: h5py.Dataset, where: str, shapes: Sequence[tuple]) -> np.ndarr
 def write(dataset: h5py.Dataset, value: np.ndarray) -> None:
     """Replaces the contents of a dataset, in its data type."""
     if dataset.attrs.get("dtype") == _BFLOAT16:
-        value = np.asarray(value, tf.bfloat16.as_numpy_dtype).view(dataset.dtype)
-    dataset[...] = value
+        dataset[...] = np.asarray(value, tf.bfloat16.as_numpy_dtype).view(dataset.dtype)
+    else:
+        dataset[...] = np.asarray(value).astype(dataset.dtype, copy=False)
 
 
 def _has_attribute(group, name):

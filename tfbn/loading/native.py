@@ -81,24 +81,26 @@ def _pairs(saved, children, owners, owner, where):
     norms = [name for name in children if conversion.converts(owners[name])]
     kinds = {*conversion.CLASSES_IN_FILES, *map(_kind, norms)}
     stored = [name for name in saved if _kind(name) in kinds]
-    if set(norms) == set(stored):
+    labels = {_label(saved[name]): name for name in stored}
+    same_names = labels.keys() == {owners[name].name for name in norms}
+    several = len({_kind(name) for name in stored}) > 1
+    if set(norms) == set(stored) and not (several and same_names):
         return names
     if len(norms) != len(stored):
         raise hdf5.Misfit(
             f"{where.strip('/')} has {len(stored)} batch-norm layers in it and "
             f"{len(norms)} in the model."
         )
-    position = {id(layer): i for i, layer in enumerate(owner)}
-    norms.sort(key=lambda name: position[id(owners[name])])
-    labels = {_label(saved[name]): name for name in stored}
-    if labels.keys() == {owners[name].name for name in norms}:
+    if same_names:
         return names | {name: labels[owners[name].name] for name in norms}
-    if len({_kind(name) for name in stored}) > 1:
+    if several:
         raise hdf5.Misfit(
             f"{where.strip('/')} has batch-norm layers of several classes in it, whose "
             "order it does not hold. Give the layers of the model the names that they "
             f"have in it: {', '.join(map(str, labels))}."
         )
+    position = {id(layer): i for i, layer in enumerate(owner)}
+    norms.sort(key=lambda name: position[id(owners[name])])
     stored.sort(key=_number)
     return names | dict(zip(norms, stored, strict=True))
 
