@@ -179,7 +179,6 @@ class KerasTest(tf.test.TestCase):
         self.assertAllClose([compiled(y, x), copied(y, x)], [3.0, 3.0])
         self.assertIsNot(copied, compiled)
 
-
     def test_stored_beside(self):
         """Each layer looks for weights that the file has under the other's name."""
         found = {}

@@ -74,6 +74,11 @@ class RenormConfigTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIn("Received: ", str(caught.exception))
         self.assertLen(str(caught.exception).splitlines(), 1)
 
+    def test_bounds_that_were_added_come_first(self):
+        config = {"renorm": True, "renorm_clipping": {"rmax": 3.0}}
+        layer = tfbn.BatchRenorm.from_config({**config, "rmax": 2.0, "dmax": 1.0})
+        self.assertEqual((layer.rmax, layer.dmax), (2.0, 1.0))
+
     @parameterized.parameters("float32", "mixed_float16", "float64")
     def test_dtypes(self, name):
         for dtype in (

@@ -109,10 +109,9 @@ class StateTest(tf.test.TestCase):
             self.assertLess(error, CLOSE)
 
     def test_attributes_lists_and_dicts_of_a_class(self):
-        models_ = [_Blocks(i) for i in (keras.layers.BatchNormalization, tfbn.BatchNorm)]
-        for model in models_:
+        theirs, ours = map(_Blocks, (keras.layers.BatchNormalization, tfbn.BatchNorm))
+        for model in (theirs, ours):
             model(models.X)
-        theirs, ours = models_
         path = os.path.join(self.get_temp_dir(), "x.weights.h5")
         models.randomize(theirs).save_weights(path)
         tfbn.load_weights(ours, path)

@@ -13,7 +13,7 @@ from tfbn.training import renorm_bounds
 _CASES = (
     ({}, 5_001, True),  # the bounds of calls 0 to 5,000
     ({}, 5_002, False),
-    (dict(zip(("rmax", "dmax"), schedules.ioffe_2017(total_steps=90))), 90, False),
+    ({"rmax": schedules.ioffe_2017(total_steps=90)[0], "dmax": 0.0}, 90, False),
     ({"rmax": 1.0, "dmax": 0.0}, 90, False),  # meant so
     ({"rmax": schedules.LinearRamp(1.0, 1.0, 0, 9), "dmax": 0.0}, 90, False),
     ({"rmax": 1.5}, 90, False),

@@ -51,7 +51,9 @@ class BatchNorm(keras.layers.BatchNormalization):
     Call arguments:
         inputs: float tensor of rank 2 or more.
         training: bool, whether to use the statistics of the batch and update the moving
-            averages. Treated as False if `layer.trainable` is False, as in Keras.
+            averages. Treated as False if `layer.trainable` is False, as in Keras. In a
+            functional model, `bn(x, training=False)` does not keep `fit` from moving
+            the averages, as in Keras: to freeze them, set `bn.trainable = False`.
         mask: bool tensor or None. It covers the leading axes of `inputs`, without
             `axis`; elements where it is False are excluded from the statistics.
 
@@ -61,6 +63,9 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     State:
         moving_mean, moving_variance: `[channels]`, updated by each training call.
+
+    `from_config` takes the config of Keras's and tf_keras's layers, and `set_weights`
+    the weights of any batch-norm layer; for files see `tfbn.load_weights`.
 
     Raises:
         ValueError: for an argument outside its range, an axis that the input lacks, or

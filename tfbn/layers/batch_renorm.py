@@ -28,6 +28,20 @@ class BatchRenorm(batch_norm.BatchNorm):
     moving_stddev <- momentum * moving_stddev + (1 - momentum) * sigma_B
     ```
 
+    The bounds decide what the layer does; which are right depends on the averages:
+
+    - from scratch, long runs: the default. It is plain batch normalisation for 5,000
+      training calls, in which the averages form and the largest changes pass.
+    - from scratch, shorter runs: `tfbn.schedules.ioffe_2017(total_steps=...)`, with
+      `momentum_warmup=True` if it opens the bounds within some hundred calls. The
+      default would leave a run of 5,000 steps or fewer a BatchNorm throughout.
+    - fine-tuning from trained averages: the constant `tfbn.schedules.fine_tuning()`.
+    - streams and reinforcement learning, which have no length to scale to:
+      `tfbn.schedules.after(steps)`.
+
+    Constant wide bounds from scratch compare the first batches with initial averages,
+    which are those of no data: losses can grow to NaN. See docs/renorm.md.
+
     Inference divides by the paper's sigma: by `sqrt(moving_variance + epsilon)`, where
     `moving_variance = max(moving_stddev^2 - epsilon, 0)`. With rmax = 1 and dmax = 0,
     training equals that of `BatchNorm`. With fixed bounds, the layer equals Keras's
@@ -70,14 +84,17 @@ class BatchRenorm(batch_norm.BatchNorm):
         renorm_mean, renorm_stddev: likewise, if `renorm_momentum` differs.
         step: int64 scalar, incremented by each training call and by nothing else.
 
-    `set_weights` also accepts the weights of Keras's `BatchNormalization(renorm=True)`
-    and of a plain `BatchNormalization`, and so does loading a weights file if Keras
-    pairs the layers; `step` then keeps its value. (Keras pairs layers by name and
-    class: from a model with other layer classes, transfer weights by `set_weights`.)
+    `from_config` takes the config of Keras's and tf_keras's layers: with renorm, rmax
+    and dmax are those of `renorm_clipping` (infinite where it has none), so that the
+    layer trains as that one; without, they are the defaults. `set_weights` takes the
+    weights of any batch-norm layer: those of one without renorm give
+    `moving_stddev = sqrt(moving_variance + epsilon)`, and `step` keeps its value unless
+    a BatchRenorm's is given. For files see `tfbn.load_weights`.
 
     Raises:
         ValueError: for an argument outside its range; from `set_weights` for weights
-            with two different sets of averages if this layer has one.
+            with two different sets of averages if this layer has one; from
+            `from_config` for a `renorm_clipping` whose rmin is not 1 / rmax.
 
     Example:
 

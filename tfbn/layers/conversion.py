@@ -171,7 +171,7 @@ def batch_renorm_config(config: dict) -> dict:
     With renorm, the result trains as that layer: `renorm_clipping` gives rmax and dmax
     (infinite, where it has none), and `renorm_momentum` is the same. Without, what is
     said of renorm has no meaning: rmax, dmax and renorm_momentum are BatchRenorm's
-    defaults.
+    defaults. An rmax or dmax that was added to the config comes first.
 
     Raises:
         ValueError: for a `renorm_clipping` that bounds r below by another number than
@@ -184,10 +184,10 @@ def batch_renorm_config(config: dict) -> dict:
     momentum = config.pop("renorm_momentum", None)
     if not config.pop("renorm", False):
         return config
-    config["renorm_momentum"] = (
-        _KERAS_RENORM_MOMENTUM if momentum is None else momentum
-    )
-    return config | _bounds(clipping)
+    config["renorm_momentum"] = _KERAS_RENORM_MOMENTUM if momentum is None else momentum
+    if {"rmax", "dmax"} <= config.keys():
+        return config
+    return {**_bounds(clipping), **config}
 
 
 def _bounds(clipping):
@@ -211,7 +211,7 @@ def _bounds(clipping):
         raise ValueError(
             "renorm_clipping must have rmin = 1 / rmax, for BatchRenorm clips r to "
             f"[1 / rmax, rmax]. Received: renorm_clipping={validation.shown(given)} "
-            "(without rmin it is 0, without rmax infinite). Change the config, which "
-            "changes training but not inference."
+            "(without rmin it is 0, without rmax infinite). Add rmax and dmax to the "
+            "config, which come first; inference stays the same."
         )
     return {"rmax": rmax, "dmax": given.get("dmax", math.inf)}

@@ -1,4 +1,4 @@
-"""Weights files of Keras, tf_keras and tfbn, into models with other batch-norm layers."""
+"""Weights files of Keras, tf_keras and tfbn, for models with other norm layers."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""The layout of `.h5` files: for each layer with weights, in order, a list of arrays."""
+"""The layout of `.h5` files: the weights of each layer, in order."""
 
 import re
 from collections.abc import Iterator
