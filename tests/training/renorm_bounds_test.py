@@ -1,6 +1,7 @@
 """Tests of the warning that a run would stay plain batch normalisation."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -42,6 +43,20 @@ class WarnIfPlainTest(tf.test.TestCase, parameterized.TestCase):
         layer.step.assign(4_000)
         self.assertNotEmpty(self.warnings(layer, 1_001))
         self.assertEmpty(self.warnings(layer, 1_002))
+
+    def test_a_trainer_warns(self):
+        model = testing_utils.one_layer_model(tfbn.BatchRenorm(), (4,))
+        batch = np.ones((2, 4), "float32"), np.ones((2, 4), "float32")
+        with self.assertLogs("absl", "WARNING") as logs:
+            tfbn.training.Trainer(
+                model,
+                "sgd",
+                "mse",
+                lambda step: batch,
+                run_dir=self.get_temp_dir(),
+                train_steps=30,
+            )
+        self.assertIn("all of the 30 training steps", logs.output[0])
 
     def test_other_layers(self):
         self.assertEmpty(self.warnings(keras.layers.BatchNormalization(), 5))
