@@ -136,7 +136,7 @@ def after(
     CrossQ (arXiv 1902.05605) in Stable-Baselines3 switches to rmax = 3 and dmax = 5
     after 100,000 training calls, torchrl's `BatchRenorm1d` ramps for 10,000. `steps`
     must let the averages forget their initial values: with momentum 0.99, 500 calls
-    leave 1 % of them.
+    leave 1 % of them, and with `BatchRenorm(momentum_warmup=True)` 50 nothing.
 
     Args:
         steps: int >= 1, the number of training calls with rmax = 1 and dmax = 0.
@@ -169,9 +169,10 @@ def fine_tuning() -> tuple[float, float]:
 
     They hold from the first training call, which is right only where the averages are
     those of the data: after loading the weights of a trained model, not from scratch.
-    The paper (arXiv 1702.03275) does not fine-tune; the values are from public code
-    that keeps its bounds constant, and were stable where 3 and 5 were not
-    (docs/renorm.md).
+    The paper (arXiv 1702.03275) does not fine-tune. These values are from public code
+    with constant bounds, and were stable where 3 and 5 were not; in batches of 2 they
+    clip much of what is to be corrected, and 3 and 5 were better (docs/renorm.md has
+    both).
 
     Returns:
         The pair `(rmax, dmax)`.

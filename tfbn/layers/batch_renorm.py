@@ -35,12 +35,14 @@ class BatchRenorm(batch_norm.BatchNorm):
     - from scratch, shorter runs: `tfbn.schedules.ioffe_2017(total_steps=...)`, with
       `momentum_warmup=True` if it opens the bounds within some hundred calls. The
       default would leave a run of 5,000 steps or fewer a BatchNorm throughout.
-    - fine-tuning from trained averages: the constant `tfbn.schedules.fine_tuning()`.
+    - fine-tuning from trained averages: constants, `tfbn.schedules.fine_tuning()`, or
+      `rmax=3.0, dmax=5.0` for batches of 2 or so.
     - streams and reinforcement learning, which have no length to scale to:
       `tfbn.schedules.after(steps)`.
 
     Constant wide bounds from scratch compare the first batches with initial averages,
-    which are those of no data: losses can grow to NaN. See docs/renorm.md.
+    which are those of no data: losses can grow to NaN, with `momentum_warmup` too. See
+    docs/renorm.md.
 
     Inference divides by the paper's sigma: by `sqrt(moving_variance + epsilon)`, where
     `moving_variance = max(moving_stddev^2 - epsilon, 0)`. With rmax = 1 and dmax = 0,
