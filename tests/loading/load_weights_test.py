@@ -7,7 +7,6 @@ import h5py
 import keras
 import numpy as np
 import tensorflow as tf
-import tf_keras
 from absl.testing import parameterized
 
 import tfbn
@@ -54,7 +53,7 @@ class EachIntoEachTest(tf.test.TestCase, parameterized.TestCase):
         self.assert_loads("mixed", suffix, "mixed")
 
     def assert_loads(self, source, suffix, target):
-        model = models.build(target)
+        model = models.other(target)
         tfbn.load_weights(model, models.saved(source, suffix))
         theirs = models.trained(source)
         error = testing_utils.relative_error(model(models.X), theirs(models.X))
@@ -73,7 +72,7 @@ class EachIntoEachTest(tf.test.TestCase, parameterized.TestCase):
 
 class StateTest(tf.test.TestCase):
     def test_of_plain_layers_into_renorm(self):
-        ours = models.build("batch_renorm")
+        ours = models.other("batch_renorm")
         ours.layers[2].step.assign(7)
         theirs = models.trained("keras").layers[2]
         tfbn.load_weights(ours, models.saved("keras", ".weights.h5"))
@@ -84,7 +83,7 @@ class StateTest(tf.test.TestCase):
         self.assertEqual(int(layer.step), 7)
 
     def test_the_step_of_a_file(self):
-        ours = models.build("batch_renorm")
+        ours = models.other("batch_renorm")
         tfbn.load_weights(ours, models.saved("two_sets", ".h5"))
         self.assertEqual(int(ours.layers[2].step), 41)
 
@@ -188,7 +187,7 @@ class MisfitTest(tf.test.TestCase, parameterized.TestCase):
     def test_several_classes_without_names(self):
         path = models.saved("mixed", ".weights.h5")
         message = "several classes.*Give the layers.*batch_renorm"
-        self.assert_refused(models.build("keras"), path, message)
+        self.assert_refused(models.other("keras"), path, message)
 
     def test_another_norm(self):
         """Its moving_norm is no variance."""
@@ -211,11 +210,11 @@ class MisfitTest(tf.test.TestCase, parameterized.TestCase):
         theirs = models.randomize(models.build("keras_renorm"))
         theirs.layers[2].renorm_mean.assign(np.zeros(5))
         theirs.save_weights(path)
-        model = models.build("batch_renorm")
+        model = models.other("batch_renorm")
         self.assert_refused(model, path, "renorm_momentum")
 
     def test_no_file_of_weights(self):
-        model = models.build("batch_norm")
+        model = models.other("batch_norm")
         folder = self.get_temp_dir()
         text, archive = (os.path.join(folder, n) for n in ("a.h5", "b.keras"))
         with open(text, "w", encoding="utf-8") as file:
@@ -247,66 +246,6 @@ class MisfitTest(tf.test.TestCase, parameterized.TestCase):
         model = keras.Sequential([tfbn.BatchNorm()])
         with self.assertRaisesRegex(ValueError, "model must be built. Received: "):
             tfbn.load_weights(model, models.saved("keras", ".h5"))
-
-
-class ByKerasTest(tf.test.TestCase, parameterized.TestCase):
-    """What Keras's own loading does with files of its layers."""
-
-    def ours(self, norm):
-        """Keras's model with other norms, which keep their names."""
-
-        def change(layer):
-            config = layer.get_config()
-            if isinstance(layer, keras.layers.BatchNormalization):
-                return norm.from_config(config)
-            return type(layer).from_config(config)
-
-        theirs = models.trained("keras_renorm")
-        return keras.models.clone_model(theirs, clone_function=change, recursive=True)
-
-    @parameterized.parameters(".weights.h5", ".keras")
-    def test_by_name(self, suffix):
-        model = self.ours(tfbn.BatchRenorm)
-        model.load_weights(models.saved("keras_renorm", suffix))
-        expected = models.trained("keras_renorm")(models.X)
-        error = testing_utils.relative_error(model(models.X), expected)
-        self.assertLess(error, CLOSE)
-
-    def test_a_name_under_another_class_comes_first(self):
-        """Under its own class, Keras finds it the weights of the second layer."""
-        path = os.path.join(self.get_temp_dir(), "x.weights.h5")
-        norms = keras.layers.BatchNormalization, tfbn.BatchNorm
-        models.randomize(self.chain(*norms)).save_weights(path)
-        theirs, ours = self.chain(*norms), self.chain(tfbn.BatchNorm, tfbn.BatchNorm)
-        theirs.load_weights(path)
-        ours.load_weights(path)
-        for i in (0, 1):
-            values = ours.layers[i].get_weights(), theirs.layers[i].get_weights()
-            self.assertAllClose(*values, rtol=0.0, atol=0.0)
-
-    def chain(self, first, second):
-        layers = [first(name="a"), second(name="b")]
-        return keras.Sequential([keras.Input((3,)), *layers])
-
-    @parameterized.parameters(".weights.h5", ".keras")
-    def test_other_names(self, suffix):
-        model = models.build("batch_norm")
-        with self.assertRaisesRegex(ValueError, r"Use tfbn.load_weights\(model, path"):
-            model.load_weights(models.saved("keras", suffix))
-
-    def test_custom_objects(self):
-        """Keras takes them for .h5 files."""
-        theirs = tf_keras.Sequential(
-            [tf_keras.Input((3,)), tf_keras.layers.BatchNormalization()]
-        )
-        path = os.path.join(self.get_temp_dir(), "x.h5")
-        models.randomize(theirs).save(path)
-        model = keras.models.load_model(
-            path, {"BatchNormalization": tfbn.BatchNorm}, compile=False
-        )
-        self.assertIsInstance(model.layers[0], tfbn.BatchNorm)
-        for ours, their in zip(model.get_weights(), theirs.get_weights(), strict=True):
-            self.assertAllEqual(ours, their)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
       order. The file does not hold the order between layers of several classes: if
       these differ from the model's, names are needed.
 
-    The optimizer keeps its state.
+    The optimizer keeps its state. From a `.weights.h5` or `.keras` file, the converted
+    weights go through a temporary file.
 
     Args:
         model: a built model.
