@@ -218,6 +218,28 @@ class KerasTest(tf.test.TestCase):
         self.assertAllClose([compiled(y, x), copied(y, x)], [3.0, 3.0])
         self.assertIsNot(copied, compiled)
 
+    def test_stored_beside(self):
+        """Each layer looks for weights that the file has under the other's name."""
+        found = {}
+
+        class Asking(keras.layers.Dense):
+            def load_own_variables(self, store):
+                classes = ("dense", "asking", "einsum_dense")
+                found[self.name] = _compat.stored_beside(store, self.name, classes)
+                inside = len(store.keys())
+                found[f"{self.name} afterwards"] = inside
+
+        path = os.path.join(self.get_temp_dir(), "x.weights.h5")
+        stored = [keras.layers.Dense(2, name="a"), keras.layers.Dense(3, name="b")]
+        keras.Sequential([keras.Input((2,)), *stored]).save_weights(path)
+        asking = [Asking(3, name="b"), Asking(2, name="none")]
+        keras.Sequential([keras.Input((2,)), *asking]).load_weights(path)
+        for key, weight in zip("01", stored[1].weights, strict=True):
+            self.assertAllEqual(found["b"][key], weight)
+        self.assertIsNone(found["none"])
+        self.assertEqual(found["b afterwards"], 0)
+        self.assertIsNone(_compat.stored_beside({"0": np.ones(2)}, "b", ("dense",)))
+
 
 class MatplotlibTest(tf.test.TestCase):
     def test_stop_aligning_ylabel(self):

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+import tfbn
 from tests import testing_utils
 from tfbn import schedules
 
@@ -40,6 +41,29 @@ class LinearRampTest(tf.test.TestCase, parameterized.TestCase):
             optimizer.apply([tf.constant(1.0)], [variable])
             rates.append(before - variable.numpy())
         self.assertAllClose(rates, [0.0, 0.25, 0.5, 0.75, 1.0, 1.0])
+
+
+class PresetsTest(tf.test.TestCase, parameterized.TestCase):
+    def test_after(self):
+        rmax, dmax = schedules.after(7, rmax=2.0, dmax=0.5)
+        steps = (0, 6, 7, 8, 10**6)
+        self.assertAllEqual([rmax(s) for s in steps], [1.0, 1.0, 2.0, 2.0, 2.0])
+        self.assertAllEqual([dmax(s) for s in steps], [0.0, 0.0, 0.5, 0.5, 0.5])
+        self.assertAllEqual([s(1) for s in schedules.after(1)], [3.0, 5.0])
+
+    @parameterized.parameters(
+        ({"steps": 0}, "steps must be at least 1.*steps=0"),
+        ({"steps": 5, "rmax": 0.5}, "rmax must be at least 1.*rmax=0.5"),
+        ({"steps": 5, "dmax": -1.0}, "dmax must be at least 0.*dmax=-1.0"),
+    )
+    def test_after_of_bad_arguments(self, arguments, message):
+        with self.assertRaisesRegex(ValueError, message):
+            schedules.after(**arguments)
+
+    def test_fine_tuning(self):
+        rmax, dmax = schedules.fine_tuning()
+        layer = tfbn.BatchRenorm(rmax=rmax, dmax=dmax)
+        self.assertAllEqual([float(b) for b in layer.bounds(0)], [1.5, 0.5])
 
 
 class Ioffe2017Test(tf.test.TestCase, parameterized.TestCase):

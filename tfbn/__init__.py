@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tfbn import plots
     from tfbn import training
     from tfbn._diagnose import diagnose
+    from tfbn.loading import load_weights
 
 __all__ = [
     "ActivationNoise",
@@ -43,19 +44,22 @@ __all__ = [
     "diagnose",
     "diagnostics",
     "experiment",
+    "load_weights",
     "models",
     "plots",
     "schedules",
     "training",
 ]
 
+_FUNCTIONS = {"diagnose": "tfbn._diagnose", "load_weights": "tfbn.loading"}
+
 
 def __getattr__(name: str) -> Any:
     """Imports what a single layer does not need on first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "diagnose":
-        return importlib.import_module("tfbn._diagnose").diagnose
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
     return importlib.import_module(f"{__name__}.{name}")
 
 

@@ -10,11 +10,13 @@ import functools
 import importlib
 import importlib.metadata
 import inspect
+import re
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -175,6 +177,47 @@ def copy_compile_loss(compiled: Any) -> Any:
         _keras(compiled, "_user_loss_weights"),
         output_names=_keras(compiled, "output_names"),
     )
+
+
+def stored_beside(
+    store: Any, name: str, classes: Sequence[str]
+) -> dict[str, np.ndarray] | None:
+    """The variables that a weights file has for a layer, but under another class.
+
+    Args:
+        store: what Keras hands to `load_own_variables`, of a `.weights.h5` or `.keras`
+            file: the variables that it found under the class of the layer.
+        name: str, the layer's name.
+        classes: the names of classes, in snake case, that the file may have it under.
+            Its own counts if `store` is empty, as Keras then has miscounted.
+
+    Returns:
+        The arrays by their keys, or None without such a layer in the same container.
+    """
+    file = getattr(store, "h5_file", None)
+    if file is None:  # a dict
+        return None
+    container, _, entry = _keras(store, "_h5_entry_path").rpartition("/")
+    if not container or container not in file:
+        return None
+    for other in file[container]:
+        kind = re.sub(r"_\d+$", "", other)
+        if kind not in classes or (len(store) and kind == re.sub(r"_\d+$", "", entry)):
+            continue
+        path = f"{container}/{other}"
+        if file.get(f"{path}/vars") and file[f"{path}/vars"].attrs.get("name") == name:
+            return _entry(store, path)
+    return None
+
+
+def _entry(store, path):
+    """The variables at another path of the file, read by Keras with its checks."""
+    before = _keras(store, "_h5_entry_path")
+    try:
+        entry = store.get(path)
+        return {key: entry[key] for key in entry.keys()}
+    finally:
+        store.get(before)
 
 
 def stop_aligning_ylabel(axis: Any) -> None:

@@ -9,7 +9,7 @@ FLOORS = [
     ["environment", "files", "options", "schedules", "tables"],
     ["ops", "registry"],
     ["layers"],
-    ["data", "models"],
+    ["data", "loading", "models"],
     ["diagnostics"],
     ["recording"],
     ["_diagnose", "callbacks", "plots"],

@@ -127,6 +127,64 @@ def ioffe_2017(
     return ramp(1.0, 3.0, 40_000), ramp(0.0, 5.0, 25_000)
 
 
+def after(
+    steps: int, *, rmax: float = 3.0, dmax: float = 5.0
+) -> tuple[LinearRamp, LinearRamp]:
+    """A switch from plain batch normalisation to constant bounds.
+
+    For runs without a length to scale to, such as streams and reinforcement learning:
+    CrossQ (arXiv 1902.05605) in Stable-Baselines3 switches to rmax = 3 and dmax = 5
+    after 100,000 training calls, torchrl's `BatchRenorm1d` ramps for 10,000. `steps`
+    must let the averages forget their initial values: with momentum 0.99, 500 calls
+    leave 1 % of them, and with `BatchRenorm(momentum_warmup=True)` 50 nothing.
+
+    Args:
+        steps: int >= 1, the number of training calls with rmax = 1 and dmax = 0.
+        rmax: float >= 1. Default 3 (the paper's last value).
+        dmax: float >= 0. Default 5 (the paper's last value).
+
+    Returns:
+        A pair `(rmax, dmax)` of `LinearRamp`, as `BatchRenorm` takes them.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Example:
+
+    >>> rmax, dmax = tfbn.schedules.after(10_000)
+    >>> [float(rmax(step)) for step in (9_999, 10_000)]
+    [1.0, 3.0]
+    """
+    steps = validation.integer("steps", steps, minimum=1)
+    rmax = validation.number("rmax", rmax, minimum=1.0)
+    dmax = validation.number("dmax", dmax, minimum=0.0)
+    return (
+        LinearRamp(1.0, rmax, steps - 1, steps),
+        LinearRamp(0.0, dmax, steps - 1, steps),
+    )
+
+
+def fine_tuning() -> tuple[float, float]:
+    """Constant bounds for training on from trained averages: rmax = 1.5, dmax = 0.5.
+
+    They hold from the first training call, which is right only where the averages are
+    those of the data: after loading the weights of a trained model, not from scratch.
+    The paper (arXiv 1702.03275) does not fine-tune. These values are from public code
+    with constant bounds, and were stable where 3 and 5 were not; in batches of 2 they
+    clip much of what is to be corrected, and 3 and 5 were better (docs/renorm.md has
+    both).
+
+    Returns:
+        The pair `(rmax, dmax)`.
+
+    Example:
+
+    >>> rmax, dmax = tfbn.schedules.fine_tuning()
+    >>> layer = tfbn.BatchRenorm(rmax=rmax, dmax=dmax)
+    """
+    return 1.5, 0.5
+
+
 def get(name: str, value: float | dict | Schedule, minimum: float) -> float | Schedule:
     """Returns the float or the schedule that a layer's argument stands for.
 

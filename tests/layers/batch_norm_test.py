@@ -20,6 +20,22 @@ KERAS = 1e-5
 KERAS_MASKED = 2e-5
 
 
+class FreezingTest(tf.test.TestCase):
+    def test_only_trainable_freezes_the_averages_in_fit(self):
+        """`training=False` in the call of a layer does not, of Keras's neither."""
+        inputs = x = keras.Input((3,))
+        norms = tfbn.BatchNorm(), keras.layers.BatchNormalization(), tfbn.BatchNorm()
+        norms[-1].trainable = False
+        for norm in norms:
+            x = norm(x, training=False)
+        model = keras.Model(inputs, x)
+        model.compile("sgd", "mse")
+        data = np.random.default_rng(0).normal(2.0, 3.0, (8, 3))
+        model.fit(data, data, verbose=0)
+        moved = [np.any(norm.moving_variance.numpy() != 1.0) for norm in norms]
+        self.assertEqual(moved, [True, True, False])
+
+
 class AgainstKerasTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.named_parameters(
         ("last", (3, 4, 5, 4), -1, None, KERAS),

@@ -4,11 +4,13 @@ import functools
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfbn import ops
 from tfbn import validation
 from tfbn.layers import axes
+from tfbn.layers import conversion
 from tfbn.layers import modes
 from tfbn.layers import ragged
 from tfbn.layers import recomputation
@@ -62,7 +64,9 @@ class BatchNorm(keras.layers.BatchNormalization):
         inputs: float tensor of rank 2 or more, or `tf.RaggedTensor`.
         training: bool, whether to use the statistics of the batch and update the moving
             averages. Treated as False if `layer.trainable` is False, as in Keras. In a
-            graph it may be a tensor.
+            graph it may be a tensor. In a functional model, `bn(x, training=False)`
+            does not keep `fit` from moving the averages, as in Keras: to freeze them,
+            set `bn.trainable = False`.
         mask: bool tensor of the shape of `inputs` without its *last* axis (whatever
             `axis` is, as in Keras), or None. Sizes may be 1. Elements where it is False
             are excluded from the statistics.
@@ -74,6 +78,9 @@ class BatchNorm(keras.layers.BatchNormalization):
     State:
         moving_mean, moving_variance: `[channels]`, updated by each training call. A
             channel whose elements the mask excludes keeps its own.
+
+    `from_config` takes the config of Keras's and tf_keras's layers, and `set_weights`
+    the weights of any batch-norm layer; for files see `tfbn.load_weights`.
 
     Raises:
         ValueError: for an argument outside its range, an axis that the input lacks, or
@@ -99,7 +106,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         virtual_batch_order: str = "consecutive",
         **kwargs,
     ):
-        _drop_keras_renorm(type(self).__name__, kwargs)
+        conversion.drop_renorm(type(self).__name__, kwargs)
         if virtual_batch_size is not None:
             virtual_batch_size = validation.integer(
                 "virtual_batch_size", virtual_batch_size, minimum=1
@@ -201,6 +208,16 @@ class BatchNorm(keras.layers.BatchNormalization):
         axes.channel_axes(self.axis, input_shape)
         return input_shape
 
+    def set_weights(self, weights: list[np.ndarray]) -> None:
+        super().set_weights(conversion.layer_weights(self, weights))
+
+    def load_own_variables(self, store):
+        super().load_own_variables(conversion.stored_weights(self, store))
+
+    @classmethod
+    def from_config(cls, config: dict) -> "BatchNorm":
+        return super().from_config(conversion.batch_norm_config(cls.__name__, config))
+
     def get_config(self) -> dict:
         config = super().get_config()
         for name in _KERAS_RENORM:
@@ -298,18 +315,6 @@ _KERAS_OBJECTS = {
     "beta_constraint": keras.constraints,
     "gamma_constraint": keras.constraints,
 }
-
-
-def _drop_keras_renorm(layer, kwargs):
-    """Drops what the config of a Keras layer without renorm says about it."""
-    for name in ("renorm", "renorm_clipping"):
-        value = kwargs.pop(name, None)
-        if value:
-            raise ValueError(
-                f"{name} must be left out of {layer}. Received: {name}="
-                f"{validation.shown(value)}. Use tfbn.BatchRenorm(rmax=..., dmax=...)."
-            )
-    kwargs.pop("renorm_momentum", None)
 
 
 def _check_dtype(x):

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfbn import ops
 from tfbn import schedules
 from tfbn import validation
 from tfbn.layers import batch_norm
+from tfbn.layers import conversion
 from tfbn.layers import recomputation
 
 
@@ -30,6 +30,22 @@ class BatchRenorm(batch_norm.BatchNorm):
     moving_mean   <- momentum * moving_mean   + (1 - momentum) * mean
     moving_stddev <- momentum * moving_stddev + (1 - momentum) * sigma_B
     ```
+
+    The bounds decide what the layer does; which are right depends on the averages:
+
+    - from scratch, long runs: the default. It is plain batch normalisation for 5,000
+      training calls, in which the averages form and the largest changes pass.
+    - from scratch, shorter runs: `tfbn.schedules.ioffe_2017(total_steps=...)`, with
+      `momentum_warmup=True` if it opens the bounds within some hundred calls. The
+      default would leave a run of 5,000 steps or fewer a BatchNorm throughout.
+    - fine-tuning from trained averages: constants, `tfbn.schedules.fine_tuning()`, or
+      `rmax=3.0, dmax=5.0` for batches of 2 or so.
+    - streams and reinforcement learning, which have no length to scale to:
+      `tfbn.schedules.after(steps)`.
+
+    Constant wide bounds from scratch compare the first batches with initial averages,
+    which are those of no data: losses can grow to NaN, with `momentum_warmup` too. See
+    docs/renorm.md.
 
     Inference divides by the paper's sigma: by `sqrt(moving_variance + epsilon)`, where
     `moving_variance = max(moving_stddev^2 - epsilon, 0)`. With rmax = 1 and dmax = 0,
@@ -73,14 +89,17 @@ class BatchRenorm(batch_norm.BatchNorm):
         renorm_mean, renorm_stddev: likewise, if `renorm_momentum` differs.
         step: int64 scalar, incremented by each training call and by nothing else.
 
-    `set_weights` also accepts the weights of Keras's `BatchNormalization(renorm=True)`
-    and of a plain `BatchNormalization`, and so does loading a weights file if Keras
-    pairs the layers; `step` then keeps its value. (Keras pairs layers by name and
-    class: from a model with other layer classes, transfer weights by `set_weights`.)
+    `from_config` takes the config of Keras's and tf_keras's layers: with renorm, rmax
+    and dmax are those of `renorm_clipping` (infinite where it has none), so that the
+    layer trains as that one; without, they are the defaults. `set_weights` takes the
+    weights of any batch-norm layer: those of one without renorm give
+    `moving_stddev = sqrt(moving_variance + epsilon)`, and `step` keeps its value unless
+    a BatchRenorm's is given. For files see `tfbn.load_weights`.
 
     Raises:
         ValueError: for an argument outside its range; from `set_weights` for weights
-            with two different sets of averages if this layer has one.
+            with two different sets of averages if this layer has one; from
+            `from_config` for a `renorm_clipping` whose rmin is not 1 / rmax.
 
     Example:
 
@@ -135,13 +154,9 @@ class BatchRenorm(batch_norm.BatchNorm):
             step = validation.integer("step", step, minimum=0)
         return schedules.evaluate(self.rmax, step), schedules.evaluate(self.dmax, step)
 
-    def set_weights(self, weights: list[np.ndarray]) -> None:
-        super().set_weights(self._own_weights(weights))
-
-    def load_own_variables(self, store):
-        weights = [store[str(i)] for i in range(len(store.keys()))]
-        weights = self._own_weights(weights)
-        super().load_own_variables({str(i): w for i, w in enumerate(weights)})
+    @classmethod
+    def from_config(cls, config: dict) -> "BatchRenorm":
+        return super().from_config(conversion.batch_renorm_config(config))
 
     def get_config(self) -> dict:
         return {
@@ -228,40 +243,3 @@ class BatchRenorm(batch_norm.BatchNorm):
         if not self.momentum_warmup:
             return momentum
         return ops.warmed_up_momentum(momentum, self.step, self.moving_mean.dtype)
-
-    def _own_weights(self, weights):
-        """Converts weights of this layer, of Keras's renorm or of a plain BN layer."""
-        num_affine = int(self.scale) + int(self.center)
-        affine, averages = weights[:num_affine], [*weights[num_affine:]]
-        step = keras.ops.convert_to_numpy(self.step)
-        if len(averages) == len(_KERAS_BATCH_NORM):
-            mean, variance = averages
-            stddev = (variance + self.epsilon) ** 0.5
-            averages = [mean, variance, stddev, mean, stddev]
-        if len(averages) == len(_KERAS_RENORM):
-            if not self._two_sets:
-                averages = _merge_sets(averages, self.name)
-            averages.append(step)
-        return [*affine, *averages]
-
-
-# The averages of Keras's layer, in its order.
-_KERAS_BATCH_NORM = ("moving_mean", "moving_variance")
-_KERAS_RENORM = (
-    *_KERAS_BATCH_NORM,
-    "moving_stddev",
-    "renorm_mean",
-    "renorm_stddev",
-)
-
-
-def _merge_sets(averages, name):
-    """The first three of `_KERAS_RENORM`, if the others agree with them."""
-    mean, variance, stddev, renorm_mean, renorm_stddev = averages
-    if not np.array_equal([mean, stddev], [renorm_mean, renorm_stddev]):
-        raise ValueError(
-            f"The weights for {name} hold renorm averages that differ from the moving "
-            "averages, and this layer keeps one set. Give it the renorm_momentum that "
-            "the weights were trained with."
-        )
-    return [mean, variance, stddev]

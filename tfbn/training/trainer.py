@@ -18,6 +18,7 @@ from tfbn.training import arguments
 from tfbn.training import batch_sources
 from tfbn.training import memory
 from tfbn.training import nonfinite
+from tfbn.training import renorm_bounds
 from tfbn.training import run_directory
 from tfbn.training.evaluation import Evaluation
 from tfbn.training.interruption import Interruption
@@ -186,6 +187,7 @@ class Trainer:
         self._settings = settings or options.settings(self._diagnostics.every())
         self._header = _REPEAT if settings else _OPTIONS
         run_directory.check(self.run_dir, self._settings)
+        renorm_bounds.warn_if_plain(model, train_steps)
         if source.batch_size is not None:
             memory.check_step(model, source.batch_size)
         self._optimizer = optimizer = arguments.made_optimizer(optimizer, model)
