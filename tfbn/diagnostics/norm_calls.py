@@ -167,9 +167,9 @@ def _without_noise(layer):
         return
     add_noise, attributes = layer._add_noise, layer.__dict__
 
-    def add_noise_to(z):
+    def add_noise_to(z, channels):
         normalized.append(tf.identity(z))
-        return add_noise(normalized[0])
+        return add_noise(normalized[0], channels)
 
     attributes["_add_noise"] = add_noise_to
     try:
@@ -209,6 +209,8 @@ def _exception(layer):
         return "which divides by an l_p norm"
     if getattr(layer, "virtual_batch_size", None) is not None:
         return "which splits the batch in virtual batches"
+    if not isinstance(layer.axis, int):
+        return "which has several channel axes"
     if layer.synchronized:
         return "whose statistics are synchronized over replicas"
     if not layer.trainable:

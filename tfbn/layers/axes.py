@@ -7,8 +7,7 @@ from tfbn import validation
 
 def checked_axis(axis: int | Sequence[int]) -> int | tuple[int, ...]:
     """Returns `axis` as an int or a tuple of several; ValueError if it is neither."""
-    several = isinstance(axis, (list, tuple))
-    axes = tuple(axis) if several else (axis,)
+    axes: tuple = tuple(axis) if isinstance(axis, (list, tuple)) else (axis,)
     if not axes or any(isinstance(i, bool) or not _is_integer(i) for i in axes):
         raise ValueError(
             "axis must be an integer or a tuple of integers. "

@@ -27,7 +27,7 @@ class Channels:
     def __init__(self, axes: Sequence[int], shape: Sequence[int | None]):
         rank, self.axes = len(shape), list(axes)
         self.shape = [shape[i] if i in axes else None for i in range(rank)]
-        self._num_axes, self._size = len(axes), math.prod(shape[i] for i in axes)
+        self._num_axes, self._size = len(axes), math.prod(shape[i] or 0 for i in axes)
         if axes[-1] - axes[0] == len(axes) - 1:  # nothing in between
             self.axis, self._order = axes[0], list(range(rank))
         else:
@@ -42,9 +42,10 @@ class Channels:
         x = self._with_known_shape(x)
         if self._num_axes == 1:
             return x
-        sizes = sizes_of(self._transpose(x))
+        x = self._transpose(x)
+        sizes = sizes_of(x)
         sizes[self.axis : self.axis + self._num_axes] = [self._size]
-        return tf.reshape(self._transpose(x), sizes)
+        return tf.reshape(x, sizes)
 
     def split(self, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         """The inverse of `merge`, for a view `y` of the shape that `x` has."""
