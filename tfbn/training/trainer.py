@@ -74,7 +74,7 @@ class Trainer:
         ... )
         >>> x, y = np.random.normal(size=(64, 4)), np.random.normal(size=(64, 1))
         >>> batches = tfbn.data.ArrayBatches(x, y, tfbn.data.IIDBatches(64, 16, seed=0))
-        >>> trainer = Trainer(
+        >>> trainer = tfbn.training.Trainer(
         ...     model, "adam", "mse", batches, run_dir=tempfile.mkdtemp(),
         ...     train_steps=20, validation_data=(x, y), diagnostics={"ics": 10},
         ...     progress=False,
