@@ -177,6 +177,16 @@ class ShellTest(tf.test.TestCase):
                     self.assertTrue({flag, short} & known, f"{name}: --{flag}")
 
 
+class ClaimsTest(tf.test.TestCase):
+    def test_readme_counts_those_of_the_reproduction(self):
+        page = _PAGES["docs/reproduction/README.md"]
+        verdicts = ("holds", "does not hold", "not decided at this scale")
+        counts = [page.count(f"| **{verdict}** ") for verdict in verdicts]
+        wanted = "{} of {} claims hold, {} do not and {} are not decided"
+        holds, *others = counts
+        self.assertIn(wanted.format(holds, sum(counts), *others), _PAGES["README.md"])
+
+
 class LinksTest(tf.test.TestCase):
     def test_files_that_are_linked_exist(self):
         for name, page in _PAGES.items():
