@@ -334,7 +334,7 @@ class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
             for event in tf.data.TFRecordDataset(path)
             for value in tf.compat.v1.Event.FromString(event.numpy()).summary.value
         }
-        self.assertIn("diagnostics/ics_total_distance", tags)
+        self.assertIn("ics/total_distance", tags)
         drawn = plots.figures({"mine": watch.records})
         self.assertContainsSubset({"covariate_shift", "activation_ridges"}, drawn)
 
