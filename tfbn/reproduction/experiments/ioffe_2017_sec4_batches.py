@@ -77,7 +77,7 @@ def _panel(results, batches, kind="eval", norms=_NORMS):
         value="accuracy",
         title=f"{batches}{where}",
         ylabel="test accuracy",
-        limits=(0.0, 1.0),
+        same_axis=None if batches == _DOMAINS else "images",
     )
 
 
