@@ -4,6 +4,8 @@ TF_CPP_MIN_LOG_LEVEL has no effect on messages that TensorFlow's libraries write
 logging is initialised (tensorflow/tensorflow#100442). They are removed from stderr here
 by their text; anything else that is written during the import follows after it.
 
+On a terminal, a line that is erased afterwards says what takes these seconds.
+
 In a clone without `pip install -e .` only scripts/ is on the path; this module adds its
 parent folder.
 """
@@ -44,10 +46,23 @@ def without_messages():
                     os.write(2, line)
 
 
+@contextlib.contextmanager
+def saying(text, stream):
+    """Shows a text on a terminal for as long as the context lasts."""
+    shown = stream.isatty() and os.environ.get("TERM") != "dumb"
+    if shown:
+        print(text, end="", file=stream, flush=True)
+    try:
+        yield
+    finally:
+        if shown:
+            print("\r\x1b[K", end="", file=stream, flush=True)
+
+
 if importlib.util.find_spec("tfbn") is None:
     sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-with without_messages():
+with saying("Starting TensorFlow ...", sys.stderr), without_messages():
     import tensorflow
 
     tensorflow.config.list_physical_devices()  # searches for accelerators, and logs

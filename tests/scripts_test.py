@@ -39,6 +39,7 @@ _SCRIPTS = os.path.join(_ROOT, "scripts")
 _CONFIGS = os.path.join(_SCRIPTS, "configs")
 sys.path.insert(0, _SCRIPTS)
 
+import _quiet_tensorflow  # noqa: E402
 import train  # noqa: E402
 
 from tfbn.commands import cli  # noqa: E402
@@ -298,6 +299,18 @@ class FlagsTest(ScriptTest):
         self.assertFalse(os.path.exists(self.run_dir))
         (line,) = err.splitlines()
         return line
+
+
+class StartTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters((True, "TensorFlow\r\x1b[K"), (False, ""))
+    def test_a_terminal_is_told_what_it_waits_for(self, is_terminal, expected):
+        stream = io.StringIO()
+        stream.isatty = lambda: is_terminal
+        with mock.patch.dict(os.environ, TERM="xterm"):
+            with self.assertRaises(ImportError):
+                with _quiet_tensorflow.saying("TensorFlow", stream):
+                    raise ImportError
+        self.assertEqual(stream.getvalue(), expected)
 
 
 class FullDiskTest(ScriptTest):

@@ -1,5 +1,7 @@
 """Tests of tfbn.experiment.build_trainer: what a config makes of a run."""
 
+import contextlib
+import io
 import os
 import tempfile
 from unittest import mock
@@ -43,6 +45,22 @@ class BuildTrainerTest(tf.test.TestCase, parameterized.TestCase):
         accuracy = np.mean(np.argmax(logits, axis=1) == labels)
         expected = {"loss": loss, "accuracy": accuracy}
         self.assertAllClose(evaluation, expected, rtol=1e-4)
+
+    @parameterized.parameters(
+        (True, "Reading the data: gaussian.\nBuilding the network: deep_linear.\n"),
+        (False, ""),
+    )
+    def test_a_terminal_is_told_what_takes_time(self, progress, said):
+        terminal = io.StringIO()
+        terminal.isatty = lambda: True
+        options = {"model": "deep_linear", "linear_depth": 2, "dataset": "gaussian"}
+        config = TrainConfig(run_dir=self._folder, progress=progress, **options)
+        with (
+            contextlib.redirect_stdout(terminal),
+            mock.patch.dict(os.environ, TERM="xterm"),
+        ):
+            build_trainer(config)
+        self.assertEqual(terminal.getvalue(), said)
 
     @parameterized.parameters(
         {"sampling": "class_biased", "images_per_label": 4},

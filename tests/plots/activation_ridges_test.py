@@ -72,6 +72,21 @@ class ActivationRidgesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertTrue(88.8 < limits[2][0] < 89.1)
         self.assertEqual([axis.get_title() for axis in axes[:2]], ["a", "b"])
 
+    @parameterized.named_parameters(("alike", 2.0, True), ("far_wider", 3.0, False))
+    def test_runs_of_far_wider_distributions_have_an_x_axis_of_their_own(
+        self, width, shared
+    ):
+        runs = {
+            "a": by_layer("activations", *[_at(0.0)] * 3),
+            "b": by_layer("activations", *[_at(0.0, width=width)] * 3),
+        }
+        left, right = plots.activation_ridges(runs).axes
+        self.assertEqual(left.get_xlim() == right.get_xlim(), shared)
+        self.assertEqual("x axes differ" in left.get_ylabel(), not shared)
+        self.assertEqual((notes(left), notes(right)), ([], []))
+        for axis, end in (left, width if shared else 1.0), (right, width):
+            self.assertAllInRange(np.abs(axis.get_xlim()), 0.95 * end, 1.1 * end)
+
     def test_ridge_far_wider_than_the_others_is_cut_and_low(self):
         runs = {
             "bn": by_layer("activations", *[_at(0.0)] * 3),

@@ -30,6 +30,14 @@ class LearningCurvesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(loss.get_yscale(), "linear")
         self.assertEqual(legend(figure), ["vgg", "training", "test"])
 
+    def test_training_and_test_differ_in_colour(self):
+        """Towards white by one half, and towards black by three tenths."""
+        rows = train([2.0, 1.5]) + evaluations([2.5, 1.8])
+        (axis,) = plots.learning_curves({"a": rows}).axes
+        colours = [line.get_color() for line in axis.get_lines()]
+        # #0072B2: (0 + 255) / 2, (114 + 255) / 2, ...; and 0.7 of each.
+        self.assertEqual(colours, ["#80b8d8", "#00507d"])
+
     def test_unsorted_records_are_drawn_by_step(self):
         figure = plots.learning_curves({"a": train([3.0, 2.0, 1.0])[::-1]})
         self.assertAllEqual(figure.axes[0].get_lines()[0].get_xdata(), [10, 20, 30])

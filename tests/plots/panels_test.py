@@ -36,16 +36,24 @@ class PanelsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.named_parameters(
         ("short", (2.0, 30.0), 20.0, "20"),
         ("below_one", (0.02, 3.0), 0.1, "0.1"),
-        ("large", (1e3, 3e4), 1e4, "$\\mathdefault{10^{4}}$"),
+        ("large", (1e3, 3e4), 1e4, "10,000"),
     )
     def test_numbers_of_a_short_log_axis_are_plain(self, limits, value, expected):
         axis = _axis()
         panels.scale(axis, [_curve(*limits)], log=True)
         axis.set_ylim(*limits)
-        axis.yaxis.get_minorticklocs()
-        formatter = axis.yaxis.get_major_formatter()
-        formatter.set_locs([value])
-        self.assertEqual(formatter(value), expected)
+        self.assertEqual(axis.yaxis.get_major_formatter()(value), expected)
+
+    @parameterized.named_parameters(
+        ("long", (-0.5, 1.0), (-0.5, 1.075)),  # a twentieth of 1.5 above
+        ("short", (0.9999, 1.0), (0.95, 1.0025)),
+        ("more_room_already", (0.0, 1.4), (0.0, 1.4)),
+    )
+    def test_axis_that_ends_at_an_ideal(self, limits, expected):
+        axis = _axis()
+        axis.set_ylim(limits)
+        panels.include_ideal(axis, 1.0)
+        self.assertAllClose(axis.get_ylim(), expected)
 
     def test_notes_are_said_once_and_one_over_the_other(self):
         axis = _axis()

@@ -20,7 +20,7 @@ from tfbn import plots
 from tfbn.plots.runs import COLOURS
 from tfbn.plots.runs import NothingToDraw
 
-_RANGE = "least to greatest of the seeds"
+_SEEDS = "each seed"
 
 
 def _panel(groups, value="loss", kind="train", title="Loss", ylabel="loss", **options):
@@ -42,7 +42,7 @@ def _axis(losses, **options):
 
 
 def _lines(axis, colour=COLOURS[0]):
-    """Returns the lower edge of the band, the upper one and the mean."""
+    """Returns the lines of the seeds, and their mean behind them."""
     lines = [line for line in axis.get_lines() if line.get_marker() != "x"]
     return [line for line in lines if line.get_color() == colour]
 
@@ -52,44 +52,39 @@ class MeansTest(tf.test.TestCase, parameterized.TestCase):
         ("arithmetic", False, lambda table: table.mean(axis=0)),
         ("geometric", True, lambda table: table.prod(axis=0) ** (1 / 3)),
     )
-    def test_mean_and_range_over_the_seeds(self, log, mean_of):
+    def test_each_seed_and_their_mean(self, log, mean_of):
         table = np.array([[1.0, 3.0, 5.0], [2.0, 9.0, 1.0], [6.0, 6.0, 2.0]])
         axis = _axis(table, log=log)
-        low, high, mean = _lines(axis)
+        *seeds, mean = _lines(axis)
         self.assertAllEqual(mean.get_xdata(), [10, 20, 30])
         self.assertAllClose(mean.get_ydata(), mean_of(table))
-        self.assertAllEqual(low.get_ydata(), [1.0, 3.0, 1.0])
-        self.assertAllEqual(high.get_ydata(), [6.0, 9.0, 5.0])
-        self.assertGreater(mean.get_linewidth(), high.get_linewidth())
-        (area,) = axis.collections
-        extents = area.get_paths()[0].get_extents()
-        self.assertAllEqual(extents.get_points(), [[10, 1.0], [30, 9.0]])
+        for seed, values in zip(seeds, table, strict=True):
+            self.assertAllEqual(seed.get_xdata(), [10, 20, 30])
+            self.assertAllEqual(seed.get_ydata(), values)
+            self.assertLess(seed.get_linewidth(), mean.get_linewidth() / 2)
         self.assertEqual(axis.get_xlabel(), "optimizer step")
 
     @parameterized.named_parameters(("linear", False), ("logarithmic", True))
     def test_long_series_are_smoothed_seed_by_seed(self, log):
         table = np.exp(np.random.default_rng(0).normal(size=(2, 120)))
-        low, high, mean = _lines(_axis(table, log=log))
+        *seeds, mean = _lines(_axis(table, log=log))
         to, back = (np.log, np.exp) if log else (np.asarray, np.asarray)
         windows = [to(table[:, max(i - 2, 0) : i + 3]).mean(axis=1) for i in range(120)]
         self.assertAllClose(mean.get_ydata(), [back(w.mean()) for w in windows])
-        self.assertAllClose(low.get_ydata(), [back(w.min()) for w in windows])
-        self.assertAllClose(high.get_ydata(), [back(w.max()) for w in windows])
+        for i, seed in enumerate(seeds):
+            self.assertAllClose(seed.get_ydata(), [back(w[i]) for w in windows])
 
-    def test_single_seed_is_a_line_without_a_band(self):
+    def test_single_seed_is_one_line(self):
         figure = _draw(_panel({"a": _seeds([3.0, 2.0])}))
         (line,) = _lines(figure.axes[0])
         self.assertAllEqual(line.get_ydata(), [3.0, 2.0])
-        self.assertEmpty(figure.axes[0].collections)
         self.assertEqual(legend(figure), ["a"])
 
     def test_single_step_is_visible(self):
-        axis = _axis([[2.0], [4.0]])
-        mean = _lines(axis)[-1]
-        self.assertEqual(mean.get_marker(), ".")
-        self.assertAllEqual(mean.get_xydata(), [[10, 3.0]])
-        upright = axis.collections[-1].get_segments()
-        self.assertAllEqual(upright, [[[10, 2.0], [10, 4.0]]])
+        lines = _lines(_axis([[2.0], [4.0]]))
+        self.assertEqual([line.get_marker() for line in lines], [".", ".", "."])
+        values = [line.get_xydata()[0] for line in lines]
+        self.assertAllEqual(values, [[10, 2.0], [10, 4.0], [10, 3.0]])
 
     def test_only_steps_that_all_seeds_have(self):
         axis = _axis([[1.0, 2.0, 3.0], [3.0, 4.0]])
@@ -114,13 +109,13 @@ class NotFiniteTest(tf.test.TestCase):
         seeds = _seeds([1.0, 7.0, math.inf, math.nan], [3.0, math.nan, 5.0, 4.0])
         figure = _draw(_panel({"a": seeds, "b": _seeds([1.0], [2.0])}))
         axis = figure.axes[0]
-        low, high, mean = _lines(axis)
+        first, second, mean = _lines(axis)
         self.assertAllEqual(mean.get_ydata(), [2.0, 7.0, 5.0, 4.0])
-        self.assertAllEqual(low.get_ydata(), [1.0, 7.0, 5.0, 4.0])
-        self.assertAllEqual(high.get_ydata(), [3.0, 7.0, 5.0, 4.0])
+        self.assertAllEqual(first.get_ydata(), [1.0, 7.0, math.nan, math.nan])
+        self.assertAllEqual(second.get_ydata(), [3.0, math.nan, 5.0, 4.0])
         self.assertEqual(crosses(axis), [(20, 7.0)])
         self.assertEqual(notes(axis), ["values that are not finite are left out"])
-        self.assertEqual(legend(figure), ["a (diverged)", "b", _RANGE])
+        self.assertEqual(legend(figure), ["a (diverged)", "b", _SEEDS])
 
     def test_gap_where_no_seed_is_finite(self):
         axis = _axis([[1.0, math.nan, 3.0], [2.0, math.inf, 4.0]])
@@ -140,7 +135,7 @@ class NotFiniteTest(tf.test.TestCase):
         seeds = _seeds([1.0, 2.0, 9.0, math.nan], [2.0, 3.0])
         figure = _draw(_panel({"a": seeds}))
         self.assertEqual(crosses(figure.axes[0]), [])
-        self.assertEqual(legend(figure), ["a (diverged)", _RANGE])
+        self.assertEqual(legend(figure), ["a (diverged)", _SEEDS])
 
     def test_a_label_that_diverges_in_one_panel_says_so_in_the_legend(self):
         fine, bad = ({"a": _seeds([1.0, end])} for end in (2.0, math.nan))
@@ -185,7 +180,7 @@ class ValuesTest(tf.test.TestCase, parameterized.TestCase):
             "some": [train([1.0]), evaluations([1.0]), train([3.0])],
         }
         figure = _draw(_panel(groups))
-        self.assertEqual(legend(figure), ["some", _RANGE])
+        self.assertEqual(legend(figure), ["some", _SEEDS])
         mean = _lines(figure.axes[0], COLOURS[2])[-1]
         self.assertAllEqual(mean.get_xydata(), [[10, 2.0]])
 
@@ -217,13 +212,28 @@ class LooksTest(tf.test.TestCase, parameterized.TestCase):
             [(line.get_color(), line.get_linestyle()) for line in axis.get_lines()]
             for axis in figure.axes
         ]
-        self.assertEqual(looks[0], [(colour, "-") for colour in COLOURS])
-        expected = [(COLOURS[0], "-"), (COLOURS[3], "-"), (COLOURS[0], "--")]
+        self.assertEqual([colour for colour, _ in looks[0]], list(COLOURS))
+        # Two solid ones, then some that leave what is behind them visible.
+        dashes = [dash for _, dash in looks[0]]
+        self.assertEqual(dashes, ["-", "-", "--", "--", "--", "-", "-"])
+        expected = [(COLOURS[0], "-"), (COLOURS[3], "--"), (COLOURS[0], "--")]
         self.assertEqual(looks[1], expected)
         handles = figure.legends[0].get_lines()
         shown = [(line.get_color(), line.get_linestyle()) for line in handles]
         self.assertEqual(shown, looks[0] + expected[2:])
         self.assertEqual(legend(figure), [*map(str, range(7)), "new"])
+
+    def test_panels_of_one_axis(self):
+        low, high, other = (
+            {"a": _seeds(values)} for values in ([0.1, 0.3], [0.2, 0.6], [0.9, 0.8])
+        )
+        named = {"same_axis": "accuracy"}
+        panels = [_panel(low, **named), _panel(other), _panel(high, **named)]
+        first, own, last = _draw(*panels).axes
+        self.assertAllClose(first.get_ylim(), last.get_ylim())
+        # A margin of a twentieth of each panel's own range.
+        self.assertAllClose(first.get_ylim(), (0.1 - 0.01, 0.6 + 0.02))
+        self.assertAllClose(own.get_ylim(), (0.8 - 0.005, 0.9 + 0.005))
 
     @parameterized.named_parameters(
         ("narrow", [2.0, 1.0], None, "linear"),
@@ -277,9 +287,9 @@ class LooksTest(tf.test.TestCase, parameterized.TestCase):
         figure.draw_without_rendering()
         self.assertLen(figure.axes, 4)
 
-    @parameterized.named_parameters(("alike", 4, True), ("not_alike", 5, False))
+    @parameterized.named_parameters(("alike", 5, True), ("not_alike", 6, False))
     def test_step_axis_is_shared_by_panels_of_like_length(self, length, shared):
-        short, long = ({"a": _seeds([1.0] * n)} for n in (2, length))
+        short, long = ({"a": _seeds([1.0] * n)} for n in (4, length))
         left, right = _draw(_panel(short), _panel(long)).axes
         self.assertEqual(left.get_xlim() == right.get_xlim(), shared)
 

@@ -81,15 +81,15 @@ class SummaryWriterTest(tf.test.TestCase):
         total = {"distance": 3.0, "cosine": 0.25}
         self.writer.measurement("ics", 4, {"layers": layers, "total": total})
         found = self.values()
-        self.assertTrue(math.isnan(found.pop("diagnostics/ics_cosine/two")))
+        self.assertTrue(math.isnan(found.pop("ics/cosine/two")))
         self.assertEqual(
             found,
             {
-                "diagnostics/ics_total_distance": 3.0,
-                "diagnostics/ics_total_cosine": 0.25,
-                "diagnostics/ics_distance/one": 1.0,
-                "diagnostics/ics_cosine/one": 0.5,
-                "diagnostics/ics_distance/two": 2.0,
+                "ics/total_distance": 3.0,
+                "ics/total_cosine": 0.25,
+                "ics/distance/one": 1.0,
+                "ics/cosine/one": 0.5,
+                "ics/distance/two": 2.0,
             },
         )
 
@@ -104,11 +104,11 @@ class SummaryWriterTest(tf.test.TestCase):
         self.assertEqual(
             self.values(),
             {
-                "diagnostics/landscape_beta": 4.0,
-                "diagnostics/landscape_losses_lower": 0.5,
-                "diagnostics/landscape_losses_upper": 3.0,
-                "diagnostics/landscape_gradient_distances_lower/one": 1.0,
-                "diagnostics/landscape_gradient_distances_upper/one": 2.0,
+                "landscape/beta": 4.0,
+                "landscape/losses_lower": 0.5,
+                "landscape/losses_upper": 3.0,
+                "landscape/gradient_distances_lower/one": 1.0,
+                "landscape/gradient_distances_upper/one": 2.0,
             },
         )
 
@@ -125,8 +125,7 @@ class SummaryWriterTest(tf.test.TestCase):
         self.writer.measurement("curvature", 0, values)
         self.assertEqual(
             self.values(),
-            {"diagnostics/curvature_eigenvalue": 2.0}
-            | {"diagnostics/curvature_iterations": 3.0},
+            {"curvature/eigenvalue": 2.0} | {"curvature/iterations": 3.0},
         )
 
     def test_histograms_of_layers(self):
@@ -134,7 +133,7 @@ class SummaryWriterTest(tf.test.TestCase):
         layer["histogram"]["counts"] = [5, 6]
         self.writer.measurement("activations", 9, {"layers": [layer]})
         rows = [[0.0, 1.0, 5.0], [1.0, 2.0, 6.0]]
-        tag = "diagnostics/activations_histogram/one"
+        tag = "activations/histogram/one"
         self.assertEqual(self.read(), [(tag, 9, rows, "histograms")])
 
     def test_bands_with_a_loss_that_is_not_finite(self):

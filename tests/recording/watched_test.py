@@ -154,20 +154,20 @@ class WatchedTest(tf.test.TestCase):
             "train/accuracy",
             "train/learning_rate",
             "eval/accuracy",
-            "diagnostics/ics_distance/conv2",
-            "diagnostics/ics_cosine/logits",
-            "diagnostics/ics_total_distance",
-            "diagnostics/landscape_losses_upper",
-            "diagnostics/landscape_beta",
-            "diagnostics/activations_mean_change/conv2",
-            "diagnostics/curvature_eigenvalue",
-            "diagnostics/eval_training_mode_accuracy",
+            "ics/distance/conv2",
+            "ics/cosine/logits",
+            "ics/total_distance",
+            "landscape/losses_upper",
+            "landscape/beta",
+            "activations/mean_change/conv2",
+            "curvature/eigenvalue",
+            "eval_training_mode/accuracy",
         ):
             self.assertIn(tag, tags)
         (*_, last) = self._records("train")
         self.assertAllClose(tags["train/loss"], (last["step"], last["loss"]))
         (*_, last) = self._records("landscape")
-        upper = tags["diagnostics/landscape_losses_upper"]
+        upper = tags["landscape/losses_upper"]
         self.assertAllClose(upper, (last["step"], max(last["losses"])))
 
     def _records(self, kind):

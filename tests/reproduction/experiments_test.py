@@ -100,6 +100,20 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
         noise, lp = folders["santurkar_fig2_noise"], folders["santurkar_fig5_lp_norms"]
         self.assertLen(set(noise) & set(lp), 4 * SEEDS[scale])
 
+    @parameterized.parameters("smoke", "cpu", "paper")
+    def test_domains_are_scored_from_their_first_change_on(self, scale):
+        experiment = _ALL["ioffe_2017_sec4_batches"]
+        (claim,) = [c for c in experiment.claims if "one domain after" in c.text]
+        for side in claim.sides:
+            options = experiment.runs(scale)[side.label]
+            first = options["steps_per_domain"]
+            end = {"smoke": 20}.get(scale) or options["train_steps"]
+            records = [
+                {"step": step, "kind": "eval", "accuracy": 0.5 if step > first else 0.0}
+                for step in range(first // 5, end + 1, first // 5)
+            ]
+            self.assertEqual(side.measure.of(records), 0.5)
+
     @parameterized.named_parameters(*_EACH)
     def test_smoke_is_quick_and_needs_no_data(self, name):
         for run in _runs(name, "smoke"):

@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import os
+from unittest import mock
 
 import tensorflow as tf
 
@@ -26,6 +28,8 @@ class Terminal(io.StringIO):
 class ProgressTest(tf.test.TestCase):
     def setUp(self):
         super().setUp()
+        terminal = {"TERM": "xterm", "COLUMNS": "100"}
+        self.enter_context(mock.patch.dict(os.environ, terminal))
         self.clock = Clock()
 
     def _shown(self, updates, stdout=None, **options):
@@ -63,10 +67,69 @@ class ProgressTest(tf.test.TestCase):
         self.assertIn("160 examples/s", out.getvalue())
 
     def test_a_terminal_gets_a_bar(self):
-        text = self._shown([(1, 10), (1, 500), (1, 1000)], stdout=Terminal())
-        self.assertIn("1000/1000", text)
-        self.assertIn("examples/s", text)
-        self.assertIn("loss: 0.5", text)
+        # 60 s of compiling, then 490 steps in 10 s; 500 to go.
+        text = self._shown([(60, 10), (10, 500), (0.01, 501)], stdout=Terminal())
+        bars = [
+            "  10/1000 [                    ] loss 0.5",
+            " 500/1000 [==========          ] loss 0.5, 1568 examples/s, 10s left",
+        ]
+        self.assertEqual(text, "".join(f"\r{bar}\x1b[K" for bar in bars))
+
+    def test_a_bar_stays_in_its_line(self):
+        with mock.patch.dict(os.environ, COLUMNS="40"):
+            text = self._shown([(1, 10), (1, 999)], stdout=Terminal())
+        bars = [
+            "  10/1000 [                    ] loss 0",  # 39 letters
+            " 999/1000 [=================== ] loss 0",
+        ]
+        self.assertEqual(text, "".join(f"\r{bar}\x1b[K" for bar in bars))
+
+    def test_a_terminal_that_cannot_write_a_line_anew(self):
+        with mock.patch.dict(os.environ, TERM="dumb"):
+            text = self._shown([(1, 10)], stdout=Terminal())
+        self.assertEqual(text, "step 10/1000: loss 0.5\n")
+
+    def test_messages_begin_a_line(self):
+        with contextlib.redirect_stdout(Terminal()) as out:
+            with self.assertRaises(KeyboardInterrupt):
+                with progress.Progress(4, 32, clock=self.clock) as shown:
+                    shown.note("before")
+                    shown.update(1, {})
+                    shown.note("between")
+                    shown.note("again")
+                    shown.update(4, {})
+                    raise KeyboardInterrupt
+            print("after")
+        lines = [line.rpartition("\r")[2] for line in out.getvalue().split("\n")]
+        words = [line.partition(" ")[0] for line in lines]
+        bars = ["1/4", "4/4"]
+        self.assertEqual(
+            words, ["before", bars[0], "between", "again", bars[1], "after", ""]
+        )
+
+    def test_a_bar_says_what_takes_time(self):
+        with contextlib.redirect_stdout(Terminal()) as out:
+            shown = progress.Progress(8, 32, clock=self.clock)
+            shown.begin(4)
+            shown.update(8, {"loss": 0.5})
+            with shown.aside("evaluating"):
+                pass
+        said = [bar.partition("] ")[2] for bar in out.getvalue().split("\x1b[K")]
+        self.assertEqual(
+            said,
+            ["compiling the first steps", "loss 0.5", "evaluating", "loss 0.5", ""],
+        )
+
+    def test_nothing_to_compile_after_the_last_step(self):
+        with contextlib.redirect_stdout(Terminal()) as out:
+            progress.Progress(8, 32).begin(8)
+        self.assertEqual(out.getvalue(), "")
+
+    def test_announcements_are_for_terminals(self):
+        for stream, said in ((Terminal(), "Reading.\n"), (io.StringIO(), "")):
+            with contextlib.redirect_stdout(stream):
+                progress.announce("Reading.")
+            self.assertEqual(stream.getvalue(), said)
 
     def test_disabled_it_is_silent(self):
         self.assertEqual(self._shown([(1, 10), (1, 1000)], enabled=False), "")

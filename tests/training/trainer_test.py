@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import signal
 import tempfile
 from unittest import mock
 
@@ -185,6 +186,30 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
         self.assertRegex(first, r"ics every 2 steps; each about \d\.\d forward and bac")
         (last,) = [line for line in lines if line.startswith("Measured ")]
         self.assertRegex(last, r"ics 2 times, \d\.\d\d s each \(the first \d+\.\d s\)")
+
+    def test_what_an_interrupted_run_says_begins_a_line(self):
+        terminal = io.StringIO()
+        terminal.isatty = lambda: True
+        trainer = self._trainer(
+            self._linear(),
+            "sgd",
+            train_steps=4,
+            validation_freq=2,
+            evaluations={"own": lambda: signal.raise_signal(signal.SIGTERM) or {}},
+            progress=True,
+        )
+        with (
+            contextlib.redirect_stdout(terminal),
+            contextlib.redirect_stderr(terminal),
+            mock.patch.dict(os.environ, TERM="xterm"),
+            self.assertRaises(SystemExit),
+        ):
+            trainer.train()
+        bar, saved, rest = terminal.getvalue().split("\n")
+        self.assertIn("compiling the first steps", bar)
+        self.assertStartsWith(bar.rpartition("\r")[2], "2/4 [==========     ")
+        self.assertStartsWith(saved, "Saved at step 2; start again ")
+        self.assertEqual(rest, "")
 
     def test_covariate_shift_is_that_of_the_optimizers_update(self):
         trainer = self._trainer(

@@ -63,9 +63,10 @@ class ArrayBatches:
 
     Example:
         >>> x, y = np.arange(6.0).reshape(6, 1), np.arange(6)
-        >>> batches = ArrayBatches(x, y, IIDBatches(len(x), batch_size=2, seed=0))
+        >>> sampler = tfbn.data.IIDBatches(len(x), batch_size=2, seed=0)
+        >>> batches = tfbn.data.ArrayBatches(x, y, sampler)
         >>> [batches(step)[1].numpy().tolist() for step in range(3)]
-        [[4, 0], [2, 5], [3, 1]]
+        [[3, 2], [5, 4], [0, 1]]
 
     Args:
         x, y, transform: as in `Arrays`.

@@ -20,6 +20,7 @@ from tfbn.training import Setting
 from tfbn.training import Trainer
 from tfbn.training import TrainingModeEvaluation
 from tfbn.training import arguments
+from tfbn.training import progress
 from tfbn.training import run_directory
 
 _MOST_BATCHES = 40
@@ -52,10 +53,14 @@ def build_trainer(config: TrainConfig, dataset: data.Dataset | None = None) -> T
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
-    dataset = builders.build_dataset(config) if dataset is None else dataset
+    say = progress.announce if config.progress else (lambda text: None)
+    if dataset is None:
+        say(f"Reading the data: {config.dataset}.")
+        dataset = builders.build_dataset(config)
     test = _test_split(config, dataset)
     sampler = builders.build_batches(config, dataset)
     jit_compile = _JIT_COMPILE[config.jit_compile]
+    say(f"Building the network: {config.model}.")
     with _network_memory(), builders.dtype_policy(config.dtype_policy):
         model = builders.build_model(config, dataset)
         probabilities = model_files.gives_probabilities(model)

@@ -7,10 +7,11 @@ global state, nothing is read or trained. Two take what the caller has selected:
 others are those of `FIGURES`, imported when they are first used; `figures` draws all
 that there are records for.
 
-A run has the same colour in every figure of the same `runs`. Values that are not finite
-are not drawn; a run whose loss, distance or eigenvalue ends in such values is marked
-"(diverged)" in the legend, with an x at its last finite point. Zeros have no place on a
-logarithmic axis: a panel that omits some has a note.
+A run has the same colour in every figure of the same `runs`, paler for training and
+darker for test where both are drawn. Values that are not finite are not drawn; a run
+whose loss, distance or eigenvalue ends in such values is marked "(diverged)" in the
+legend, with an x at its last finite point. Zeros have no place on a logarithmic axis: a
+panel that omits some has a note.
 """
 
 from collections.abc import Callable

@@ -18,7 +18,8 @@ from tfbn.plots.runs import chosen
 from tfbn.plots.runs import measured_layers
 
 _HEIGHT = 1.7  # of a ridge, in distances between two base lines
-_TAIL = 1e-3  # part of the mass at either end that the axis need not show
+_TAIL = 5e-3  # part of the mass at either end that the axis need not show
+_WIDEST = 2.5  # times the narrowest: the most that panels with one axis may differ by
 
 
 def activation_ridges(
@@ -31,8 +32,10 @@ def activation_ridges(
     """Draws how the distribution of a layer's activations moves while it trains.
 
     A row per layer and a column per run: histograms at some of the recorded steps, the
-    earliest at the top and behind the others. All panels of a row have the same x axis,
-    which leaves out the outermost thousandth of the values. Each ridge is scaled to its
+    earliest at the top and behind the others. The panels of a row have the same x axis,
+    unless the distributions of one run are far wider than those of another; the row's
+    label says if axes differ. An axis leaves out the outermost hundredth of the
+    values. Each ridge is scaled to its
     own peak: heights show the shape of a distribution, and cannot be compared between
     ridges. A ridge far wider than most is cut off, with a note in the panel, and one
     wider than the axis is drawn lower in proportion. Histograms without finite edges
@@ -58,15 +61,16 @@ def activation_ridges(
     width = max(7.0, min(10.0, 3.5 * size[1]), 2.2 * size[1])
     title = "Distributions of activations, from the earliest step (top) on"
     figure, axes = grid(
-        title, *size, x_label="activation", share_x="row", width=width, row_height=2.9
+        title, *size, x_label="activation", share_x=False, width=width, row_height=2.9
     )
     for row, name in zip(axes, names, strict=True):
         panels = [
             [_ridge(e) for e in _spaced(run.table.get(name, ()), num_steps, log_steps)]
             for run in measured
         ]
-        _draw_row(row, panels, [run.run.colour for run in measured])
-        fit_label(row[0], f"{name}\noptimizer step")
+        differ = _draw_row(row, panels, [run.run.colour for run in measured])
+        label = f"{name}, x axes differ" if differ else name
+        fit_label(row[0], f"{label}\noptimizer step")
     head_columns(axes, [run_label(run) for run, _ in measured])
     return figure
 
@@ -115,14 +119,31 @@ def _middles(edges):
 
 
 def _draw_row(row, panels, colours):
-    ridges = [ridge for panel in panels for ridge in panel]
-    low, high = (np.array([getattr(r, end) for r in ridges]) for end in ("low", "high"))
-    least, greatest = usual_range(low, high)
-    row[0].set_xlim(least, greatest)
-    for axis, panel, colour in zip(row, panels, colours, strict=True):
+    """Draws the panels of a row; returns whether their x axes differ."""
+    ranges = _ranges(panels)
+    for axis, panel, colour, (least, greatest) in zip(
+        row, panels, colours, ranges, strict=True
+    ):
+        axis.set_xlim(least, greatest)
         _draw_ridges(axis, panel, np.array(to_rgb(colour)), greatest - least)
         if any(ridge.low < least or ridge.high > greatest for ridge in panel):
             note(axis, "goes on beyond the axis", top=True)
+    return len(set(ranges)) > 1
+
+
+def _ranges(panels):
+    """Returns the range of each panel: the same one, unless they differ too much."""
+    together = least, greatest = _usual([r for panel in panels for r in panel])
+    # A few ridges that are far wider than the row's other ones do not count.
+    usual = [[r for r in p if least <= r.low and r.high <= greatest] for p in panels]
+    own = [_usual(panel) if panel else together for panel in usual]
+    widths = [high - low for low, high in own]
+    return [together] * len(own) if max(widths) <= _WIDEST * min(widths) else own
+
+
+def _usual(ridges):
+    low, high = (np.array([getattr(r, end) for r in ridges]) for end in ("low", "high"))
+    return usual_range(low, high)
 
 
 def _draw_ridges(axis, panel, colour, extent):

@@ -10,6 +10,7 @@ from tfbn.plots.lines import draw_panel
 from tfbn.plots.lines import line_handle
 from tfbn.plots.panels import fit_titles
 from tfbn.plots.panels import grid
+from tfbn.plots.panels import include_ideal
 from tfbn.plots.runs import TOTAL
 from tfbn.plots.runs import Runs
 from tfbn.plots.runs import chosen
@@ -25,11 +26,11 @@ def covariate_shift(
     """Draws the internal covariate shift, as Santurkar et al.'s Fig. 3 (1805.11604).
 
     A row of two panels per layer: the distance |G - G'|_2 (logarithmic axis; ideal 0)
-    and the cosine of G and G' (ideal 1), where G and G' are the layer's gradients on
-    the same batch before and after the update of the preceding layers. A further row
-    shows the same for the gradients of all layers together, where that was recorded.
-    Faint values are the records, the line is their centred mean over about a 30th of
-    them.
+    and the cosine of G and G' (ideal 1; the axis begins near the least one), where G
+    and G' are the layer's gradients on the same batch before and after the update of
+    the preceding layers. A further row shows the same for the gradients of all layers
+    together, where that was recorded. Faint values are the records, the line is their
+    centred mean over about a 30th of them.
 
     Args:
         runs: label -> records; uses the kind "ics".
@@ -64,7 +65,7 @@ def _draw(row, measured, name):
     left, right = row
     draw_panel(left, layer_series(measured, name, "distance"))
     right.axhline(1.0, zorder=1, **IDEAL)
-    right.set_ylim(-1.1, 1.1)
     draw_panel(right, layer_series(measured, name, "cosine"), log=False)
+    include_ideal(right, 1.0)
     left.set(title=f"{name}: distance", ylabel="$|G - G'|_2$")
     right.set(title=f"{name}: cosine", ylabel="$\\cos(G, G')$")

@@ -6,6 +6,7 @@ from tfbn.plots.legend import add_legend
 from tfbn.plots.lines import draw_points
 from tfbn.plots.lines import draw_smoothed
 from tfbn.plots.lines import line_handle
+from tfbn.plots.lines import shaded
 from tfbn.plots.panels import grid
 from tfbn.plots.panels import scale
 from tfbn.plots.runs import Runs
@@ -14,6 +15,8 @@ from tfbn.plots.runs import require
 from tfbn.plots.runs import series
 from tfbn.plots.runs import styled
 
+# What is mixed into the colours of the runs, which both lines would share.
+_TRAINING, _TEST = ("white", 0.5), ("black", 0.3)
 # Name in the records -> label of the value axis.
 _CURVES = {"loss": "loss", "accuracy": "accuracy (fraction correct)"}
 
@@ -21,9 +24,10 @@ _CURVES = {"loss": "loss", "accuracy": "accuracy (fraction correct)"}
 def learning_curves(runs: Runs, *, log_steps: bool = False) -> Figure:
     """Draws loss and accuracy against the step.
 
-    Training is a thin line over the faint values that it smooths (a centred mean over
-    about a 30th of the records), test a line with markers. The loss axis is logarithmic
-    if the losses span more than two decades. Without any accuracy there is one panel.
+    Training is a pale line over the faint values that it smooths (a centred mean over
+    about a 30th of the records), test a dark line with markers. The loss axis is
+    logarithmic if the losses span more than two decades. Without any accuracy there is
+    one panel.
 
     Args:
         runs: label -> records; uses the kinds "train" and "eval".
@@ -43,9 +47,9 @@ def learning_curves(runs: Runs, *, log_steps: bool = False) -> Figure:
     for axis, (name, (train, test)) in zip(axes.flat, panels.items(), strict=True):
         scale(axis, train + test, log=name == "loss" and is_wide(train + test))
         for curve in train:
-            draw_smoothed(axis, curve)
+            draw_smoothed(axis, shaded(curve, *_TRAINING))
         for curve in test:
-            draw_points(axis, curve)
+            draw_points(axis, shaded(curve, *_TEST))
         axis.set(title=name.capitalize(), ylabel=_CURVES[name])
     everything = [c for curves in panels.values() for group in curves for c in group]
     add_legend(figure, everything, _style_handles(panels.values()))
@@ -56,7 +60,7 @@ def _style_handles(panels):
     train, test = (any(curves) for curves in zip(*panels, strict=True))
     handles = {}
     if train:
-        handles["training"] = line_handle()
+        handles["training"] = line_handle(color="0.65")
     if test:
-        handles["test"] = line_handle(linewidth=1.8, marker="o")
+        handles["test"] = line_handle(color="0.2", linewidth=1.8, marker="o")
     return handles

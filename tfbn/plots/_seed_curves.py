@@ -1,10 +1,11 @@
-"""Any recorded number against the step: its mean over seeds, and their range."""
+"""Any recorded number against the step: each seed, and their mean."""
 
 import dataclasses
 import functools
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +14,6 @@ from matplotlib.figure import Figure
 from tfbn import validation
 from tfbn.plots.legend import add_legend
 from tfbn.plots.lines import IDEAL
-from tfbn.plots.lines import band_handle
-from tfbn.plots.lines import draw_band
 from tfbn.plots.lines import draw_line
 from tfbn.plots.lines import line_handle
 from tfbn.plots.lines import mark_end
@@ -26,7 +25,6 @@ from tfbn.plots.panels import leave_out_last
 from tfbn.plots.panels import note
 from tfbn.plots.panels import scale
 from tfbn.plots.panels import wrapped
-from tfbn.plots.runs import Band
 from tfbn.plots.runs import Curve
 from tfbn.plots.runs import Run
 from tfbn.plots.runs import ends_badly
@@ -35,6 +33,10 @@ from tfbn.plots.runs import require
 from tfbn.plots.runs import styled
 from tfbn.recording.records import by_layer
 from tfbn.recording.records import column
+
+_SEED = {"linewidth": 0.7, "linestyle": "-", "alpha": 0.55}
+# Of the means; on and off in line widths.
+_DASHES: tuple[Any, ...] = ("-", "-", (0, (5, 1.5)), (0, (3, 1.5)), (0, (1, 1)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,8 @@ class SeedPanel:
         ideal: the value at which to draw a grey dashed line. Default: none.
         limits: (low, high) of the value axis, with None for an end that the values
             decide. On a logarithmic axis, an end that is not positive counts as None.
+        same_axis: a name; the panels of a figure with the same name have the same value
+            axis, fitted to the values of all. Default: an axis of its own.
 
     Raises:
         ValueError: if a group is not a list of lists of records, or `limits` do not
@@ -70,6 +74,7 @@ class SeedPanel:
     log: bool | None = None
     ideal: float | None = None
     limits: tuple[float | None, float | None] | None = None
+    same_axis: str | None = None
 
     def __post_init__(self):
         for label, runs in self.groups.items():
@@ -95,15 +100,16 @@ def seed_curves(
     columns: int = 3,
     log_steps: bool = False,
 ) -> Figure:
-    """Draws the mean over seeds, and a band from the least to the greatest seed.
+    """Draws the mean over seeds, and each seed as a thin line.
 
-    A label has the same look in all panels. If a seed has many records, its values are
-    first smoothed by a centred mean over about a 30th of them. Mean and range over the
-    seeds are then taken at the steps that all seeds of the label have; a panel notes if
-    it leaves out other steps. On a logarithmic axis all means are geometric. Values
-    that are not finite are left out of mean and range, and an x marks the last finite
-    value of a seed that diverged. A single seed has no band. Labels and seeds without
-    such records are left out.
+    A label has the same look in all panels; from the third on lines are dashed, so that
+    one that lies over another leaves it visible. If a seed has many records, its values
+    are first smoothed by a centred mean over about a 30th of them. All lines are drawn
+    at the steps that all seeds of the label have; a panel notes if it leaves out other
+    steps. On a logarithmic axis all means are geometric. Values that are not finite are
+    left out of the mean, and an x marks the last finite value of a seed that diverged.
+    Labels and seeds without such records are left out. Panels whose runs end at about
+    the same step share the step axis.
 
     Args:
         panels: what to draw, row by row.
@@ -119,19 +125,35 @@ def seed_curves(
     columns = min(validation.integer("columns", columns, minimum=1), len(panels))
     if not panels:
         raise ValueError(f"panels must hold a panel. Received: panels={panels}.")
-    looks = styled({label: () for panel in panels for label in panel.groups})
+    looks = _looks(panels)
     drawn = [_groups(panel, looks) for panel in panels]
     wanted = " or ".join(f"{panel.title!r} (kind {panel.kind!r})" for panel in panels)
     require([*filter(None, drawn)], f"values of {wanted}", [g.label for g in looks])
     rows = -(-len(panels) // columns)
-    figure, axes = grid(title, rows, columns, log_steps, share_x=_alike(drawn))
+    figure, axes = grid(
+        title,
+        rows,
+        columns,
+        log_steps,
+        share_x=_alike(drawn),
+        width=12.0 if columns > 3 else None,
+    )
     for axis, panel, groups in zip(axes.flat, panels, drawn, strict=False):
         _draw_panel(axis, panel, groups)
+    _share_axes(axes, panels)
     fit_titles(axes)
     leave_out_last(axes, rows * columns - len(panels))
     groups = [group for groups in drawn for group in groups]
     add_legend(figure, _one_of_each(groups), _styles(panels, groups))
     return figure
+
+
+def _looks(panels):
+    looks = styled({label: () for panel in panels for label in panel.groups})
+    return [
+        dataclasses.replace(look, dash=_DASHES[i % len(_DASHES)])
+        for i, look in enumerate(looks)
+    ]
 
 
 class _Group(NamedTuple):
@@ -178,7 +200,19 @@ def _curve(panel, run):
 def _alike(drawn):
     """Returns whether the panels' last steps are close enough to share an axis."""
     ends = [max(group.steps[-1] for group in groups) for groups in drawn if groups]
-    return bool(max(ends) <= 2 * min(ends))
+    return bool(max(ends) <= 1.25 * min(ends))
+
+
+def _share_axes(axes, panels):
+    """Gives the panels of one `same_axis` the range that holds all of theirs."""
+    named = {}
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        if panel.same_axis is not None and axis.get_lines():
+            named.setdefault((panel.same_axis, axis.get_yscale()), []).append(axis)
+    for together in named.values():
+        lows, highs = zip(*(axis.get_ylim() for axis in together), strict=True)
+        for axis in together:
+            axis.set_ylim(min(lows), max(highs))
 
 
 def _draw_panel(axis, panel, groups):
@@ -201,12 +235,17 @@ def _draw_group(axis, group):
     look, seeds = group
     steps = group.steps
     table = np.stack([_at(axis, seed, steps) for seed in seeds])
+    shown = drawable(axis, table)
     if len(seeds) > 1:
-        draw_band(axis, Band(look, steps, list(table.T)), end=False)
+        for values in shown:
+            alone = {"marker": "."} if np.isfinite(values).sum() == 1 else {}
+            axis.plot(steps, values, **look.look(**_SEED, **alone))
         if steps.size < max(seed.steps.size for seed in seeds):
             note(axis, "only steps that all seeds have")
-    mean = _mean(drawable(axis, table), in_decades=axis.get_yscale() == "log")
-    draw_line(axis, Curve(look, steps, mean), mean, linewidth=1.5)
+        if np.any(np.isfinite(table).any(axis=0) & ~np.isfinite(table).all(axis=0)):
+            note(axis, "values that are not finite are left out")
+    mean = _mean(shown, in_decades=axis.get_yscale() == "log")
+    draw_line(axis, Curve(look, steps, mean), mean, linewidth=2.0)
     for seed, values in zip(seeds, table, strict=True):
         if ends_badly(values):
             mark_end(axis, seed.run, steps, drawable(axis, values))
@@ -244,7 +283,7 @@ def _one_of_each(groups):
 def _styles(panels, groups):
     styles = {}
     if any(len(group.seeds) > 1 for group in groups):
-        styles["least to greatest of the seeds"] = band_handle()
+        styles["each seed"] = line_handle(**{**_SEED, "alpha": 1.0})
     if any(panel.ideal is not None for panel in panels):
         styles["ideal"] = line_handle(**IDEAL)
     return styles

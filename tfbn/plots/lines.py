@@ -1,5 +1,6 @@
 """Lines and bands against the step, in the look of their runs."""
 
+import dataclasses
 from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -96,6 +99,16 @@ def draw_band(axis: Axes, band: Band, end: bool = True) -> None:
         note(axis, "values that are not finite are left out")
     if end and present and not present[-1].any():
         mark_end(axis, run, band.steps, high)
+
+
+def shaded(curve: Curve, towards: str, part: float) -> Curve:
+    """Returns the curve with a part of another colour mixed into its run's."""
+    own, other = to_rgb(curve.run.colour), to_rgb(towards)
+    red, green, blue = (
+        (1 - part) * a + part * b for a, b in zip(own, other, strict=True)
+    )
+    colour = to_hex((red, green, blue))
+    return curve._replace(run=dataclasses.replace(curve.run, colour=colour))
 
 
 def mark_end(axis: Axes, run: Run, steps: np.ndarray, measured: np.ndarray) -> None:

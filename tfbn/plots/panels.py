@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatterSciNotation
 
 from tfbn import _compat
+from tfbn.plots.log_ticks import set_log_ticks
 from tfbn.plots.runs import Band
 from tfbn.plots.runs import Curve
 from tfbn.plots.runs import finite
@@ -68,8 +68,7 @@ def scale(axis: Axes, data: Iterable[Curve | Band], log: bool) -> None:
     if not log or not np.any(values > 0):
         return
     axis.set_yscale("log", nonpositive="mask")
-    axis.yaxis.set_major_formatter(_PlainNumbers())
-    axis.yaxis.set_minor_formatter(_PlainNumbers())
+    set_log_ticks(axis)
     if np.any(values <= 0):
         left_out = "zeros" if values.min() == 0 else "values up to zero"
         note(axis, f"{left_out} are not drawn")
@@ -144,6 +143,16 @@ def symmetric_scale(axis: Axes, threshold: float) -> None:
     axis.axhline(0.0, color="0.7", linewidth=0.6, zorder=1)
 
 
+def include_ideal(axis: Axes, ideal: float) -> None:
+    """Has the value axis end a little above `ideal`, the greatest value there can be.
+
+    An axis shorter than a twentieth would magnify rounding errors.
+    """
+    low, high = axis.get_ylim()
+    length = max(ideal - low, 0.05)
+    axis.set_ylim(ideal - length, max(high, ideal + 0.05 * length))
+
+
 def usual_range(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
     """Returns the range of an axis, which a few outliers do not widen.
 
@@ -163,14 +172,3 @@ def usual_range(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
     least, greatest = low[usual].min(), high[usual].max()
     margin = 0.05 * (greatest - least) or 0.5
     return least - margin, greatest + margin
-
-
-class _PlainNumbers(LogFormatterSciNotation):
-    """Labels a short logarithmic axis with plain numbers: 20, and not 2 x 10^1."""
-
-    def __call__(self, x, pos=None):
-        label = super().__call__(x, pos)
-        axis = self.axis
-        assert axis is not None  # matplotlib calls a formatter only once it has one
-        low, high = axis.get_view_interval()
-        return f"{x:g}" if label and 1e-3 <= low and high < 1e4 else label

@@ -65,7 +65,10 @@ class SummaryWriter:
         self._write(tag, tf.constant(bins, tf.float64), step, _HISTOGRAM)
 
     def measurement(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """Writes the record of a diagnostic, as diagnostics/KIND_NAME and .../LAYER.
+        """Writes the record of a diagnostic, as KIND/NAME and KIND/NAME/LAYER.
+
+        TensorBoard shows what has the same first part in one group, sorted by tag: a
+        group for each kind, in which the layers of a quantity stand side by side.
 
         Of a list of numbers, such as the losses along a line, the least and the largest
         are written: the lower and the upper edge of a band. Both are NaN if one is.
@@ -75,7 +78,7 @@ class SummaryWriter:
         layers |= {f"/{layer['name']}": layer for layer in values.get("layers", ())}
         for layer, entries in layers.items():
             for name, value in _flat(entries, without_bands):
-                tag = f"diagnostics/{kind}_{name}{layer}"
+                tag = f"{kind}/{name}{layer}"
                 if name == "histogram":
                     self.histogram(tag, value["edges"], value["counts"], step)
                 elif isinstance(value, (int, float)):

@@ -16,6 +16,7 @@ from tfbn.reproduction.plan import Study
 from tfbn.reproduction.results import Results
 
 PAGE = "README.md"
+_DPI = 120  # reports are kept with the code, where every redrawing adds to the history
 
 
 class Report:
@@ -67,7 +68,7 @@ class Report:
             f"{study.name}_{key}": draw(results)
             for key, draw in study.experiment.figures.items()
         }
-        return plots.save(figures, os.path.join(self.path, "figures"))
+        return plots.save(figures, os.path.join(self.path, "figures"), dpi=_DPI)
 
     def judge(self, study: Study) -> list[Judgement]:
         """Judges the claims of a study."""

@@ -75,7 +75,7 @@ class Trainer:
         ... )
         >>> x, y = np.random.normal(size=(64, 4)), np.random.normal(size=(64, 1))
         >>> batches = tfbn.data.ArrayBatches(x, y, tfbn.data.IIDBatches(64, 16, seed=0))
-        >>> trainer = Trainer(
+        >>> trainer = tfbn.training.Trainer(
         ...     model, "adam", "mse", batches, run_dir=tempfile.mkdtemp(),
         ...     train_steps=20, validation_data=(x, y), diagnostics={"ics": 10},
         ...     progress=False,
@@ -231,10 +231,10 @@ class Trainer:
         progress = Progress(
             self._options.train_steps,
             self._source.batch_size,
-            names=self._objective.names,
             enabled=self._options.progress,
         )
         with (
+            progress,
             run_directory.RunDirectory(
                 self.run_dir, self._settings, header=self._header
             ) as results,
@@ -242,17 +242,20 @@ class Trainer:
         ):
             self._resume(results, progress)
             self._diagnostics.announce(progress.note)
+            progress.begin(self.step)
             while not self._done():
                 with memory.one_line_errors(f"step {self.step}"):
                     metrics = self._next_steps(results, progress)
                 self._record(results)
                 progress.update(self.step, metrics)
-                with progress.aside():
-                    if self._evaluation_due():
+                if self._evaluation_due():
+                    with progress.aside("evaluating"):
                         self._evaluate(results)
-                    self._save_if_due(results, interruption)
+                with progress.aside():
+                    self._save_if_due(results, interruption, progress)
             self._optimizer.finalize_variable_values(self.model.trainable_variables)
             results.save_model(self.model)
+            progress.end_line()
             interruption.act(lambda: "The run is complete.")
             evaluation = results.last_evaluation()
         self._diagnostics.sum_up(progress.note)
@@ -269,11 +272,13 @@ class Trainer:
         state = "is complete" if self._done() else f"resumes at step {self.step}"
         progress.note(f"The run {state} (of {self._options.train_steps}).")
 
-    def _save_if_due(self, results, interruption):
+    def _save_if_due(self, results, interruption, progress):
         if self._resumption.due(self.step) or self._done() or interruption.signal:
             self._check_weights()
             values = {"step": self.step, "metrics": self._metrics.to_values()}
             self._resumption.save(self.step, values, results)
+        if interruption.signal:
+            progress.end_line()
         interruption.act(
             lambda: (
                 f"Saved at step {self.step}; start again with the same settings and "
@@ -323,7 +328,9 @@ class Trainer:
         """Makes one step, and the measurements of it."""
         begin = watching.StepBegin.of(self.step, self.model, self._optimizer)
         metrics = self._advance(1, results)
-        with progress.aside():
+        first = "" if all(watch.seconds for watch in due) else "compiling and "
+        names = ", ".join(watch.name for watch in due)
+        with progress.aside(f"{first}measuring {names}"):
             self._diagnostics.measure(due, begin, results.measurement)
         return metrics
 

@@ -48,6 +48,7 @@ def _curves(results):
             value="loss",
             title=title,
             ylabel="training loss",
+            log=True,
         )
         for title, arms in panels_of.items()
     ]

@@ -69,7 +69,7 @@ def _accuracies(results):
             value="accuracy",
             title=f"{split}, learning rate {rate:g}",
             ylabel="accuracy",
-            limits=(0.0, 1.0),
+            same_axis="accuracy",
         )
         for rate in _RATES
         for kind, split in (("train", "Training"), ("eval", "Test"))

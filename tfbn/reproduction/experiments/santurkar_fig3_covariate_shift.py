@@ -64,7 +64,6 @@ def _panels(results, network):
                 title=title,
                 ylabel="cos(G, G')",
                 ideal=1.0,
-                limits=(-1.05, 1.05),
                 **common,
             )
 

@@ -88,7 +88,7 @@ def _seeds(results, label, name):
         )
     ]
     title = f"{name} along the gradient"
-    return plots.seed_curves(panels, title=title, columns=4)
+    return plots.seed_curves(panels, title=title, columns=2)
 
 
 def _vgg_bands(results):

@@ -1,0 +1,222 @@
+"""Tests that the documentation runs as written: pages, docstrings, shell commands.
+
+Pages are README.md, CONTRIBUTING.md and all of docs/, found by themselves. The Python
+blocks of a page run one after the other, in one namespace and an empty folder.
+"""
+
+import contextlib
+import doctest
+import importlib
+import io
+import pathlib
+import re
+import shlex
+import sys
+import tempfile
+from typing import NamedTuple
+from unittest import mock
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags
+from absl.testing import parameterized
+
+import tfbn
+from tests import testing_utils
+from tfbn.commands import cli
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_SCRIPTS = _ROOT / "scripts"
+sys.path.insert(0, str(_SCRIPTS))
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    language: str
+    line: int  # of the page, before its first one
+    text: str
+
+
+def _blocks(page):
+    """The fenced blocks of the text of a page."""
+    fence = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    return [
+        Block(match[1], page.count("\n", 0, match.start(2)), match[2])
+        for match in fence.finditer(page)
+    ]
+
+
+def _inline(page):
+    """The code in single backquotes of the text of a page."""
+    prose = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
+    return [code.replace("\n", " ") for code in re.findall(r"`([^`]+)`", prose)]
+
+
+def _commands(shell):
+    """The commands of a shell block, as lists of words, with variables put in."""
+    variables, found = {}, []
+    for line in shell.replace("\\\n", " ").splitlines():
+        line = re.sub(r"\$(\w+)", lambda name: variables.get(name[1], name[0]), line)
+        for command in line.split(" && "):
+            words = shlex.split(command, comments=True)
+            if len(words) == 1 and re.match(r"\w+=", words[0]):
+                name, _, value = words[0].partition("=")
+                variables[name] = value
+            elif words:
+                found.append(words)
+    return found
+
+
+def _shell_commands(page):
+    """The commands of a page. Blocks of no language may hold formulas."""
+    return [
+        words
+        for block in _blocks(page)
+        if block.language == "sh" or block.text.startswith("python ")
+        for words in _commands(block.text)
+    ]
+
+
+def _script(words):
+    """The place of a script of this repository among words, or None."""
+    return next((i for i, w in enumerate(words) if w.startswith("scripts/")), None)
+
+
+def _text(path):
+    return path.read_text(encoding="utf-8")
+
+
+_PAGES = {
+    str(path.relative_to(_ROOT)): _text(path)
+    for path in (*sorted(_ROOT.glob("*.md")), *sorted(_ROOT.glob("docs/**/*.md")))
+}
+_WITH_PYTHON = [
+    (name, name)
+    for name, page in _PAGES.items()
+    if any(block.language == "python" for block in _blocks(page))
+]
+_EXAMPLE = re.compile(r"^ *>>> ", re.MULTILINE)
+_WITH_EXAMPLES = [
+    ".".join(path.relative_to(_ROOT).with_suffix("").parts)
+    for path in sorted(_ROOT.glob("tfbn/**/*.py"))
+    if _EXAMPLE.search(_text(path))
+]
+
+
+class PythonTest(tf.test.TestCase, parameterized.TestCase):
+    def test_there_are_pages(self):
+        self.assertContainsSubset(["README.md", "docs/diagnostics.md"], _PAGES)
+        self.assertIn(("README.md",) * 2, _WITH_PYTHON)
+
+    @parameterized.named_parameters(*_WITH_PYTHON)
+    def test_page(self, name):
+        keras.utils.set_random_seed(0)
+        namespace = {"__name__": "page"}
+        folder = self.enter_context(tempfile.TemporaryDirectory())
+        self.enter_context(contextlib.chdir(folder))
+        self.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        for block in _blocks(_PAGES[name]):
+            if block.language == "python":
+                # Errors name the line of the page.
+                code = compile("\n" * block.line + block.text, _ROOT / name, "exec")
+                exec(code, namespace)
+
+    def test_examples_in_docstrings(self):
+        self.assertIn("tfbn.layers.batch_norm", _WITH_EXAMPLES)
+        for name in _WITH_EXAMPLES:
+            names = {"tfbn": tfbn, "keras": keras, "np": np}
+            results = doctest.testmod(importlib.import_module(name), extraglobs=names)
+            self.assertGreater(results.attempted, 0, name)
+            self.assertEqual(results.failed, 0, name)
+
+
+class ShellTest(tf.test.TestCase):
+    def test_commands(self):
+        page = 'flags="--a --b=1"\nrun.py $flags --c  # why\none && two \\\n  three\n'
+        self.assertEqual(
+            _commands(page),
+            [["run.py", "--a", "--b=1", "--c"], ["one"], ["two", "three"]],
+        )
+
+    def test_scripts_take_the_flags(self):
+        commands = set()
+        for name, page in _PAGES.items():
+            inline = [code.split() for code in _inline(page)]
+            for words in _shell_commands(page) + inline:
+                if (i := _script(words)) is not None and words[i].endswith(".py"):
+                    commands.add((name, *words[i:]))
+        self.assertNotEmpty(commands)
+        for name, script, *arguments in sorted(commands):
+            self.assertTrue((_ROOT / script).is_file(), f"{name}: {script}")
+            # Without a value they are mentioned, as in "`scripts/benchmark.py --help`".
+            if any("=" in argument for argument in arguments):
+                with self.subTest(page=name, script=script, arguments=arguments):
+                    _parse(_ROOT / script, arguments)
+
+    def test_tests_and_programs_exist(self):
+        for name, page in _PAGES.items():
+            for program, *words in _shell_commands(page):
+                paths = [w for w in words if w.startswith(("tests", "docs"))]
+                if "/" in program and not program.startswith(".venv/"):
+                    paths.append(program)
+                for path in paths:
+                    self.assertTrue((_ROOT / path).exists(), f"{name}: {path}")
+
+    def test_flags_that_are_mentioned_exist(self):
+        known = {"help", "dist"}  # the latter of pytest
+        for script in sorted(_SCRIPTS.glob("[a-z]*.py")):
+            known |= _flags(script)
+        for name, page in _PAGES.items():
+            if name == "CHANGELOG.md":
+                continue  # it has those of earlier versions too
+            for code in _inline(page):
+                for flag in re.findall(r"(?:^| )--(\w+)", code):
+                    short = flag.removeprefix("no")
+                    self.assertTrue({flag, short} & known, f"{name}: --{flag}")
+
+
+class ClaimsTest(tf.test.TestCase):
+    def test_readme_counts_those_of_the_reproduction(self):
+        page = _PAGES["docs/reproduction/README.md"]
+        verdicts = ("holds", "does not hold", "not decided at this scale")
+        counts = [page.count(f"| **{verdict}** ") for verdict in verdicts]
+        wanted = "{} of {} claims hold, {} do not and {} are not decided"
+        holds, *others = counts
+        self.assertIn(wanted.format(holds, sum(counts), *others), _PAGES["README.md"])
+
+
+class LinksTest(tf.test.TestCase):
+    def test_files_that_are_linked_exist(self):
+        for name, page in _PAGES.items():
+            for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page):
+                path = (_ROOT / name).parent / link
+                self.assertTrue(path.exists(), f"{name}: {link}")
+
+
+def _flags(script):
+    """The names of the flags of a script."""
+    names = set()
+    _until_it_parses(script, lambda argv: names.update(flags.FLAGS))
+    return names
+
+
+def _parse(script, arguments):
+    """Has a script parse its arguments, and do no more."""
+    _until_it_parses(script, flags.FLAGS, *arguments)
+
+
+def _until_it_parses(script, parse, *arguments):
+    def run(main, *, prepare=lambda argv: argv):
+        parse(prepare([script.name, *arguments]))
+        raise SystemExit(0)
+
+    if script.name == "run_stablehlo.py":  # takes no flags of absl
+        return
+    with mock.patch.object(cli, "run", run):
+        testing_utils.run_script(str(script))
+
+
+if __name__ == "__main__":
+    tf.test.main()
