@@ -52,8 +52,8 @@ class Batch:
     def __init__(self, x: tf.Tensor, request: Request, mask: tf.Tensor | None = None):
         axis, sizes = request.axis, sizes_of(x)
         before, channels, after = sizes[:axis], sizes[axis], sizes[axis + 1 :]
-        self._samples, self._masked_by_user = before[0], mask is not None
-        self._virtual, groups = _virtual_batches(request, before[0]), None
+        self._samples, self._masked_by_user = sizes[0], mask is not None
+        self._virtual, groups = _virtual_batches(request, sizes[0]), None
         if self._virtual is not None:
             groups, before[0] = self._virtual.number, request.virtual_batch_size
             sizes[0] = groups * before[0]
