@@ -31,6 +31,7 @@ class ChannelsTest(tf.test.TestCase, parameterized.TestCase):
         if len(axes) == 1:
             shape = [n if i in axes else 1 for i, n in enumerate(_SHAPE)]
         vector = channels.vector(tf.constant(weight))
+        self.assertAllEqual(channels.weight(vector), weight)
         along = tf.reshape(vector, [-1 if i == axis else 1 for i in range(view.ndim)])
         self.assertAllEqual(
             channels.split(view * along, tf.constant(x)), x * weight.reshape(shape)

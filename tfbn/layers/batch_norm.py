@@ -11,6 +11,7 @@ from tfbn import ops
 from tfbn import validation
 from tfbn.layers import axes
 from tfbn.layers import conversion
+from tfbn.layers import masks
 from tfbn.layers import modes
 from tfbn.layers import ragged
 from tfbn.layers import recomputation
@@ -162,11 +163,12 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def call(self, inputs, training=None, mask=None):
         if isinstance(inputs, tf.RaggedTensor):
-            self._check_ragged(inputs, mask)
+            ragged.refuse_options(inputs, mask, self.virtual_batch_size)
             call = functools.partial(self._call_dense, training=training)
             return ragged.map_elements(call, inputs, self._channels)
         x = keras.ops.convert_to_tensor(inputs)
-        mask = None if mask is None else self._checked_mask(mask, x)
+        if mask is not None:
+            mask = self._channels.mask(masks.checked_mask(mask, x), x)
         return self._call_dense(x, self._channels, training, mask)
 
     def _call_dense(self, x, channels, training, mask=None):
@@ -254,7 +256,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         momentum = self.momentum if momentum is None else momentum
         average = self._channels.vector(variable)
         average = ops.moving_average(average, value, momentum, statistics.valid)
-        variable.assign(keras.ops.reshape(average, variable.shape))
+        variable.assign(self._channels.weight(average))
 
     def _add_affine_weight(self, name, shape):
         return self.add_weight(
@@ -281,27 +283,6 @@ class BatchNorm(keras.layers.BatchNormalization):
     def _statistics_dtype(self):
         """At least float32: an average in half precision stops moving."""
         return keras.backend.result_type(self.variable_dtype, "float32")
-
-    def _check_ragged(self, x, mask):
-        if mask is not None or self.virtual_batch_size is not None:
-            raise ValueError(
-                "ragged inputs can have neither a mask nor virtual batches. Received: "
-                f"inputs.shape={x.shape}. Give inputs.to_tensor(), and a mask."
-            )
-
-    def _checked_mask(self, mask, x):
-        mask = keras.ops.convert_to_tensor(mask)
-        sizes = x.shape[:-1]
-        fits = len(mask.shape) == len(sizes) and all(
-            n in (1, size) or None in (n, size)
-            for n, size in zip(mask.shape, sizes, strict=True)
-        )
-        if not fits:
-            raise ValueError(
-                "mask must have the shape of the inputs without their last axis. "
-                f"Received: mask.shape={mask.shape}, inputs.shape={x.shape}."
-            )
-        return self._channels.mask(mask, x)
 
 
 _KERAS_RENORM = ("renorm", "renorm_clipping", "renorm_momentum")

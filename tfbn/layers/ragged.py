@@ -26,3 +26,14 @@ def map_elements(
         )
     of_elements = ops.Channels(axes, channels.shape[x.ragged_rank :])
     return x.with_flat_values(function(x.flat_values, of_elements))
+
+
+def refuse_options(
+    x: tf.RaggedTensor, mask: tf.Tensor | None, virtual_batch_size: int | None
+) -> None:
+    """Refuses what needs rows of one length, with a ValueError."""
+    if mask is not None or virtual_batch_size is not None:
+        raise ValueError(
+            "ragged inputs can have neither a mask nor virtual batches. Received: "
+            f"inputs.shape={x.shape}. Give inputs.to_tensor(), and a mask."
+        )

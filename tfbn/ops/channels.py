@@ -72,6 +72,10 @@ class Channels:
             return weight
         return tf.reshape(weight, [self._size])
 
+    def weight(self, vector: tf.Tensor) -> tf.Tensor:
+        """The inverse of `vector`."""
+        return vector if self._num_axes == 1 else tf.reshape(vector, self.weight_shape)
+
     def _with_known_shape(self, x):
         known = x.shape.is_subtype_of(tf.TensorShape(self.shape))
         return x if known else tf.ensure_shape(x, self.shape)
