@@ -120,7 +120,8 @@ class Normalizer:
         self._rows, self._moments = rows, self.statistics
         if x.dtype == tf.float32:
             self._rows = shifted
-            self._moments = _statistics(rows, mean, variance, epsilon)
+            mean, remainder = _rounded(mean)
+            self._moments = self.statistics._replace(mean=mean, remainder=remainder)
 
     def averaged_statistics(self):
         """The statistics, `[channels]`: there is one group."""
@@ -271,14 +272,21 @@ def sum_of_products(rows, others, height):
     )
     partial = tf.reshape(partial, [-1, rows.shape[1]])
     total = tf.reduce_sum(tf.cast(partial, tf.float64), axis=0)
+    if rows.shape[0]:
+        return total
     # Given no rows, the kernel leaves its result undefined.
     return tf.where(tf.shape(rows)[0] > 0, total, tf.zeros_like(total))
 
 
 def _statistics(rows, mean, variance, epsilon):
-    rounded = tf.cast(mean, tf.float32)
-    remainder = tf.cast(mean - tf.cast(rounded, tf.float64), tf.float32)
+    rounded, remainder = _rounded(mean)
     scale = tf.cast(tf.sqrt(variance + epsilon), tf.float32)
     variance = tf.cast(variance, tf.float32)
     valid = is_valid(tf.shape(rows)[0], rounded, variance)
     return Statistics(rounded, remainder, variance, scale, valid)
+
+
+def _rounded(mean):
+    """`(mean, remainder)` of `Statistics`, of a float64 mean."""
+    rounded = tf.cast(mean, tf.float32)
+    return rounded, tf.cast(mean - tf.cast(rounded, tf.float64), tf.float32)
