@@ -59,9 +59,6 @@ _EXPORTS = frozenset(
     {
         ("keras.src.export.saved_model_export_archive", "write_out"),
         ("keras.src.export.saved_model_export_archive", "add_endpoint"),
-        # Before Keras 3.15.
-        ("keras.src.export.saved_model", "write_out"),
-        ("keras.src.export.saved_model", "add_endpoint"),
         ("tensorflow.python.saved_model.save", "save_and_return_nodes"),
     }
 )
