@@ -23,6 +23,7 @@ import tensorflow as tf
 from tfbn import validation
 from tfbn.diagnostics import hessian
 from tfbn.diagnostics import measurement
+from tfbn.diagnostics import progress
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 
@@ -85,6 +86,7 @@ class Lanczos:
             )
             alpha, beta = coefficients.numpy().tolist()
             alphas.append(alpha)
+            progress.report(len(alphas), self.most_iterations)
             if not np.isfinite(alpha + beta):
                 nothing = np.full([len(alphas)], np.nan)
                 return nothing, nothing, np.nan
