@@ -21,6 +21,7 @@ import tensorflow as tf
 from tfbn import validation
 from tfbn.diagnostics import diagnostic
 from tfbn.diagnostics import measurement
+from tfbn.diagnostics import progress
 from tfbn.diagnostics._layer_groups import Groups
 from tfbn.diagnostics._layer_groups import layer_groups
 from tfbn.diagnostics.layer_calls import intercepted
@@ -29,6 +30,7 @@ from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.diagnostics.shared_calls import SharedCalls
+from tfbn.diagnostics.staged_gradients import StagedGradients
 from tfbn.options import Option
 
 _UPDATES = ("optimizer", "sgd")
@@ -94,6 +96,9 @@ class CovariateShiftMeter(diagnostic.Meter):
         self._of_sgd = measurement.compiled(
             self._simulated_update, jit_compile=jit_compile
         )
+        # On other devices all values would pass through the host.
+        staged = not jit_compile and not _has_accelerator()
+        self._stages = StagedGradients(self._loss, self._groups) if staged else None
         # Assumes that all layers take the same time.
         k = len(self._groups)
         self.cost = measurement.Cost(passes=1.0 + 1.0 / 3.0 + (k - 1) / 3.0, copies=2)
@@ -126,10 +131,14 @@ class CovariateShiftMeter(diagnostic.Meter):
         Raises:
             ValueError: if the batch does not fit, or the loss is not a scalar.
         """
+        with measurement.errors_of_the_batch():
+            point = self._point(state, x, y)
+            if point is not None:
+                return self._staged(point, point.gradients(), updated_parameters)
         rows = self._of_update(
             state.parameters, state.buffers, updated_parameters, x, y
         )
-        return self._results(rows)
+        return self._results(rows.numpy())
 
     def simulated(
         self, state: State, x: Any, y: Any, *, learning_rate: float
@@ -144,12 +153,33 @@ class CovariateShiftMeter(diagnostic.Meter):
             As `__call__`.
         """
         rate = tf.constant(learning_rate, tf.float64)
-        return self._results(self._of_sgd(state.parameters, state.buffers, rate, x, y))
+        with measurement.errors_of_the_batch():
+            point = self._point(state, x, y)
+            if point is not None:
+                gradients = point.gradients()
+                updated = measurement.plus(state.parameters, -rate, gradients)
+                return self._staged(point, gradients, updated)
+        rows = self._of_sgd(state.parameters, state.buffers, rate, x, y)
+        return self._results(rows.numpy())
+
+    def _point(self, state, x, y):
+        """Returns where to take gradients stage by stage, or None: in one graph."""
+        return None if self._stages is None else self._stages.at(state, x, y)
+
+    def _staged(self, point, gradients, updated):
+        """As `_compare` in one graph does."""
+        before = [[gradients[i] for i in group.indices] for group in self._groups]
+        rows = [_products(before[0], before[0])]  # G'_1 = G_1
+        later = point.after_updates(updated)
+        for gradient, after in zip(before[1:], later, strict=True):
+            rows.append(_products(gradient, after))
+            progress.report(len(rows), len(before))
+        return self._results(np.stack(rows))
 
     def _results(self, rows):
         return [
             _result(group.name, *row)
-            for group, row in zip(self._groups, rows.numpy().tolist(), strict=True)
+            for group, row in zip(self._groups, rows.tolist(), strict=True)
         ]
 
     def _simulated_update(self, parameters, buffers, learning_rate, x, y):
@@ -226,6 +256,10 @@ def total_shift(
     products = np.where(lengths == 0.0, 0.0, cosines * lengths)
     squares = [np.sum(np.square(v)) for v in (distances, before, after)]
     return _result(name, squares[0], np.sum(products), *squares[1:])
+
+
+def _has_accelerator():
+    return any(d.device_type != "CPU" for d in tf.config.list_logical_devices())
 
 
 def _products(before, after):

@@ -1,7 +1,9 @@
 """Tools that all measurements share: batches, compilation, cost, lists of tensors."""
 
+import contextlib
 import functools
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
@@ -82,15 +84,22 @@ def compiled(function: Callable, *, jit_compile: bool = False) -> Callable:
 
     @functools.wraps(function)
     def call(*args, **kwargs):
-        try:
+        with errors_of_the_batch():
             return function_of_graph(*args, **kwargs)
-        except tf.errors.InvalidArgumentError as error:
-            raise ValueError(
-                "the batch must fit the model and the loss. Received: "
-                f"{arguments.first_line(error)}"
-            ) from error
 
     return call
+
+
+@contextlib.contextmanager
+def errors_of_the_batch() -> Iterator[None]:
+    """Turns an error of a graph that a batch does not fit into a line."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(
+            "the batch must fit the model and the loss. Received: "
+            f"{arguments.first_line(error)}"
+        ) from error
 
 
 def waiting_for(done: list[tf.Tensor], tensors: list[tf.Tensor]) -> list[tf.Tensor]:
