@@ -20,6 +20,8 @@ from tfbn.diagnostics._landscape import landscape
 from tfbn.diagnostics._landscape import relative_step_sizes
 from tfbn.diagnostics._layer_groups import LayerGroup
 from tfbn.diagnostics._layer_groups import layer_groups
+from tfbn.diagnostics._trace import HessianTrace
+from tfbn.diagnostics._trace import hessian_trace
 from tfbn.diagnostics.activations import ActivationMeter
 from tfbn.diagnostics.activations import Activations
 from tfbn.diagnostics.activations import LayerActivations
@@ -83,6 +85,7 @@ __all__ = [
     "Diagnostic",
     "GradientIdentities",
     "GradientIdentityMeter",
+    "HessianTrace",
     "Landscape",
     "LandscapeMeter",
     "LayerActivations",
@@ -106,6 +109,7 @@ __all__ = [
     "gradient_identities",
     "gradient_noise_scale",
     "hessian_top_eigenvalue",
+    "hessian_trace",
     "internal_covariate_shift",
     "landscape",
     "layer_groups",

@@ -123,7 +123,8 @@ class CovariateShiftMeter(diagnostic.Meter):
             state: `State` before the update.
             updated_parameters: list of tensors in the order of
                 `model.trainable_variables`.
-            x, y: the batch, tensors or structures of tensors.
+            x, y: the batch, tensors or structures of tensors; or a dataset of batches,
+                and None.
 
         Returns:
             A list of `CovariateShift`, one per group, in forward order.
@@ -218,7 +219,7 @@ def internal_covariate_shift(
     model: keras.Model,
     loss: Loss,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
     learning_rate: float,
     groups: Groups = None,
@@ -228,7 +229,8 @@ def internal_covariate_shift(
 
     Args:
         model, loss, groups, training: as in `CovariateShiftMeter`.
-        x, y: a batch: arrays, tensors, or structures of them.
+        x, y: a batch: arrays, tensors, or structures of them; or a `tf.data.Dataset`
+            of batches, and None, as in `LossFunction`.
         learning_rate: float > 0, of the simulated step.
 
     Returns:
@@ -242,7 +244,7 @@ def internal_covariate_shift(
     """
     learning_rate = validation.number("learning_rate", learning_rate, above=0.0)
     meter = CovariateShiftMeter(model, loss, groups=groups, training=training)
-    x, y = measurement.as_batch(x, y)
+    x, y = measurement.as_batch(x, y, many=True)
     return meter.simulated(snapshot(model), x, y, learning_rate=learning_rate)
 
 
@@ -326,4 +328,5 @@ DIAGNOSTIC = diagnostic.Diagnostic(
         ),
     ),
     arguments=("groups",),
+    many_batches=True,
 )

@@ -44,7 +44,7 @@ class GraphParts:
         operations = graph.get_operations()
         self._sources = {  # of an operation
             op.name: [t.name for t in op.inputs]
-            + [f"^{other.name}" for other in op.control_inputs]
+            + [_waited_for(other, stages) for other in op.control_inputs]
             for op in operations
         }
         outputs = [tensor for op in operations for tensor in op.outputs]
@@ -111,6 +111,12 @@ class GraphParts:
             and name not in self._handles
             and bool(self._sources[operation])  # not a constant
         )
+
+
+def _waited_for(operation, inputs):
+    """Returns the name of a control input; that of the tensor if it is an input."""
+    tensor = f"{operation.name}:0"
+    return tensor if tensor in inputs else f"^{operation.name}"
 
 
 def _operation(name):

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfbn import validation
 from tfbn.diagnostics import arguments
+from tfbn.diagnostics import batches
 
 
 class Cost(NamedTuple):
@@ -28,15 +29,24 @@ class Cost(NamedTuple):
     copies: int
 
 
-def as_batch(x: Any, y: Any) -> tuple[Any, Any]:
+def as_batch(x: Any, y: Any, *, many: bool = False) -> tuple[Any, Any]:
     """Returns `(x, y)` as tensors or structures of tensors.
 
     Args:
         x, y: arrays, tensors, structures of them, or lists of numbers.
+        many: bool, whether `x` may be a dataset of batches, and `y` then None, which
+            are returned as they are; see `batches.checked`. Default False.
 
     Raises:
         ValueError: for anything else, different numbers of examples, or no examples.
     """
+    if batches.is_dataset(x):
+        if not many:
+            raise ValueError(
+                "x must be one batch here. Received: a dataset of several. Take a "
+                "batch of it: x, y = next(iter(dataset))."
+            )
+        return batches.checked(x, y), None
     x, y = _tensors("x", x), _tensors("y", y)
     sizes = {t.shape[0] for t in tf.nest.flatten((x, y)) if t.shape.rank} - {None}
     if len(sizes) > 1 or 0 in sizes:

@@ -5,6 +5,7 @@ the groups before it updated, is a part of that graph: TensorFlow prunes what it
 not need. What depends on the updated groups alone is computed once.
 """
 
+import itertools
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfbn.diagnostics import batches
 from tfbn.diagnostics import measurement
 from tfbn.diagnostics._layer_groups import LayerGroup
 from tfbn.diagnostics.graph_parts import GraphParts
@@ -39,23 +41,26 @@ class StagedGradients:
         )
         self._programs: dict[int, _Program | None] = {}
 
-    def at(self, state: State, x: Any, y: Any) -> "Point | None":
-        """Returns the `Point` for a state and a batch.
+    def at(self, state: State, x: Any, y: Any) -> "Point | MeanPoint | None":
+        """Returns where gradients are taken: for a state, and a batch or a dataset.
 
         None if the graph refers to variables that are not in the state, which only
         TensorFlow's own functions can do.
         """
+        many = batches.is_dataset(x)
+        program = self._program(state, *(x.element_spec if many else (x, y)))
+        if program is None:
+            return None
+        return MeanPoint(program, state, x) if many else Point(program, state, x, y)
+
+    def _program(self, state, x, y):
         function = self._traced.get_concrete_function(*state, x, y)
         key = id(function.graph)
         if key not in self._programs:
             has_handles = any(t.dtype == tf.resource for t in function.captured_inputs)
             program = None if has_handles else _Program(function, self._groups)
             self._programs[key] = program
-        program = self._programs[key]
-        if program is None:
-            return None
-        flat = [*tf.nest.flatten((*state, x, y)), *function.captured_inputs]
-        return Point(program, [np.asarray(value) for value in flat])
+        return self._programs[key]
 
 
 class Point:
@@ -63,12 +68,14 @@ class Point:
 
     Args:
         program: the traced function and its parts.
-        values: arrays, of all inputs of the function; the parameters come first.
+        state: the `State`.
+        x, y: the batch.
     """
 
-    def __init__(self, program: "_Program", values: Sequence[np.ndarray]):
+    def __init__(self, program: "_Program", state: State, x: Any, y: Any):
         self._program = program
-        self._values = dict(zip(program.inputs, values, strict=True))
+        flat = [*tf.nest.flatten((*state, x, y)), *program.captured]
+        self._values = dict(zip(program.inputs, map(np.asarray, flat), strict=True))
 
     def gradients(self) -> list[np.ndarray]:
         """Returns the gradient with respect to all parameters."""
@@ -91,6 +98,31 @@ class Point:
             known |= zip(stage.news, news, strict=True)
             yield stage.gradient(*(known[name] for name in stage.feeds))
             settled = {name: known[name] for name in stage.settled}
+
+
+class MeanPoint:
+    """A state and a dataset, for gradients of the mean loss; otherwise as `Point`."""
+
+    def __init__(self, program: "_Program", state: State, dataset: tf.data.Dataset):
+        self._program, self._state, self._dataset = program, state, dataset
+
+    def gradients(self) -> list[np.ndarray]:
+        """Returns the gradient with respect to all parameters."""
+        return batches.mean_of_arrays(
+            lambda x, y: Point(self._program, self._state, x, y).gradients(),
+            self._dataset,
+        )
+
+    def after_updates(self, updated: Sequence) -> Iterator[list[np.ndarray]]:
+        """Yields as `Point` does, after having gone through all batches."""
+
+        def of_batch(x, y):
+            point = Point(self._program, self._state, x, y)
+            return list(itertools.chain(*point.after_updates(updated)))
+
+        means = iter(batches.mean_of_arrays(of_batch, self._dataset))
+        for group in self._program.groups[1:]:
+            yield list(itertools.islice(means, len(group.indices)))
 
 
 class _Stage(NamedTuple):
@@ -122,6 +154,7 @@ class _Program:
     def __init__(self, function, groups):
         self.groups = groups
         self._function = function  # which owns the graph
+        self.captured = function.captured_inputs
         self.inputs = [tensor.name for tensor in function.graph.inputs]
         self._outputs = [tensor.name for tensor in function.outputs]
         stages = dict.fromkeys(self.inputs, -1)
