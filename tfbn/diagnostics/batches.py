@@ -87,14 +87,13 @@ def mean_of_arrays(
     function: Callable[[Any, Any], list[np.ndarray]], dataset: tf.data.Dataset
 ) -> list[np.ndarray]:
     """Returns the mean over batches, as `mean` does, of a function run eagerly."""
-    totals, size = None, 0
+    totals: list[np.ndarray] = []
+    size = 0
     for x, y in dataset:
         count = int(tf.nest.flatten(x)[0].shape[0])
         results = [count * array for array in function(x, y)]
-        if totals is None:
-            totals = results
-        else:
-            totals = [t + r for t, r in zip(totals, results, strict=True)]
+        sums = zip(totals, results, strict=True)
+        totals = [total + result for total, result in sums] if size else results
         size += count
     return [total / size for total in totals]
 

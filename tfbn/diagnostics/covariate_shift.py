@@ -59,12 +59,15 @@ class CovariateShiftMeter(diagnostic.Meter):
 
     Cost of a measurement with k groups: one forward and backward pass for G, one
     forward pass through the updated layers, and for each group but the first a forward
-    and backward pass through the layers from that group on; in total 0.35 to 0.45 of a
-    full pass per group. The passes run one after the other: they take the memory of a
-    training step, plus the updated parameters and a copy of the gradient. The first
-    call traces one graph with all passes and keeps it: for the 54 groups of a
-    ResNet50V2 tracing took two minutes, and measuring 2 GiB more than training. Fewer,
-    larger `groups` reduce both.
+    and backward pass through the layers from that group on. The passes run one after
+    the other: they take the memory of a training step, plus the updated parameters and
+    a copy of the gradient.
+
+    On CPUs the first call traces one pass, of which TensorFlow then runs the parts that
+    each group needs. On other devices, with `jit_compile`, and for a loss that reads
+    variables other than the model's, it traces one graph with all passes and keeps it:
+    minutes, and several times the memory of training, for a network of fifty groups.
+    Fewer, larger `groups` reduce both.
 
     The model runs on the given batch; G and G' use the same moving averages and the
     same noise. No state changes.

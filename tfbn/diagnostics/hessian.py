@@ -47,9 +47,9 @@ def vector_product(
     parameters, buffers = state
     if batches.is_dataset(x):
 
-        def of_batch(*batch):
+        def of_batch(x, y):
             own = [tf.identity(p) for p in parameters], buffers  # of its graph
-            value, products = vector_product(loss, indices, own, *batch, vectors)
+            value, products = vector_product(loss, indices, own, x, y, vectors)
             return [value, *products]
 
         like = [tf.TensorSpec([], tf.float64), *vectors]

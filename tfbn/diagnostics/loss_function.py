@@ -98,7 +98,7 @@ class LossFunction:
         """
         if batches.is_dataset(x):
             (mean,) = batches.mean(
-                lambda *batch: [self(parameters, buffers, *batch)], x, [_SCALAR]
+                lambda x, y: [self(parameters, buffers, x, y)], x, [_SCALAR]
             )
             return mean
         y_pred, penalties = self._predict([*parameters, *buffers], x)
@@ -136,7 +136,7 @@ class LossFunction:
         indices = range(len(parameters)) if indices is None else indices
         if batches.is_dataset(x):
             loss, *gradients = batches.mean(
-                lambda *batch: self._flat(parameters, buffers, *batch, indices),
+                lambda x, y: self._flat(parameters, buffers, x, y, indices),
                 x,
                 [_SCALAR, *(parameters[i] for i in indices)],
             )

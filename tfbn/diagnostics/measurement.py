@@ -70,7 +70,7 @@ def _tensors(name, part):
         ) from error
 
 
-def traced(function: Callable, **options: Any) -> Callable:
+def traced(function: Callable, **options: Any) -> Any:
     """Returns `tf.function(function, **options)`, for methods of several objects."""
     # Partial: TensorFlow identifies functions by their code, and would warn that those
     # of several objects are one that is retraced.
