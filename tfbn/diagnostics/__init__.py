@@ -26,10 +26,8 @@ from tfbn.diagnostics.activations import ActivationMeter
 from tfbn.diagnostics.activations import Activations
 from tfbn.diagnostics.activations import LayerActivations
 from tfbn.diagnostics.activations import activation_moments
-from tfbn.diagnostics.covariate_shift import CovariateShift
 from tfbn.diagnostics.covariate_shift import CovariateShiftMeter
 from tfbn.diagnostics.covariate_shift import internal_covariate_shift
-from tfbn.diagnostics.covariate_shift import total_shift
 from tfbn.diagnostics.curvature import Curvature
 from tfbn.diagnostics.curvature import CurvatureMeter
 from tfbn.diagnostics.curvature import hessian_top_eigenvalue
@@ -49,6 +47,8 @@ from tfbn.diagnostics.nonfinite import NonFinite
 from tfbn.diagnostics.nonfinite import first_nonfinite
 from tfbn.diagnostics.replication import ReplicationMeter
 from tfbn.diagnostics.replication import ReplicationShift
+from tfbn.diagnostics.shift_results import CovariateShift
+from tfbn.diagnostics.shift_results import total_shift
 from tfbn.diagnostics.surface import LossSurface
 from tfbn.diagnostics.surface import SurfaceMeter
 from tfbn.diagnostics.surface import filter_normalized_directions

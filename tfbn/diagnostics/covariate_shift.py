@@ -12,7 +12,6 @@ preceding layers changes the gradient that layer i steps along. G'_1 = G_1.
 """
 
 from typing import Any
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -30,28 +29,14 @@ from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.diagnostics.shared_calls import SharedCalls
+from tfbn.diagnostics.shift_results import CovariateShift
+from tfbn.diagnostics.shift_results import products
+from tfbn.diagnostics.shift_results import shift
+from tfbn.diagnostics.shift_results import total_shift
 from tfbn.diagnostics.staged_gradients import StagedGradients
 from tfbn.options import Option
 
 _UPDATES = ("optimizer", "sgd")
-
-
-class CovariateShift(NamedTuple):
-    """The internal covariate shift of one layer group.
-
-    Attributes:
-        name: str, of the group.
-        distance: float, |G - G'|, the l2 norm over all parameters of the group.
-        cosine: float in [-1, 1], of the angle between G and G'; NaN if one is 0.
-        norm: float, |G|.
-        norm_after: float, |G'|.
-    """
-
-    name: str
-    distance: float
-    cosine: float
-    norm: float
-    norm_after: float
 
 
 class CovariateShiftMeter(diagnostic.Meter):
@@ -173,16 +158,16 @@ class CovariateShiftMeter(diagnostic.Meter):
     def _staged(self, point, gradients, updated):
         """As `_compare` in one graph does."""
         before = [[gradients[i] for i in group.indices] for group in self._groups]
-        rows = [_products(before[0], before[0])]  # G'_1 = G_1
+        rows = [products(before[0], before[0])]  # G'_1 = G_1
         later = point.after_updates(updated)
         for gradient, after in zip(before[1:], later, strict=True):
-            rows.append(_products(gradient, after))
+            rows.append(products(gradient, after))
             progress.report(len(rows), len(before))
         return self._results(np.stack(rows))
 
     def _results(self, rows):
         return [
-            _result(group.name, *row)
+            shift(group.name, *row)
             for group, row in zip(self._groups, rows.tolist(), strict=True)
         ]
 
@@ -199,7 +184,7 @@ class CovariateShiftMeter(diagnostic.Meter):
         """`[groups, 4]`: distance^2, <G, G'>, |G|^2, |G'|^2."""
         before = [[gradients[i] for i in group.indices] for group in self._groups]
         done = [measurement.squared_norm(gradient) for gradient in before]
-        rows = [_products(before[0], before[0])]  # G'_1 = G_1
+        rows = [products(before[0], before[0])]  # G'_1 = G_1
         calls, spliced = SharedCalls(self._model), {}
         for last, group, gradient in zip(
             self._groups[:-1], self._groups[1:], before[1:], strict=True
@@ -213,7 +198,7 @@ class CovariateShiftMeter(diagnostic.Meter):
             calls.begin_pass(point)
             with intercepted(self._model, calls):
                 after = self._loss.gradients(point, buffers, x, y, group.indices)
-            rows.append(_products(gradient, after))
+            rows.append(products(gradient, after))
             done = [rows[-1]]
         return tf.stack(rows)
 
@@ -251,44 +236,8 @@ def internal_covariate_shift(
     return meter.simulated(snapshot(model), x, y, learning_rate=learning_rate)
 
 
-def total_shift(
-    shifts: list[CovariateShift], name: str = "all parameters"
-) -> CovariateShift:
-    """Returns the `CovariateShift` over the parameters of all groups together."""
-    norms = [shift[1:] for shift in shifts]
-    distances, cosines, before, after = np.array(norms, np.float64).T
-    lengths = before * after
-    products = np.where(lengths == 0.0, 0.0, cosines * lengths)
-    squares = [np.sum(np.square(v)) for v in (distances, before, after)]
-    return _result(name, squares[0], np.sum(products), *squares[1:])
-
-
 def _has_accelerator():
     return any(d.device_type != "CPU" for d in tf.config.list_logical_devices())
-
-
-def _products(before, after):
-    """The numbers that `_result` takes, for two lists of tensors: float64 `[4]`."""
-    differences = [a - b for a, b in zip(after, before, strict=True)]
-    return tf.stack(
-        [
-            measurement.squared_norm(differences),
-            measurement.dot(after, before),
-            measurement.squared_norm(before),
-            measurement.squared_norm(after),
-        ]
-    )
-
-
-def _result(name, squared_distance, product, squared_norm, squared_norm_after):
-    distance, norm, norm_after = np.sqrt(
-        [squared_distance, squared_norm, squared_norm_after]
-    ).tolist()
-    length = norm * norm_after
-    cosine = product / length if length else np.nan
-    return CovariateShift(
-        name, distance, float(np.clip(cosine, -1.0, 1.0)), norm, norm_after
-    )
 
 
 _VALUES = {
