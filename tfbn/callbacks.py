@@ -146,7 +146,7 @@ class Diagnostics(keras.callbacks.Callback):
         self._left_out: dict[str, str] = {}
         self._announcer = announcements.Announcer(self._say)
         self._first_step: int = 0
-        self._counts: list[int] = []  # of measurements when the fit began
+        self._num_before = 0  # measurements, when the fit began
         self._bar_is_open = False
 
     @property
@@ -196,9 +196,10 @@ class Diagnostics(keras.callbacks.Callback):
         if made_for != self._made_for:
             self._watches = self._made_watches()
             self._made_for = made_for
+            self._left_out.clear()
         self._pending = None
         self._first_step, self._bar_is_open = _step(model), False
-        self._counts = [len(watch.seconds) for watch in self._watches]
+        self._num_before = sum(len(w.seconds) for w in self._used_watches())
         self._close()
         if self._log_dir is not None:
             self._writers = RecordWriter(self._log_dir), SummaryWriter(self._log_dir)
@@ -224,7 +225,7 @@ class Diagnostics(keras.callbacks.Callback):
             return
         self._pending = None
         step = pending.completed(self.model, *[self._probe] * 3)
-        for watch in self._watches:
+        for watch in self._used_watches():
             with self._announcer.measuring(watch, step.step):
                 watch.measure(step, functools.partial(self._write, watch.name))
 
@@ -235,7 +236,8 @@ class Diagnostics(keras.callbacks.Callback):
         self._close()
         self._bar_is_open = False
         steps = range(self._first_step, _step(self.model))
-        for line in announcements.summary(self._watches, self._counts, steps):
+        watches = self._used_watches()
+        for line in announcements.summary(watches, self._num_before, steps):
             self._say(line)
 
     def _made_watches(self):
@@ -260,6 +262,9 @@ class Diagnostics(keras.callbacks.Callback):
             jit_compile=self._jit_compile,
         )
 
+    def _used_watches(self):
+        return [watch for watch in self._watches if watch.name not in self._left_out]
+
     def _say(self, line):
         verbose = (self.params or {}).get("verbose", 0)
         if verbose == 0:
@@ -272,9 +277,8 @@ class Diagnostics(keras.callbacks.Callback):
     def _write(self, name, kind, step, values):
         reason = registry[name].if_empty if name in registry else ""
         if reason and not values["layers"]:
-            if name not in self._left_out:
-                self._say(f"Nothing to measure for {name}: {reason}.")
             self._left_out[name] = reason
+            self._announcer.nothing(name, reason)
             return
         self._records.pop((kind, step), None)
         self._records[kind, step] = {"step": step, "kind": kind, **values}

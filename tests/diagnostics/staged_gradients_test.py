@@ -58,6 +58,15 @@ class StagedGradientsTest(tf.test.TestCase):
             third[0], self._expected([*new[:2], old[2]], 6)[2], rtol=RTOL, atol=1e-5
         )
 
+    def test_batches_of_other_sizes(self):
+        for size in (6, 4, 3, 6):
+            batch = tf.constant(self.x[:size]), tf.constant(self.y[:size])
+            found = self.staged.at(self.state, *batch).gradients()
+            expected = self._expected(self.state.parameters, size)
+            for one, other in zip(found, expected, strict=True):
+                self.assertAllClose(one, other, rtol=RTOL, atol=1e-5)
+        self.assertLessEqual(self.traced, 2)
+
     def test_one_trace_for_all_groups_states_and_sizes_of_a_dataset(self):
         dataset = tf.data.Dataset.from_tensor_slices((self.x, self.y)).batch(4)
         for state in (

@@ -50,20 +50,26 @@ class AnnouncementsTest(tf.test.TestCase):
         self._measure([100.0, 112.0, 113.0, 130.0])
         self.assertEqual(self.said, ["Measuring example: 1 of 3, 12 s."])
 
+    def test_nothing_to_measure(self):
+        announcer = announcements.Announcer(self.said.append)
+        with announcer.measuring(self.watch, 0):
+            announcer.nothing("example", "no layers")
+        self.assertEqual(self.said[1:], ["Nothing to measure for example: no layers."])
+
     def test_summary(self):
         watches = [self.watch]
-        self.assertEqual(announcements.summary(watches, [0], range(5, 5)), [])
-        (line,) = announcements.summary(watches, [0], range(5, 7))
+        self.assertEqual(announcements.summary(watches, 0, range(5, 5)), [])
+        (line,) = announcements.summary(watches, 0, range(5, 7))
         self.assertEqual(
             line,
             "Measured nothing in the 2 steps from 5 to 6: with every=4, the next "
             "measurement is due at step 8. Steps count on from fit to fit.",
         )
         self.watch.seconds.append(1.0)
-        (line,) = announcements.summary(watches, [0], range(5, 9))
+        (line,) = announcements.summary(watches, 0, range(5, 9))
         self.assertStartsWith(line, "Measured example 1 times")
         # None in this run, although there was one before.
-        (line,) = announcements.summary(watches, [1], range(9, 10))
+        (line,) = announcements.summary(watches, 1, range(9, 10))
         self.assertStartsWith(line, "Measured nothing in the 1 steps from 9 to 9")
 
 

@@ -26,6 +26,7 @@ class Announcer:
 
     def __init__(self, say: Callable[[str], None]):
         self._say = say
+        self._empty: set[str] = set()
 
     @contextlib.contextmanager
     def measuring(self, watch: Watch, step: int) -> Iterator[None]:
@@ -39,9 +40,14 @@ class Announcer:
             )
         with progress.listening(self._listener(watch.name, begin)):
             yield
-        if is_first:
+        if is_first and watch.name not in self._empty:
             seconds = time.perf_counter() - begin
             self._say(f"Measured {watch.name} in {seconds:.1f} s.")
+
+    def nothing(self, name: str, reason: str) -> None:
+        """Says that there was nothing to measure, in place of how long it took."""
+        self._empty.add(name)
+        self._say(f"Nothing to measure for {name}: {reason}.")
 
     def _listener(self, name, begin):
         told = begin
@@ -56,15 +62,15 @@ class Announcer:
         return listen
 
 
-def summary(watches: Sequence[Watch], counts: Sequence[int], steps: range) -> list[str]:
+def summary(watches: Sequence[Watch], num_before: int, steps: range) -> list[str]:
     """Returns lines that sum up what was measured in the steps of one run.
 
     Args:
         watches: what is measured, all with the same cadence.
-        counts: list of int, how often each had measured when the run began.
+        num_before: int, how often they had measured, together, when the run began.
         steps: the steps that the run made.
     """
-    if [len(watch.seconds) for watch in watches] != list(counts):
+    if sum(len(watch.seconds) for watch in watches) != num_before:
         return [line for line in map(summed_up, watches) if line is not None]
     if not steps or not watches:
         return []
