@@ -91,6 +91,25 @@ class BatchesTest(tf.test.TestCase, parameterized.TestCase):
             self.assertEqual(a.name, b.name)
             self.assertAllClose(a[1:], b[1:], **DIFFERENCES)
 
+    def test_covariate_shift_in_one_graph(self):
+        # As on accelerators, here for a loss that reads a variable.
+        factor = tf.Variable(1.0)
+        one, many = (
+            diagnostics.internal_covariate_shift(
+                self.model,
+                lambda y, p: factor * cross_entropy(y, p),
+                *batch,
+                learning_rate=0.5,
+                training=False,
+            )
+            for batch in (
+                (self.x, self.y),
+                (_dataset(self.x, self.y, SIZES["unequal"]),),
+            )
+        )
+        for a, b in zip(many, one, strict=True):
+            self.assertAllClose(a[1:], b[1:], **DIFFERENCES)
+
     def test_landscape(self):
         many, one = self._both(diagnostics.landscape, step_sizes=[0.5, 1.0])
         self.assertAllClose(many.losses, one.losses, rtol=RTOL)
