@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfbn import _compat
+
 # Handles that cannot be given to a graph; what needs them computes them again.
 _HANDLES = (tf.resource, tf.variant)
 
@@ -52,11 +54,7 @@ class GraphParts:
         self._stages = dict.fromkeys(self._sources, -1)  # of an operation
         self._stages |= {_operation(name): stage for name, stage in stages.items()}
         self._spread()
-        # Without rewriting by Grappler, which would take longer than the rest of a
-        # first measurement, once for each part.
-        config = tf.compat.v1.ConfigProto(allow_soft_placement=True)
-        config.graph_options.rewrite_options.disable_meta_optimizer = True
-        self._session = tf.compat.v1.Session(graph=graph, config=config)
+        self._make = _compat.parts_of_graph(graph)
 
     def need(self, fetches: Iterable[str], stage: int, known: Container[str]) -> Need:
         """Returns what tensors need at a stage.
@@ -88,7 +86,7 @@ class GraphParts:
 
         What lies between is computed, and nothing else.
         """
-        return self._session.make_callable(list(fetches), list(feeds))
+        return self._make(list(fetches), list(feeds))
 
     def _spread(self):
         """Gives every operation the latest stage of those that it depends on."""
