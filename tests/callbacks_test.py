@@ -1,6 +1,8 @@
 """Tests of tfbn.callbacks: what it measures in a fit, and that it changes nothing."""
 
+import contextlib
 import glob
+import io
 import os
 
 import keras
@@ -359,6 +361,64 @@ class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
         _fit(model, x, y, watch)
         steps = {kind: [r["step"] for r in rs] for kind, rs in watch.history.items()}
         self.assertEqual(steps, {"activations": [0, 2, 4], "landscape": [2, 4]})
+
+    def test_says_what_it_does_unless_fit_is_silent(self):
+        x, y = _data()
+        model = _compiled("functional")
+        watch = callbacks.Diagnostics(_spy([]), *_probe(x, y), every=5)
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            _fit(model, x, y, watch, epochs=1)
+        self.assertEqual(said.getvalue(), "")
+        with contextlib.redirect_stdout(said):
+            # Steps 3 to 5, the bar of step 3 and 4 being there; then 6 to 8.
+            model.fit(x, y, batch_size=_BATCH, callbacks=[watch])
+            model.fit(x, y, batch_size=_BATCH, callbacks=[watch], verbose=2)
+        lines = said.getvalue().splitlines()
+        told = [line for line in lines if line.startswith("Meas")]
+        self.assertRegex(
+            told[0], r"^Measured Spy 2 times, .* each \(the first .* s\)\.$"
+        )
+        self.assertEqual(
+            told[1:],
+            [
+                "Measured nothing in the 3 steps from 6 to 8: with every=5, the next "
+                "measurement is due at step 10. Steps count on from fit to fit."
+            ],
+        )
+
+    def test_announces_a_first_measurement_below_the_bar(self):
+        x, y = _data()
+        model = _compiled("functional")
+        model.optimizer.iterations.assign(1)
+        watch = callbacks.Diagnostics(_spy([]), *_probe(x, y), every=2)
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            model.fit(x, y, batch_size=_BATCH, callbacks=[watch])
+        lines = said.getvalue().splitlines()
+        (first,) = [i for i, t in enumerate(lines) if t.startswith("Measuring")]
+        self.assertStartsWith(
+            lines[first],
+            "Measuring Spy at step 2: about 0.0 forward and backward passes",
+        )
+        self.assertRegex(lines[first + 1], r"^Measured Spy in 0\.0 s\.$")
+
+    def test_nothing_to_measure_is_said_once(self):
+        x, y = _data()
+        inputs = keras.Input((4,))
+        norm = tfbn.BatchRenorm(rmax=2.0, dmax=1.0)
+        model = keras.Model(inputs, norm(keras.layers.Dense(2)(inputs)))
+        model.compile("sgd", "mse", run_eagerly=True)
+        watch = callbacks.Diagnostics(["theory"], *_probe(x, y), every=1)
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            model.fit(x, y, batch_size=_BATCH, callbacks=[watch], verbose=2)
+        line = "Nothing to measure for theory: no layer normalises by the batch alone."
+        lines = said.getvalue().splitlines()
+        self.assertEqual(lines.count(line), 1)
+        self.assertFalse([told for told in lines if told.startswith("Measured")])
+        self.assertEqual(watch.records, [])
+        self.assertEqual(watch.left_out, {"theory": line.split(": ")[1][:-1]})
 
 
 class ErrorsTest(tf.test.TestCase, parameterized.TestCase):

@@ -86,6 +86,18 @@ class TensorFlowTest(tf.test.TestCase, parameterized.TestCase):
 
         tf.function(traced)(tf.constant(0))
 
+    def test_parts_of_graph(self):
+        def traced(x, y):
+            between = tf.cond(x > 0.0, lambda: 2.0 * x, lambda: x, name="between")
+            return between + 0.0, between * y
+
+        scalar = tf.TensorSpec([], tf.float32)
+        function = tf.function(traced).get_concrete_function(scalar, scalar)
+        (x, y), (first, second) = function.inputs, function.outputs
+        make = _compat.parts_of_graph(function.graph)
+        self.assertEqual(make([first.name], [x.name])(3.0), [6.0])
+        self.assertEqual(make([second.name], [x.name, y.name])(-3.0, 4.0), [-12.0])
+
     @parameterized.parameters("eager", "graph")
     def test_device_scope(self, mode):
         scopes = []

@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import inspect
 import re
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,18 @@ import tensorflow as tf
 def current_graph() -> tf.Graph:
     """The graph that receives new operations."""
     return tf.compat.v1.get_default_graph()
+
+
+def parts_of_graph(graph: tf.Graph) -> Callable[[list[str], list[str]], Callable]:
+    """A function `(fetches, feeds)` of names of tensors, which makes functions.
+
+    Each is of the values of the feeds, returns a list of arrays for the fetches, and
+    runs only what lies between. `tf.function` has no such choice after a trace. The
+    graph is not rewritten by Grappler, which would take longer than to run a part.
+    """
+    config = tf.compat.v1.ConfigProto(allow_soft_placement=True)
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return tf.compat.v1.Session(graph=graph, config=config).make_callable
 
 
 def in_xla_context() -> bool:

@@ -17,6 +17,7 @@ from tfbn.diagnostics import LossFunction
 from tfbn.diagnostics import RecordKind
 from tfbn.diagnostics import State
 from tfbn.diagnostics import TrainingStep
+from tfbn.diagnostics import batches
 from tfbn.diagnostics import compiled_loss
 from tfbn.diagnostics import measurement
 from tfbn.diagnostics import registry
@@ -84,7 +85,7 @@ class Diagnosis:
 def diagnose(
     model: keras.Model,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
     loss: Loss | None = None,
     diagnostics: Iterable[str] = DEFAULT_NAMES,
@@ -114,11 +115,14 @@ def diagnose(
 
     Args:
         model: a built Keras model.
-        x, y: a batch: arrays, tensors, or structures of them.
+        x, y: a batch: arrays, tensors, or structures of them; or a `tf.data.Dataset`
+            of batches, and None, as in `tfbn.diagnostics.LossFunction`. Only "ics",
+            "landscape", "curvature" and the surfaces take a dataset, without XLA.
         loss: function `loss(y_true, y_pred)` -> scalar, to which the penalties of
             regularizers are added. Default: the loss that the model was compiled with.
         diagnostics: names of diagnostics in `tfbn.diagnostics.registry`. Default: all
-            that need no more than a batch, except the surfaces.
+            that need no more than a batch, or take a dataset if `x` is one, except the
+            surfaces.
         learning_rate: float > 0, of the step of SGD. Default: that of the optimizer
             that the model was compiled with.
         options: name of a diagnostic -> values of its options, such as
@@ -141,7 +145,9 @@ def diagnose(
         OSError: if `run_dir` cannot be written.
     """
     chosen = _chosen(diagnostics, options)
-    x, y = measurement.as_batch(x, y)
+    x, y = measurement.as_batch(x, y, many=True)
+    if batches.is_dataset(x):
+        chosen = _of_many_batches(chosen, diagnostics is DEFAULT_NAMES, jit_compile)
     loss = compiled_loss.compiled_loss(model) if loss is None else loss
     rate = _learning_rate(model, learning_rate)
     step = validation.integer("step", step, minimum=0)
@@ -188,6 +194,24 @@ def _chosen(names: Iterable[str], options: Mapping) -> list[Diagnostic]:
     for name in options:
         validation.choice("options", name, NAMES)
     return [registry[name] for name in dict.fromkeys(chosen)]
+
+
+def _of_many_batches(chosen, is_default, jit_compile):
+    """Returns the diagnostics to measure on a dataset."""
+    if jit_compile:
+        raise ValueError(
+            "jit_compile must be False where x is a dataset, which XLA cannot read. "
+            "Received: jit_compile=True. Give one batch, or leave it out."
+        )
+    possible = [diagnostic for diagnostic in chosen if diagnostic.many_batches]
+    if not is_default and possible != chosen:
+        names = [d.name for d in registry.values() if d.many_batches]
+        (other, *_) = [d.name for d in chosen if not d.many_batches]
+        raise ValueError(
+            f"diagnostics must be among {', '.join(names)} where x is a dataset. "
+            f"Received: {other!r}. Give it one batch."
+        )
+    return possible
 
 
 def _learning_rate(model, learning_rate):

@@ -1,5 +1,6 @@
 """Diagnostics during `model.fit`, for your own models."""
 
+import functools
 import os
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from tfbn.diagnostics import registry
 from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import snapshot
+from tfbn.recording import announcements
 from tfbn.recording.cadence import Cadence
 from tfbn.recording.records import RecordWriter
 from tfbn.recording.summaries import SummaryWriter
@@ -49,7 +51,12 @@ class Diagnostics(keras.callbacks.Callback):
     `gradient_accumulation_steps`, or where a loss scale skips updates, a measurement
     spans the first batch of a step to the update. At steps with a learning rate of 0,
     as at the start of a warm-up, there is no record of "landscape", which would have no
-    step sizes.
+    step sizes. A diagnostic that finds nothing to measure, such as "theory" in a model
+    without batch normalisation, makes no record; `left_out` says why.
+
+    Unless `fit` has `verbose=0`, lines on stdout say what the first measurement of each
+    diagnostic costs and how long it took, how far a long one is, what was left out, and
+    when `fit` ends how often and how long was measured.
 
     Diagnostics given by name run in the mode that `fit` trains in: training mode, but
     inference mode for a subclassed model whose `call` takes no `training` argument, to
@@ -136,6 +143,11 @@ class Diagnostics(keras.callbacks.Callback):
         self._pending: StepBegin | None = None
         self._writers: tuple[RecordWriter, SummaryWriter] | None = None
         self._records: dict[tuple[str, int], dict[str, Any]] = {}
+        self._left_out: dict[str, str] = {}
+        self._announcer = announcements.Announcer(self._say)
+        self._first_step: int = 0
+        self._num_before = 0  # measurements, when the fit began
+        self._bar_is_open = False
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -154,6 +166,11 @@ class Diagnostics(keras.callbacks.Callback):
         for record in self._records.values():
             history.setdefault(record["kind"], []).append(record)
         return history
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Name of a diagnostic -> why there was nothing to measure."""
+        return dict(self._left_out)
 
     def set_model(self, model: keras.Model) -> None:
         """Called by Keras; see `keras.callbacks.Callback`."""
@@ -179,7 +196,10 @@ class Diagnostics(keras.callbacks.Callback):
         if made_for != self._made_for:
             self._watches = self._made_watches()
             self._made_for = made_for
+            self._left_out.clear()
         self._pending = None
+        self._first_step, self._bar_is_open = _step(model), False
+        self._num_before = sum(len(w.seconds) for w in self._used_watches())
         self._close()
         if self._log_dir is not None:
             self._writers = RecordWriter(self._log_dir), SummaryWriter(self._log_dir)
@@ -188,7 +208,8 @@ class Diagnostics(keras.callbacks.Callback):
         self, batch: int, logs: Mapping[str, Any] | None = None
     ) -> None:
         """Copies the state before a step that is measured."""
-        del batch, logs
+        del logs
+        self._bar_is_open = batch > 0
         step = _step(self.model)
         is_new = self._pending is None or self._pending.step != step
         if is_new and self._cadence.due(step):
@@ -204,14 +225,20 @@ class Diagnostics(keras.callbacks.Callback):
             return
         self._pending = None
         step = pending.completed(self.model, *[self._probe] * 3)
-        for watch in self._watches:
-            watch.measure(step, self._write)
+        for watch in self._used_watches():
+            with self._announcer.measuring(watch, step.step):
+                watch.measure(step, functools.partial(self._write, watch.name))
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Closes the files."""
+        """Closes the files, and sums up."""
         del logs
         self._pending = None
         self._close()
+        self._bar_is_open = False
+        steps = range(self._first_step, _step(self.model))
+        watches = self._used_watches()
+        for line in announcements.summary(watches, self._num_before, steps):
+            self._say(line)
 
     def _made_watches(self):
         model = self.model
@@ -235,7 +262,24 @@ class Diagnostics(keras.callbacks.Callback):
             jit_compile=self._jit_compile,
         )
 
-    def _write(self, kind, step, values):
+    def _used_watches(self):
+        return [watch for watch in self._watches if watch.name not in self._left_out]
+
+    def _say(self, line):
+        verbose = (self.params or {}).get("verbose", 0)
+        if verbose == 0:
+            return
+        # On a line of its own, below a bar that is still growing.
+        begin = "\n" if self._bar_is_open and verbose != 2 else ""
+        self._bar_is_open = False
+        print(f"{begin}{line}", flush=True)
+
+    def _write(self, name, kind, step, values):
+        reason = registry[name].if_empty if name in registry else ""
+        if reason and not values["layers"]:
+            self._left_out[name] = reason
+            self._announcer.nothing(name, reason)
+            return
         self._records.pop((kind, step), None)
         self._records[kind, step] = {"step": step, "kind": kind, **values}
         if self._writers is not None:

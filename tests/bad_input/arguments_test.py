@@ -61,6 +61,8 @@ OUTSIDE = {
     "num_bins": (0, "at least 1"),
     "iterations": (0, "at least 1"),
     "tolerance": (-1e-3, "at least 0"),
+    "products": (1, "at least 2"),
+    "method": ("hutch", "must be one of"),
     "dimensions": (3, "one of 1, 2"),
     "radii": ([np.inf], "finite"),
     "step_sizes": ([0.0], "greater than 0"),
@@ -180,7 +182,9 @@ def _cases():
             if not _is_unchecked(function, argument):
                 wrong = OUTSIDE.get(argument, (base.Wrong(), " must "))
                 wrong = OTHER_RULES.get((function, argument), wrong)
-                others = [name for name in required if name != argument]
+                # Of a batch, y too, which a dataset does without.
+                others = [*required, "y"] if "x" in required else required
+                others = [n for n in others if n in every and n != argument]
                 name = f"{function.__name__}_{argument}"
                 yield name, function, argument, *wrong, others
 

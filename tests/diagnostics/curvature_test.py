@@ -156,6 +156,30 @@ class CurvatureTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual((few.iterations, len(few.nodes)), (3, 3))
         self.assertGreater(few.residual, 1e-2)
 
+    def test_each_end_has_a_residual_of_its_own(self):
+        # The largest eigenvalue stands alone, and the smallest is one of many.
+        values = np.concatenate([[10.0], np.linspace(0.5, 1.0, 39)])
+        model, x, y = _diagonal(values)
+        one, both = (
+            curvature.hessian_top_eigenvalue(
+                model, weighted_squares, x, y, tolerance=1e-2, both_ends=both_ends
+            )
+            for both_ends in (False, True)
+        )
+        for run in (one, both):
+            self.assertLessEqual(run.residual, 1e-2 * run.eigenvalue)
+            for found, residual in (
+                (run.eigenvalue, run.residual),
+                (run.smallest, run.smallest_residual),
+            ):
+                distance = np.min(np.abs(values - found))
+                self.assertLessEqual(distance, residual + 1e-5)
+        self.assertGreater(one.smallest_residual, 0.02)
+        self.assertGreater(one.smallest, 0.51)
+        self.assertLessEqual(both.smallest_residual, 1e-2 * both.smallest)
+        self.assertAllClose(both.smallest, 0.5, rtol=1e-2)
+        self.assertGreater(both.iterations, one.iterations)
+
     @parameterized.named_parameters(*MODELS.items())
     def test_equals_a_hessian_of_finite_differences(self, make):
         model = make(dtype="float64")

@@ -20,14 +20,14 @@ from tfbn.diagnostics._landscape import landscape
 from tfbn.diagnostics._landscape import relative_step_sizes
 from tfbn.diagnostics._layer_groups import LayerGroup
 from tfbn.diagnostics._layer_groups import layer_groups
+from tfbn.diagnostics._trace import HessianTrace
+from tfbn.diagnostics._trace import hessian_trace
 from tfbn.diagnostics.activations import ActivationMeter
 from tfbn.diagnostics.activations import Activations
 from tfbn.diagnostics.activations import LayerActivations
 from tfbn.diagnostics.activations import activation_moments
-from tfbn.diagnostics.covariate_shift import CovariateShift
 from tfbn.diagnostics.covariate_shift import CovariateShiftMeter
 from tfbn.diagnostics.covariate_shift import internal_covariate_shift
-from tfbn.diagnostics.covariate_shift import total_shift
 from tfbn.diagnostics.curvature import Curvature
 from tfbn.diagnostics.curvature import CurvatureMeter
 from tfbn.diagnostics.curvature import hessian_top_eigenvalue
@@ -47,6 +47,8 @@ from tfbn.diagnostics.nonfinite import NonFinite
 from tfbn.diagnostics.nonfinite import first_nonfinite
 from tfbn.diagnostics.replication import ReplicationMeter
 from tfbn.diagnostics.replication import ReplicationShift
+from tfbn.diagnostics.shift_results import CovariateShift
+from tfbn.diagnostics.shift_results import total_shift
 from tfbn.diagnostics.surface import LossSurface
 from tfbn.diagnostics.surface import SurfaceMeter
 from tfbn.diagnostics.surface import filter_normalized_directions
@@ -83,6 +85,7 @@ __all__ = [
     "Diagnostic",
     "GradientIdentities",
     "GradientIdentityMeter",
+    "HessianTrace",
     "Landscape",
     "LandscapeMeter",
     "LayerActivations",
@@ -106,6 +109,7 @@ __all__ = [
     "gradient_identities",
     "gradient_noise_scale",
     "hessian_top_eigenvalue",
+    "hessian_trace",
     "internal_covariate_shift",
     "landscape",
     "layer_groups",

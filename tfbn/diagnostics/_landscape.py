@@ -160,7 +160,8 @@ class LandscapeMeter(diagnostic.Meter):
         """Measures at `state`.
 
         Args:
-            state, x, y: a `State`, and the batch as tensors or structures of tensors.
+            state, x, y: a `State`, and the batch as tensors or structures of tensors;
+                or a dataset of batches, and None.
             step_sizes: floats > 0, in any order; see `relative_step_sizes`.
             seed: int >= 0, of a random direction, such as a run's step. A seed gives
                 one direction, which `jit_compile` may change.
@@ -235,7 +236,7 @@ def landscape(
     model: keras.Model,
     loss: Loss,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
     step_sizes: Numbers,
     direction: str = "gradient",
@@ -247,7 +248,8 @@ def landscape(
 
     Args:
         model, loss, direction, groups, training: as in `LandscapeMeter`.
-        x, y: a batch: arrays, tensors, or structures of them.
+        x, y: a batch: arrays, tensors, or structures of them; or a `tf.data.Dataset`
+            of batches, and None, as in `LossFunction`.
         step_sizes: floats > 0; see `relative_step_sizes`.
         seed: int >= 0, of a random direction. Default 0.
 
@@ -261,7 +263,7 @@ def landscape(
     meter = LandscapeMeter(
         model, loss, direction=direction, groups=groups, training=training
     )
-    x, y = measurement.as_batch(x, y)
+    x, y = measurement.as_batch(x, y, many=True)
     return meter(snapshot(model), x, y, step_sizes=step_sizes, seed=seed)
 
 
@@ -376,5 +378,6 @@ DIAGNOSTIC = diagnostic.Diagnostic(
     ),
     rising=(("low", "high"),),
     arguments=("groups",),
+    many_batches=True,
     needs=frozenset({Need.LOSS, Need.LEARNING_RATE}),
 )

@@ -42,7 +42,10 @@ class ActivationMeter(diagnostic.Meter):
     it. A layer with an activation of its own (`Dense(8, "relu")`) counts with its
     outputs after it. Units are those of the last axis, of a normalisation's axis, or of
     axis 1 of a layer with `data_format="channels_first"`. If a layer is called several
-    times, the first call counts.
+    times, the first call counts. Left out are layers that the model does not call, or
+    only in a loop, that return anything but one tensor of floats of rank 2 or more with
+    a known number of units, and parameters of the model itself; a layer chosen by name
+    must have activations.
 
     Moments are computed in float32 (float64 in a float64 model), the variance from
     centred values. Measure two states on the same batch to see what an update did; each
@@ -109,25 +112,33 @@ class ActivationMeter(diagnostic.Meter):
             `Activations`.
 
         Raises:
-            ValueError: if the batch does not fit, or a layer was not called, returned
-                anything but a tensor of floats of rank 2 or more, or has no unit of
-                index `unit`.
+            ValueError: if the batch does not fit, a layer given by name was not called
+                or returned anything but a tensor of floats of rank 2 or more, or a
+                layer has no unit of index `unit`.
         """
         rows = self._measure(state.parameters, state.buffers, x)
         return Activations(
             self._result(name, *(part.numpy() for part in row))
-            for name, row in zip(self._layers, rows, strict=True)
+            for name, row in rows.items()
         )
 
     def _statistics(self, parameters, buffers, x):
-        """Returns, for each layer, what `_of_layer` does."""
-        capture = OutputCapture(self._layers.values(), follow=self._follow)
+        """Returns a dict from the name of a layer to what `_of_layer` returns."""
+        layers = [layer for group in self._layers.values() for layer in group]
+        capture = OutputCapture(layers, follow=self._follow)
         with intercepted(self._forward.model, capture):
             self._forward(parameters, buffers, x, ())
-        return [
-            self._of_layer(name, capture.units_last(name, layer))
-            for name, layer in self._layers.items()
-        ]
+        found = {
+            name: capture.first_with_units(group)
+            if self._follow
+            else capture.units_last(name, *group)
+            for name, group in self._layers.items()
+        }
+        return {
+            name: self._of_layer(name, values)
+            for name, values in found.items()
+            if values is not None
+        }
 
     def _of_layer(self, name, values):
         """Returns `(mean, variance, values of the unit, least, largest, counts)`."""
@@ -266,4 +277,5 @@ DIAGNOSTIC = diagnostic.Diagnostic(
     arguments=("layers", "num_bins", "drift"),
     needs=frozenset({Need.PROBE_BATCH}),
     single={"drift": False},
+    if_empty="no layer has activations of its own",
 )

@@ -12,7 +12,6 @@ preceding layers changes the gradient that layer i steps along. G'_1 = G_1.
 """
 
 from typing import Any
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -21,6 +20,7 @@ import tensorflow as tf
 from tfbn import validation
 from tfbn.diagnostics import diagnostic
 from tfbn.diagnostics import measurement
+from tfbn.diagnostics import progress
 from tfbn.diagnostics._layer_groups import Groups
 from tfbn.diagnostics._layer_groups import layer_groups
 from tfbn.diagnostics.layer_calls import intercepted
@@ -29,27 +29,14 @@ from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.diagnostics.shared_calls import SharedCalls
+from tfbn.diagnostics.shift_results import CovariateShift
+from tfbn.diagnostics.shift_results import products
+from tfbn.diagnostics.shift_results import shift
+from tfbn.diagnostics.shift_results import total_shift
+from tfbn.diagnostics.staged_gradients import StagedGradients
 from tfbn.options import Option
 
 _UPDATES = ("optimizer", "sgd")
-
-
-class CovariateShift(NamedTuple):
-    """The internal covariate shift of one layer group.
-
-    Attributes:
-        name: str, of the group.
-        distance: float, |G - G'|, the l2 norm over all parameters of the group.
-        cosine: float in [-1, 1], of the angle between G and G'; NaN if one is 0.
-        norm: float, |G|.
-        norm_after: float, |G'|.
-    """
-
-    name: str
-    distance: float
-    cosine: float
-    norm: float
-    norm_after: float
 
 
 class CovariateShiftMeter(diagnostic.Meter):
@@ -57,12 +44,15 @@ class CovariateShiftMeter(diagnostic.Meter):
 
     Cost of a measurement with k groups: one forward and backward pass for G, one
     forward pass through the updated layers, and for each group but the first a forward
-    and backward pass through the layers from that group on; in total 0.35 to 0.45 of a
-    full pass per group. The passes run one after the other: they take the memory of a
-    training step, plus the updated parameters and a copy of the gradient. The first
-    call traces one graph with all passes and keeps it: for the 54 groups of a
-    ResNet50V2 tracing took two minutes, and measuring 2 GiB more than training. Fewer,
-    larger `groups` reduce both.
+    and backward pass through the layers from that group on. The passes run one after
+    the other: they take the memory of a training step, plus the updated parameters and
+    a copy of the gradient.
+
+    On CPUs the first call traces one pass, of which TensorFlow then runs the parts that
+    each group needs. On other devices, with `jit_compile`, and for a loss that reads
+    variables other than the model's, it traces one graph with all passes and keeps it:
+    minutes, and several times the memory of training, for a network of fifty groups.
+    Fewer, larger `groups` reduce both.
 
     The model runs on the given batch; G and G' use the same moving averages and the
     same noise. No state changes.
@@ -94,6 +84,9 @@ class CovariateShiftMeter(diagnostic.Meter):
         self._of_sgd = measurement.compiled(
             self._simulated_update, jit_compile=jit_compile
         )
+        # On other devices all values would pass through the host.
+        staged = not jit_compile and not _has_accelerator()
+        self._stages = StagedGradients(self._loss, self._groups) if staged else None
         # Assumes that all layers take the same time.
         k = len(self._groups)
         self.cost = measurement.Cost(passes=1.0 + 1.0 / 3.0 + (k - 1) / 3.0, copies=2)
@@ -118,7 +111,8 @@ class CovariateShiftMeter(diagnostic.Meter):
             state: `State` before the update.
             updated_parameters: list of tensors in the order of
                 `model.trainable_variables`.
-            x, y: the batch, tensors or structures of tensors.
+            x, y: the batch, tensors or structures of tensors; or a dataset of batches,
+                and None.
 
         Returns:
             A list of `CovariateShift`, one per group, in forward order.
@@ -126,10 +120,14 @@ class CovariateShiftMeter(diagnostic.Meter):
         Raises:
             ValueError: if the batch does not fit, or the loss is not a scalar.
         """
+        with measurement.errors_of_the_batch():
+            point = self._point(state, x, y)
+            if point is not None:
+                return self._staged(point, point.gradients(), updated_parameters)
         rows = self._of_update(
             state.parameters, state.buffers, updated_parameters, x, y
         )
-        return self._results(rows)
+        return self._results(rows.numpy())
 
     def simulated(
         self, state: State, x: Any, y: Any, *, learning_rate: float
@@ -144,12 +142,33 @@ class CovariateShiftMeter(diagnostic.Meter):
             As `__call__`.
         """
         rate = tf.constant(learning_rate, tf.float64)
-        return self._results(self._of_sgd(state.parameters, state.buffers, rate, x, y))
+        with measurement.errors_of_the_batch():
+            point = self._point(state, x, y)
+            if point is not None:
+                gradients = point.gradients()
+                updated = measurement.plus(state.parameters, -rate, gradients)
+                return self._staged(point, gradients, updated)
+        rows = self._of_sgd(state.parameters, state.buffers, rate, x, y)
+        return self._results(rows.numpy())
+
+    def _point(self, state, x, y):
+        """Returns where to take gradients stage by stage, or None: in one graph."""
+        return None if self._stages is None else self._stages.at(state, x, y)
+
+    def _staged(self, point, gradients, updated):
+        """As `_compare` in one graph does."""
+        before = [[gradients[i] for i in group.indices] for group in self._groups]
+        rows = [products(before[0], before[0])]  # G'_1 = G_1
+        later = point.after_updates(updated)
+        for gradient, after in zip(before[1:], later, strict=True):
+            rows.append(products(gradient, after))
+            progress.report(len(rows), len(before))
+        return self._results(np.stack(rows))
 
     def _results(self, rows):
         return [
-            _result(group.name, *row)
-            for group, row in zip(self._groups, rows.numpy().tolist(), strict=True)
+            shift(group.name, *row)
+            for group, row in zip(self._groups, rows.tolist(), strict=True)
         ]
 
     def _simulated_update(self, parameters, buffers, learning_rate, x, y):
@@ -165,7 +184,7 @@ class CovariateShiftMeter(diagnostic.Meter):
         """`[groups, 4]`: distance^2, <G, G'>, |G|^2, |G'|^2."""
         before = [[gradients[i] for i in group.indices] for group in self._groups]
         done = [measurement.squared_norm(gradient) for gradient in before]
-        rows = [_products(before[0], before[0])]  # G'_1 = G_1
+        rows = [products(before[0], before[0])]  # G'_1 = G_1
         calls, spliced = SharedCalls(self._model), {}
         for last, group, gradient in zip(
             self._groups[:-1], self._groups[1:], before[1:], strict=True
@@ -179,7 +198,7 @@ class CovariateShiftMeter(diagnostic.Meter):
             calls.begin_pass(point)
             with intercepted(self._model, calls):
                 after = self._loss.gradients(point, buffers, x, y, group.indices)
-            rows.append(_products(gradient, after))
+            rows.append(products(gradient, after))
             done = [rows[-1]]
         return tf.stack(rows)
 
@@ -188,7 +207,7 @@ def internal_covariate_shift(
     model: keras.Model,
     loss: Loss,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
     learning_rate: float,
     groups: Groups = None,
@@ -198,7 +217,8 @@ def internal_covariate_shift(
 
     Args:
         model, loss, groups, training: as in `CovariateShiftMeter`.
-        x, y: a batch: arrays, tensors, or structures of them.
+        x, y: a batch: arrays, tensors, or structures of them; or a `tf.data.Dataset`
+            of batches, and None, as in `LossFunction`.
         learning_rate: float > 0, of the simulated step.
 
     Returns:
@@ -212,44 +232,12 @@ def internal_covariate_shift(
     """
     learning_rate = validation.number("learning_rate", learning_rate, above=0.0)
     meter = CovariateShiftMeter(model, loss, groups=groups, training=training)
-    x, y = measurement.as_batch(x, y)
+    x, y = measurement.as_batch(x, y, many=True)
     return meter.simulated(snapshot(model), x, y, learning_rate=learning_rate)
 
 
-def total_shift(
-    shifts: list[CovariateShift], name: str = "all parameters"
-) -> CovariateShift:
-    """Returns the `CovariateShift` over the parameters of all groups together."""
-    norms = [shift[1:] for shift in shifts]
-    distances, cosines, before, after = np.array(norms, np.float64).T
-    lengths = before * after
-    products = np.where(lengths == 0.0, 0.0, cosines * lengths)
-    squares = [np.sum(np.square(v)) for v in (distances, before, after)]
-    return _result(name, squares[0], np.sum(products), *squares[1:])
-
-
-def _products(before, after):
-    """The numbers that `_result` takes, for two lists of tensors: float64 `[4]`."""
-    differences = [a - b for a, b in zip(after, before, strict=True)]
-    return tf.stack(
-        [
-            measurement.squared_norm(differences),
-            measurement.dot(after, before),
-            measurement.squared_norm(before),
-            measurement.squared_norm(after),
-        ]
-    )
-
-
-def _result(name, squared_distance, product, squared_norm, squared_norm_after):
-    distance, norm, norm_after = np.sqrt(
-        [squared_distance, squared_norm, squared_norm_after]
-    ).tolist()
-    length = norm * norm_after
-    cosine = product / length if length else np.nan
-    return CovariateShift(
-        name, distance, float(np.clip(cosine, -1.0, 1.0)), norm, norm_after
-    )
+def _has_accelerator():
+    return any(d.device_type != "CPU" for d in tf.config.list_logical_devices())
 
 
 _VALUES = {
@@ -292,4 +280,5 @@ DIAGNOSTIC = diagnostic.Diagnostic(
         ),
     ),
     arguments=("groups",),
+    many_batches=True,
 )

@@ -39,6 +39,7 @@ class Curvature(NamedTuple):
         residual: float, |H v - eigenvalue * v| of the eigenvector found, estimated as
             |beta_m s_m|: H has an eigenvalue at most this far away. Rounding errors
             are not included.
+        smallest_residual: float, the same of `smallest`.
         iterations: int, Hessian-vector products made.
         nodes, weights: float64 arrays `[iterations]`, in ascending order of the nodes;
             the weights sum to 1.
@@ -49,6 +50,7 @@ class Curvature(NamedTuple):
     eigenvalue: float
     smallest: float
     residual: float
+    smallest_residual: float
     iterations: int
     nodes: np.ndarray
     weights: np.ndarray
@@ -102,6 +104,9 @@ class CurvatureMeter(diagnostic.Meter):
             Default 1e-3 (PyHessian's for its power iteration); the eigenvalue is then
             exact to about tolerance^2 times eigenvalue / gap. Use 0 for a density: all
             iterations are made, unless the vectors span an invariant subspace earlier.
+        both_ends: bool, whether a run also waits for smallest_residual <= tolerance *
+            |smallest|. Default False: the smallest eigenvalue, often closer to others,
+            may be less exact than the largest, by at most its residual.
         seed: int >= 0, of the start vector. Default 0.
 
     Raises:
@@ -118,6 +123,7 @@ class CurvatureMeter(diagnostic.Meter):
         per_layer: bool = False,
         iterations: int = 100,
         tolerance: float = 1e-3,
+        both_ends: bool = False,
         seed: int = 0,
         training: bool = True,
         jit_compile: bool = False,
@@ -132,6 +138,7 @@ class CurvatureMeter(diagnostic.Meter):
             LossFunction(model, loss, training=training),
             iterations=iterations,
             tolerance=tolerance,
+            both_ends=both_ends,
             seed=seed,
             jit_compile=jit_compile,
         )
@@ -150,35 +157,39 @@ class CurvatureMeter(diagnostic.Meter):
         """Measures at `state`.
 
         Args:
-            state, x, y: a `State`, and the batch as tensors or structures of tensors.
+            state, x, y: a `State`, and the batch as tensors or structures of tensors;
+                or a dataset of batches, and None.
 
         Returns:
             The `Curvature` of all parameters, with that of the groups in `layers`.
         """
         layers = tuple(
-            _result(*part.run(state, x, y), group.name)
+            _result(part.run(state, x, y), group.name)
             for part, group in zip(self._parts, self._groups, strict=True)
         )
-        return _result(*self._whole.run(state, x, y))._replace(layers=layers)
+        return _result(self._whole.run(state, x, y))._replace(layers=layers)
 
 
 def hessian_top_eigenvalue(
     model: keras.Model,
     loss: Loss,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
     group: str | None = None,
     iterations: int = 100,
     tolerance: float = 1e-3,
+    both_ends: bool = False,
     seed: int = 0,
     training: bool = True,
 ) -> Curvature:
     """Measures the largest eigenvalue of the Hessian of a model's loss.
 
     Args:
-        model, loss, iterations, tolerance, seed, training: as in `CurvatureMeter`.
-        x, y: a batch: arrays, tensors, or structures of them.
+        model, loss, iterations, tolerance, both_ends, seed, training: as in
+            `CurvatureMeter`.
+        x, y: a batch: arrays, tensors, or structures of them; or a `tf.data.Dataset`
+            of batches, and None, as in `LossFunction`.
         group: None for all parameters, or the name of one of `layer_groups(model)` for
             its block of the Hessian.
 
@@ -196,15 +207,29 @@ def hessian_top_eigenvalue(
         groups = {g.name: g.indices for g in layer_groups(model)}
         indices = groups[validation.choice("group", group, tuple(groups))]
     lanczos = Lanczos(
-        function, indices, iterations=iterations, tolerance=tolerance, seed=seed
+        function,
+        indices,
+        iterations=iterations,
+        tolerance=tolerance,
+        both_ends=both_ends,
+        seed=seed,
     )
-    x, y = measurement.as_batch(x, y)
-    return _result(*lanczos.run(snapshot(model), x, y), group)
+    x, y = measurement.as_batch(x, y, many=True)
+    return _result(lanczos.run(snapshot(model), x, y), group)
 
 
-def _result(nodes, weights, residual, name=None):
-    most, least = float(nodes[-1]), float(nodes[0])
-    return Curvature(most, least, residual, len(nodes), nodes, weights, name)
+def _result(spectrum, name=None):
+    nodes = spectrum.nodes
+    return Curvature(
+        eigenvalue=float(nodes[-1]),
+        smallest=float(nodes[0]),
+        residual=spectrum.residual,
+        smallest_residual=spectrum.smallest_residual,
+        iterations=len(nodes),
+        nodes=nodes,
+        weights=spectrum.weights,
+        name=name,
+    )
 
 
 DIAGNOSTIC = diagnostic.Diagnostic(
@@ -220,6 +245,7 @@ DIAGNOSTIC = diagnostic.Diagnostic(
                 "eigenvalue": "the largest",
                 "smallest": "the smallest found",
                 "residual": "distance from the largest to an eigenvalue, at most",
+                "smallest_residual": "distance from the smallest to one, at most",
                 "iterations": "Hessian-vector products made",
                 "nodes": "of Lanczos's quadrature of the spectral density",
                 "weights": "of the nodes",
@@ -228,6 +254,7 @@ DIAGNOSTIC = diagnostic.Diagnostic(
                 "eigenvalue": "the largest of the layer's block",
                 "residual": "as above",
             },
+            optional=frozenset({"smallest_residual"}),  # of earlier versions
             figures={
                 "curvature": "largest eigenvalue of the Hessian, beside 2 / learning "
                 "rate",
@@ -251,5 +278,6 @@ DIAGNOSTIC = diagnostic.Diagnostic(
             "Curvature: of each layer too, at as many iterations each.",
         ),
     ),
-    arguments=("groups", "tolerance", "seed"),
+    arguments=("groups", "tolerance", "both_ends", "seed"),
+    many_batches=True,
 )

@@ -154,6 +154,7 @@ class Diagnostic:
         needs: what it needs besides a built model and a batch.
         during_training: bool, whether training runs and callbacks measure it. If not,
             `tfbn.diagnose` alone does, and only when asked to.
+        many_batches: bool, whether a `tf.data.Dataset` may take the place of a batch.
         single: arguments of `make` for a single measurement outside a run.
         if_empty: str, why a record may have no layers.
 
@@ -173,6 +174,7 @@ class Diagnostic:
     prefix: str = ""
     needs: frozenset[Need] = frozenset({Need.LOSS})
     during_training: bool = True
+    many_batches: bool = False
     single: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     if_empty: str = ""
 

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfbn import _compat
+from tfbn.diagnostics import batches
 from tfbn.diagnostics.loss_function import LossFunction
 
 # Cost of one product, in forward and backward passes: it differentiates through both
@@ -33,7 +34,8 @@ def vector_product(
         loss: the loss.
         indices: which of the parameters make the block.
         state: `(parameters, buffers)`.
-        x, y: the batch: tensors, or structures of them.
+        x, y: the batch: tensors, or structures of them; or a dataset, as in
+            `LossFunction`.
         vectors: list of tensors, shaped as those parameters, of about length 1 (all
             together) if the model computes in float16.
 
@@ -43,6 +45,16 @@ def vector_product(
         step.
     """
     parameters, buffers = state
+    if batches.is_dataset(x):
+
+        def of_batch(x, y):
+            own = [tf.identity(p) for p in parameters], buffers  # of its graph
+            value, products = vector_product(loss, indices, own, x, y, vectors)
+            return [value, *products]
+
+        like = [tf.TensorSpec([], tf.float64), *vectors]
+        value, *products = batches.mean(of_batch, x, like)
+        return value, products
     watched = [parameters[i] for i in indices]
     with (
         _compat.twice_differentiable_moments(),

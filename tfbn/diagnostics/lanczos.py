@@ -16,6 +16,7 @@ smallest nodes approach the extreme eigenvalues of H from inside.
 
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -23,8 +24,24 @@ import tensorflow as tf
 from tfbn import validation
 from tfbn.diagnostics import hessian
 from tfbn.diagnostics import measurement
+from tfbn.diagnostics import progress
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
+
+
+class Spectrum(NamedTuple):
+    """What a run found. All is NaN if a product is not finite.
+
+    Attributes:
+        nodes, weights: float64 arrays `[iterations]`, in ascending order of the nodes.
+        residual, smallest_residual: floats, |beta_m s_m| of the eigenvectors s of T
+            that belong to the largest and to the smallest node.
+    """
+
+    nodes: np.ndarray
+    weights: np.ndarray
+    residual: float
+    smallest_residual: float
 
 
 class Lanczos:
@@ -33,7 +50,7 @@ class Lanczos:
     Args:
         loss: `LossFunction`.
         indices: list of int, which parameters make the block; None: all.
-        iterations, tolerance, seed, jit_compile: as in `CurvatureMeter`.
+        iterations, tolerance, both_ends, seed, jit_compile: as in `CurvatureMeter`.
 
     Attributes:
         most_iterations: int, the products that a run makes unless it stops early.
@@ -47,9 +64,11 @@ class Lanczos:
         iterations: int,
         tolerance: float,
         seed: int,
+        both_ends: bool = False,
         jit_compile: bool = False,
     ):
         self._loss = loss
+        self._both_ends = validation.boolean("both_ends", both_ends)
         self._tolerance = validation.number("tolerance", tolerance, minimum=0.0)
         self._seed = validation.integer("seed", seed, minimum=0)
         variables = loss.model.trainable_variables
@@ -68,14 +87,8 @@ class Lanczos:
         )
         self._step = measurement.compiled(self._lanczos_step, jit_compile=jit_compile)
 
-    def run(self, state: State, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray, float]:
-        """Runs at `state` on a batch.
-
-        Returns:
-            `(nodes, weights, residual)`: float64 arrays `[iterations]`, in ascending
-            order of the nodes, and |beta_m s_m| of the largest node's eigenvector s of
-            T. All are NaN if a product is not finite.
-        """
+    def run(self, state: State, x: Any, y: Any) -> "Spectrum":
+        """Runs at `state` on a batch, or a dataset and None."""
         current = self._start()
         previous = [tf.zeros_like(v) for v in current]
         alphas, betas, coefficients = [], [], tf.zeros([2], tf.float64)
@@ -85,19 +98,25 @@ class Lanczos:
             )
             alpha, beta = coefficients.numpy().tolist()
             alphas.append(alpha)
+            progress.report(len(alphas), self.most_iterations)
             if not np.isfinite(alpha + beta):
                 nothing = np.full([len(alphas)], np.nan)
-                return nothing, nothing, np.nan
+                return Spectrum(nothing, nothing, np.nan, np.nan)
             nodes, vectors = _eigen(alphas, betas)
-            residual = abs(beta * vectors[-1, -1])
-            # In the second case the vectors span an invariant subspace.
-            if residual <= self._tolerance * abs(nodes[-1]) or beta <= (
-                self._rounding * np.max(np.abs(nodes))
-            ):
+            residuals = np.abs(beta * vectors[-1])
+            if self._is_done(nodes, residuals, beta):
                 break
             betas.append(beta)
             previous, current = current, following
-        return nodes, np.square(vectors[0]), float(residual)
+        return Spectrum(
+            nodes, np.square(vectors[0]), float(residuals[-1]), float(residuals[0])
+        )
+
+    def _is_done(self, nodes, residuals, beta):
+        converged = residuals <= self._tolerance * np.abs(nodes)
+        ends = converged[[0, -1]] if self._both_ends else converged[-1:]
+        # In the second case the vectors span an invariant subspace.
+        return ends.all() or beta <= self._rounding * np.max(np.abs(nodes))
 
     def _start(self):
         """Returns a random vector of length 1."""

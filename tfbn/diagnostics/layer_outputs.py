@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -27,21 +28,25 @@ _NORMALIZATIONS = (
 
 def captured_layers(
     model: keras.Model, layers: Layers = None
-) -> dict[str, keras.layers.Layer]:
-    """Returns the layers whose outputs to capture, a dict from label to layer.
+) -> dict[str, tuple[keras.layers.Layer, ...]]:
+    """Returns the layers whose outputs to capture.
 
     Args:
         model: a built Keras model.
-        layers: None for the last layer of each layer group under the group's name, an
+        layers: None for the layers of each layer group under the group's name, an
             iterable of names of layers, or a mapping from labels to names. A name is
             that of a layer, or its path ("block1/conv").
 
+    Returns:
+        A dict from label to layers, of which the first that has activations counts: the
+        last layer of a group comes first. Groups whose parameters belong to the model
+        itself, which is no layer, are left out.
+
     Raises:
-        ValueError: for a name that no layer or several layers have, or, without
-            `layers`, for parameters that belong to the model itself.
+        ValueError: for a name that no layer or several layers have.
     """
     if layers is None:
-        return _last_of_groups(model)
+        return _layers_of_groups(model)
     if isinstance(layers, str) or not isinstance(layers, Iterable):
         raise ValueError(
             "layers must be a list of names of layers, or a mapping of labels to "
@@ -51,7 +56,7 @@ def captured_layers(
     if not labels:
         raise ValueError(f"layers must name one or more. Received: layers={layers}.")
     known = all_layers(model)
-    return {label: _layer_of_name(name, known) for label, name in labels.items()}
+    return {label: (_layer_of_name(name, known),) for label, name in labels.items()}
 
 
 class OutputCapture:
@@ -86,6 +91,16 @@ class OutputCapture:
             self._kept.setdefault(id(layer), (layer, outputs))
         return outputs
 
+    def first_with_units(
+        self, layers: Sequence[keras.layers.Layer]
+    ) -> tf.Tensor | None:
+        """Returns the `units_last` of the first of the layers that has one, or None."""
+        for layer in layers:
+            source, values = self._kept.get(id(layer), (layer, None))
+            if _is_activation(values, _unit_axis(source)):
+                return self.units_last(layer.name, layer)
+        return None
+
     def units_last(self, label: str, layer: keras.layers.Layer) -> tf.Tensor:
         """Returns the captured output with its units last, float32 or float64.
 
@@ -113,7 +128,8 @@ class OutputCapture:
         return tf.transpose(values, order)
 
 
-def _last_of_groups(model):
+def _layers_of_groups(model):
+    """Returns the layers of each group, its last one first."""
     owners, in_loops = {}, set()
     for layer in all_layers(model):  # inner ones last
         if isinstance(layer, keras.layers.RNN):
@@ -122,14 +138,12 @@ def _last_of_groups(model):
             owners |= {id(v): layer for v in layer.trainable_variables}
     captured = {}
     for group in layer_groups(model):
-        variable = model.trainable_variables[group.indices[-1]]
-        if id(variable) not in owners:
-            raise ValueError(
-                f"layers must be given for model {model.name}. Received: layers=None, "
-                f"and {variable.path} is a parameter of the model itself. Name the "
-                "layers to measure."
+        variables = [model.trainable_variables[i] for i in reversed(group.indices)]
+        layers = [owners[id(v)] for v in variables if id(v) in owners]
+        if layers:
+            captured[group.name] = tuple(
+                {id(layer): layer for layer in layers}.values()
             )
-        captured[group.name] = owners[id(variable)]
     return captured
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfbn import validation
 from tfbn.diagnostics import arguments
+from tfbn.diagnostics import batches
 from tfbn.diagnostics.layer_calls import all_layers
 
 Loss = Callable[[Any, Any], Any]  # (y_true, y_pred) -> scalar
@@ -17,6 +18,9 @@ Loss = Callable[[Any, Any], Any]  # (y_true, y_pred) -> scalar
 # Factor of the loss in float16: small elements of the gradient do not vanish, and
 # elements of 1 are still a factor of 64 below the largest number.
 _FLOAT16_LOSS_SCALE = 1024.0
+
+# What the mean of losses is like.
+_SCALAR = tf.TensorSpec([], tf.float64)
 
 
 class State(NamedTuple):
@@ -52,6 +56,12 @@ class LossFunction:
     computes in half precision; float16 gradients are those of a scaled loss, divided by
     the scale.
 
+    A `tf.data.Dataset` of batches `(x, y)` in place of `x`, with `y=None`, stands for
+    the mean over its batches, weighted by their numbers of examples: the loss of all
+    examples, if the loss of a batch is a mean over its examples. In training mode every
+    batch has its own statistics, and all have the same noise. The dataset is read again
+    for each pass, and has to yield the same batches.
+
     Args:
         model: a built Keras model.
         loss: function `loss(y_true, y_pred)` -> scalar. The penalties of the model's
@@ -80,12 +90,17 @@ class LossFunction:
 
         Args:
             parameters, buffers: lists of tensors, as in `State`.
-            x: what the model takes: a tensor, or a structure of tensors.
+            x: what the model takes: a tensor, or a structure of tensors; or a dataset.
             y: what the loss takes.
 
         Raises:
             ValueError: if the batch does not fit, or the loss is not a scalar.
         """
+        if batches.is_dataset(x):
+            (mean,) = batches.mean(
+                lambda x, y: [self(parameters, buffers, x, y)], x, [_SCALAR]
+            )
+            return mean
         y_pred, penalties = self._predict([*parameters, *buffers], x)
         loss = self._loss_of(y, y_pred)
         return tf.add_n([loss, *(tf.cast(p, loss.dtype) for p in penalties)])
@@ -119,6 +134,13 @@ class LossFunction:
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Returns `(loss, gradients)` of one pass; see `gradients`."""
         indices = range(len(parameters)) if indices is None else indices
+        if batches.is_dataset(x):
+            loss, *gradients = batches.mean(
+                lambda x, y: self._flat(parameters, buffers, x, y, indices),
+                x,
+                [_SCALAR, *(parameters[i] for i in indices)],
+            )
+            return loss, gradients
         watched = [parameters[i] for i in indices]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(watched)
@@ -131,6 +153,11 @@ class LossFunction:
         if self._scale is not None:
             gradients = [g / self._scale for g in gradients]
         return loss, gradients
+
+    def _flat(self, parameters, buffers, x, y, indices):
+        parameters = [tf.identity(p) for p in parameters]  # of this graph
+        loss, gradients = self.value_and_gradients(parameters, buffers, x, y, indices)
+        return [loss, *gradients]
 
     def _predict(self, values, x):
         """Returns the model's outputs and the penalties of its regularizers."""

@@ -1,7 +1,9 @@
 """Tools that all measurements share: batches, compilation, cost, lists of tensors."""
 
+import contextlib
 import functools
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
@@ -11,6 +13,7 @@ import tensorflow as tf
 
 from tfbn import validation
 from tfbn.diagnostics import arguments
+from tfbn.diagnostics import batches
 
 
 class Cost(NamedTuple):
@@ -26,15 +29,24 @@ class Cost(NamedTuple):
     copies: int
 
 
-def as_batch(x: Any, y: Any) -> tuple[Any, Any]:
+def as_batch(x: Any, y: Any, *, many: bool = False) -> tuple[Any, Any]:
     """Returns `(x, y)` as tensors or structures of tensors.
 
     Args:
         x, y: arrays, tensors, structures of them, or lists of numbers.
+        many: bool, whether `x` may be a dataset of batches, and `y` then None, which
+            are returned as they are; see `batches.checked`. Default False.
 
     Raises:
         ValueError: for anything else, different numbers of examples, or no examples.
     """
+    if batches.is_dataset(x):
+        if not many:
+            raise ValueError(
+                "x must be one batch here. Received: a dataset of several. Take a "
+                "batch of it: x, y = next(iter(dataset))."
+            )
+        return batches.checked(x, y), None
     x, y = _tensors("x", x), _tensors("y", y)
     sizes = {t.shape[0] for t in tf.nest.flatten((x, y)) if t.shape.rank} - {None}
     if len(sizes) > 1 or 0 in sizes:
@@ -58,7 +70,7 @@ def _tensors(name, part):
         ) from error
 
 
-def traced(function: Callable, **options: Any) -> Callable:
+def traced(function: Callable, **options: Any) -> Any:
     """Returns `tf.function(function, **options)`, for methods of several objects."""
     # Partial: TensorFlow identifies functions by their code, and would warn that those
     # of several objects are one that is retraced.
@@ -82,15 +94,22 @@ def compiled(function: Callable, *, jit_compile: bool = False) -> Callable:
 
     @functools.wraps(function)
     def call(*args, **kwargs):
-        try:
+        with errors_of_the_batch():
             return function_of_graph(*args, **kwargs)
-        except tf.errors.InvalidArgumentError as error:
-            raise ValueError(
-                "the batch must fit the model and the loss. Received: "
-                f"{arguments.first_line(error)}"
-            ) from error
 
     return call
+
+
+@contextlib.contextmanager
+def errors_of_the_batch() -> Iterator[None]:
+    """Turns an error of a graph that a batch does not fit into a line."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(
+            "the batch must fit the model and the loss. Received: "
+            f"{arguments.first_line(error)}"
+        ) from error
 
 
 def waiting_for(done: list[tf.Tensor], tensors: list[tf.Tensor]) -> list[tf.Tensor]:

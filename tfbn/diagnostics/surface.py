@@ -120,7 +120,8 @@ class SurfaceMeter(diagnostic.Meter):
         """Measures around `state.parameters`.
 
         Args:
-            state, x, y: a `State`, and the batch as tensors or structures of tensors.
+            state, x, y: a `State`, and the batch as tensors or structures of tensors;
+                or a dataset of batches, and None.
             radii: floats, positions along each direction; 0 is the point itself.
             directions: one or two directions, each a list of tensors shaped as
                 `state.parameters`, used unchanged; see `filter_normalized_directions`.
@@ -156,7 +157,7 @@ def loss_surface(
     model: keras.Model,
     loss: Loss,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
     radii: Sequence[float] | np.ndarray,
     dimensions: int = 1,
@@ -168,7 +169,8 @@ def loss_surface(
 
     Args:
         model, loss, training: as in `SurfaceMeter`.
-        x, y: a batch: arrays, tensors, or structures of them.
+        x, y: a batch: arrays, tensors, or structures of them; or a `tf.data.Dataset`
+            of batches, and None, as in `LossFunction`.
         radii: floats, positions along each direction, such as
             `np.linspace(-1, 1, 25)`.
         dimensions: 1 for a curve (default) or 2 for a surface.
@@ -182,7 +184,7 @@ def loss_surface(
         ValueError: as `SurfaceMeter` and `filter_normalized_directions` do.
     """
     meter = SurfaceMeter(model, loss, training=training)
-    x, y = measurement.as_batch(x, y)
+    x, y = measurement.as_batch(x, y, many=True)
     state = snapshot(model)
     directions = filter_normalized_directions(
         state.parameters,
@@ -292,6 +294,7 @@ def _declaration(name, dimensions, *, title, cost, losses):
             Option("points", 21, "Surfaces: positions along a direction.", minimum=2),
         ),
         arguments=("seed",),
+        many_batches=True,
         prefix="surface",
         during_training=False,
     )
