@@ -149,7 +149,10 @@ def _step(name, shape, dtype, *, masked=False, **options):
         call_options = {}
         if masked:
             lengths = tf.range(shape[0]) % shape[1] + 1
-            call_options["mask"] = tf.sequence_mask(lengths, shape[1])
+            mask = tf.sequence_mask(lengths, shape[1])
+            call_options["mask"] = tf.reshape(
+                mask, [*shape[:2], *[1] * (len(shape) - 3)]
+            )
         function = stablehlo.training_step(layer, **call_options)
         return function, [tf.TensorSpec(shape, dtype)] * 2 + _weights(layer)
 

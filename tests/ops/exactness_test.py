@@ -103,7 +103,8 @@ class ExactTestCase(tf.test.TestCase, parameterized.TestCase):
             self.assert_exact(actual, expected, name, tolerance=tolerance)
         # To digits of the scale: `remainder` has those that `mean` cannot hold.
         rounded = statistics.mean.numpy().astype("float64")
-        error = rounded + statistics.remainder - reference.mean
+        remainder = statistics.remainder.numpy().astype("float64")
+        error = rounded + remainder - reference.mean
         self.assertLess(np.max(np.abs(error) / reference.sigma), tolerance, "mean")
         size = np.abs(reference.mean) + reference.sigma
         self.assertLess(np.max(np.abs(rounded - reference.mean) / size), tolerance)

@@ -17,13 +17,13 @@ class StatisticsTest(tf.test.TestCase, parameterized.TestCase):
         (0.0, [1.0, 2.0], [0.0, 1.0], False),
         (2.0, [1.0, float("nan")], [0.0, 1.0], False),
         (2.0, [1.0, 2.0], [float("inf"), 1.0], False),
-        # Of groups: some may be empty.
-        ([0.0, 3.0], [1.0, 2.0], [0.0, 1.0], True),
-        ([0.0, 0.0], [1.0, 2.0], [0.0, 1.0], False),
+        # Of channels: some may be empty, by their masks.
+        ([0.0, 3.0], [1.0, 2.0], [0.0, 1.0], [False, True]),
+        ([2.0, 3.0], [1.0, float("nan")], [0.0, 1.0], [False, False]),
     )
     def test_is_valid(self, count, mean, spread, expected):
         arguments = (tf.constant(a) for a in (count, mean, spread))
-        self.assertEqual(bool(statistics.is_valid(*arguments)), expected)
+        self.assertAllEqual(statistics.is_valid(*arguments), expected)
 
 
 if __name__ == "__main__":
