@@ -117,11 +117,12 @@ class PythonTest(tf.test.TestCase, parameterized.TestCase):
         folder = self.enter_context(tempfile.TemporaryDirectory())
         self.enter_context(contextlib.chdir(folder))
         self.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        for block in _blocks(_PAGES[name]):
-            if block.language == "python":
-                # Errors name the line of the page.
-                code = compile("\n" * block.line + block.text, _ROOT / name, "exec")
-                exec(code, namespace)
+        blocks = [b for b in _blocks(_PAGES[name]) if b.language == "python"]
+        self.assertNotEmpty(blocks)
+        for block in blocks:
+            # Errors name the line of the page.
+            code = compile("\n" * block.line + block.text, _ROOT / name, "exec")
+            exec(code, namespace)
 
     def test_examples_in_docstrings(self):
         self.assertIn("tfbn.layers.batch_norm", _WITH_EXAMPLES)

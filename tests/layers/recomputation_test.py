@@ -48,9 +48,12 @@ class RecomputationTest(tf.test.TestCase, parameterized.TestCase):
     @each({k: CLASSES[k] for k in ("BatchRenorm", "NoisyBatchNorm", "ActivationNoise")})
     def test_what_would_differ_is_refused(self, make):
         layer = make()
+        layer.build(_X.shape)
+        before = testing_utils.state(layer)
         recomputed = tf.recompute_grad(lambda x: layer(x, training=True))
         with self.assertRaisesRegex(ValueError, "must not be recomputed in training"):
             train(recomputed, tf.constant(_X))
+        testing_utils.assert_same_state(testing_utils.state(layer), before)
         inference = tf.recompute_grad(lambda x: layer(x, training=False))
         train(inference, tf.constant(_X))
 

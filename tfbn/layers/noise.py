@@ -42,7 +42,6 @@ class _Noise:
         }
 
     def _add_noise(self, x, channels):
-        recomputation.refuse(self)
         seed = self.seed_generator.next()
         return ops.perturb(x, seed, axis=channels.axis, **self._noise_parameters())
 
@@ -103,6 +102,7 @@ class NoisyBatchNorm(_Noise, batch_norm.BatchNorm):
         self._set_noise(mean_range, stddev_max, mean_jitter, stddev_jitter, seed)
 
     def _normalize_in_training(self, x, mask, channels):
+        recomputation.refuse(self)  # before any state moves
         y = super()._normalize_in_training(x, mask, channels)
         return self._add_noise(y, channels)
 
@@ -163,6 +163,7 @@ class ActivationNoise(_Noise, keras.layers.Layer):
 
     def _call_dense(self, x, channels, training):
         def noisy():
+            recomputation.refuse(self)
             return channels.split(self._add_noise(channels.merge(x), channels), x)
 
         return modes.in_mode(training, noisy, lambda: x)

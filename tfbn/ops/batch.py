@@ -163,10 +163,10 @@ class Batch:
         nothing. With a mask, or where replicas must agree on it, it is the mean itself
         as far as a float32 sum is right: in its first digits.
         """
+        if self._replicas is not None:
+            return self.mean(upcast(x))
         return self._if_masked(
-            lambda: self.mean(upcast(x)),
-            lambda: self._mean_of_sample(x),
-            replicated=self._replicas is not None,
+            lambda: self.mean(upcast(x)), lambda: self._mean_of_sample(x)
         )
 
     def _mean_of_sample(self, x):
@@ -184,10 +184,10 @@ class Batch:
             lambda: tf.where(self.mask, x, tf.zeros_like(x)), lambda: x
         )
 
-    def _if_masked(self, masked, unmasked, replicated=False):
-        if self.mask is None and not replicated:
+    def _if_masked(self, masked, unmasked):
+        if self.mask is None:
             return unmasked()
-        if self._virtual is None or self._masked_by_user or replicated:
+        if self._virtual is None or self._masked_by_user:
             return masked()
         return self._virtual.unless_whole(masked, unmasked)
 

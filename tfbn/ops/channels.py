@@ -35,7 +35,9 @@ class Channels:
             self.axis, self._order = len(rest), [*rest, *axes]
         self.weight_shape: tuple[int, ...] = (self._size,)
         if len(axes) > 1:
-            self.weight_shape = tuple(n or 1 for n in self.shape)
+            self.weight_shape = tuple(
+                1 if size is None else size for size in self.shape
+            )
 
     def merge(self, x: tf.Tensor) -> tf.Tensor:
         """The view of `x`. It has a known number of channels, also if `x` has not."""

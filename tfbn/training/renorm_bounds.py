@@ -1,4 +1,4 @@
-"""Says so where a run would not reach what BatchRenorm is for."""
+"""The bounds of a model's BatchRenorm layers in the course of a run."""
 
 import keras
 from absl import logging
@@ -8,6 +8,15 @@ from tfbn.diagnostics.layer_calls import all_layers
 from tfbn.layers import BatchRenorm
 
 _NEVER = 10**9  # training calls; a schedule that is plain there stays so
+
+
+def at_present(model: keras.Model) -> dict[str, float]:
+    """Returns the rmax and dmax of the model's first BatchRenorm, if it has one."""
+    for layer in all_layers(model):
+        if isinstance(layer, BatchRenorm):
+            rmax, dmax = layer.bounds()
+            return {"rmax": float(rmax), "dmax": float(dmax)}
+    return {}
 
 
 def warn_if_plain(model: keras.Model, train_steps: int) -> None:

@@ -10,8 +10,6 @@ import keras
 
 from tfbn.diagnostics import nonfinite as nonfinite_diagnostics
 from tfbn.diagnostics.arguments import check_model
-from tfbn.diagnostics.layer_calls import all_layers
-from tfbn.layers import BatchRenorm
 from tfbn.recording import watching
 from tfbn.recording.cadence import Cadence
 from tfbn.training import arguments
@@ -187,9 +185,7 @@ class Trainer:
         self._settings = settings or options.settings(self._diagnostics.every())
         self._header = _REPEAT if settings else _OPTIONS
         run_directory.check(self.run_dir, self._settings)
-        renorm_bounds.warn_if_plain(model, train_steps)
-        if source.batch_size is not None:
-            memory.check_step(model, source.batch_size)
+        _check_steps(model, source.batch_size, train_steps)
         self._optimizer = optimizer = arguments.made_optimizer(optimizer, model)
         self._steps = Steps(
             model,
@@ -347,7 +343,7 @@ class Trainer:
             return
         values = self._metrics.take_means()
         values["learning_rate"] = float(self._optimizer.learning_rate)
-        values.update(_renorm_bounds(self.model))
+        values.update(renorm_bounds.at_present(self.model))
         if self._options.on_nonfinite == "skip":
             values["skipped"] = self._metrics.num_skipped
         results.train(self.step, values)
@@ -369,10 +365,8 @@ class Trainer:
         return self.step >= self._options.train_steps
 
 
-def _renorm_bounds(model):
-    """The current bounds of the model's first BatchRenorm, if it has one."""
-    for layer in all_layers(model):
-        if isinstance(layer, BatchRenorm):
-            rmax, dmax = layer.bounds()
-            return {"rmax": float(rmax), "dmax": float(dmax)}
-    return {}
+def _check_steps(model, batch_size, train_steps):
+    """Says what can be told of the steps before the first one."""
+    renorm_bounds.warn_if_plain(model, train_steps)
+    if batch_size is not None:
+        memory.check_step(model, batch_size)
