@@ -14,4 +14,6 @@ runs=docs/runs
 "$python" scripts/plot.py "$runs"/diagnostics/dln_{none,bn} \
   --out=docs/figures/diagnostics_dln --layers=linear9,linear17 \
   --figures=landscape,covariate_shift
+"$python" scripts/plot.py "$runs"/renorm/{plain,both_options} --out=docs/figures \
+  --figures=renorm
 "$python" scripts/reproduce.py all --scale=cpu --notrain --report=docs/reproduction

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+import tfbn
 from tests.testing_utils import classification_batch
 from tests.testing_utils import cross_entropy
 from tfbn import diagnostics
@@ -55,6 +56,7 @@ def _network():
             keras.layers.Activation("tanh"),
             keras.layers.Flatten(),
             keras.layers.Dropout(0.2),
+            tfbn.BatchRenorm(center=False, scale=False, name="renorm"),
             keras.layers.Dense(3, name="logits"),
         ]
     )

@@ -47,6 +47,7 @@ def _run(rng, steps, noise, size, sharpness, diverges):
             _replication(state),
             _theory(state),
             _noise_scale(state),
+            _renorm(state),
         ]
         if t % 8 == 7:
             records += [_eval(state), _curvature(state), _surface(state)]
@@ -218,6 +219,28 @@ def _noise_scale(state):
     layers = [{"name": name, **estimates(0.1)} for name in LAYERS]
     values = {"small_batch": 32, "large_batch": 128, "layers": layers}
     return state.record("noise_scale", **estimates(1.0), **values)
+
+
+def _renorm(state):
+    def layer(name):
+        ratio, drift = state.noisy(16) * 1.2, state.rng.normal(size=16) * state.size
+        rmax, dmax = 1 + 2 * state.progress, 5 * state.progress
+        return {
+            "name": name,
+            "r_median": np.median(ratio),
+            "r_least": ratio.min(),
+            "r_largest": ratio.max(),
+            "d_median": np.median(abs(drift)),
+            "d_largest": abs(drift).max(),
+            "r_clipped": np.mean(ratio > rmax),
+            "d_clipped": np.mean(abs(drift) > dmax),
+            "common_scale": np.exp(np.log(ratio).mean()),
+            "mean_distance": np.median(abs(drift) / ratio),
+            "rmax": rmax,
+            "dmax": dmax,
+        }
+
+    return state.record("renorm", layers=[layer(name) for name in LAYERS])
 
 
 def _surface(state):

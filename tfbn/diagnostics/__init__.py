@@ -11,6 +11,7 @@ from tfbn.diagnostics import activations
 from tfbn.diagnostics import covariate_shift
 from tfbn.diagnostics import curvature
 from tfbn.diagnostics import noise_scale
+from tfbn.diagnostics import renorm
 from tfbn.diagnostics import replication
 from tfbn.diagnostics import surface
 from tfbn.diagnostics import theory
@@ -45,6 +46,9 @@ from tfbn.diagnostics.noise_scale import NoiseScaleMeter
 from tfbn.diagnostics.noise_scale import gradient_noise_scale
 from tfbn.diagnostics.nonfinite import NonFinite
 from tfbn.diagnostics.nonfinite import first_nonfinite
+from tfbn.diagnostics.renorm import RenormCorrection
+from tfbn.diagnostics.renorm import RenormMeter
+from tfbn.diagnostics.renorm import renorm_corrections
 from tfbn.diagnostics.replication import ReplicationMeter
 from tfbn.diagnostics.replication import ReplicationShift
 from tfbn.diagnostics.shift_results import CovariateShift
@@ -67,6 +71,7 @@ registry: Mapping[str, Diagnostic] = types.MappingProxyType(
             curvature.DIAGNOSTIC,
             theory.DIAGNOSTIC,
             noise_scale.DIAGNOSTIC,
+            renorm.DIAGNOSTIC,
             replication.DIAGNOSTIC,
             surface.SURFACE,
             surface.SURFACE_2D,
@@ -98,6 +103,8 @@ __all__ = [
     "NoiseScaleMeter",
     "NonFinite",
     "RecordKind",
+    "RenormCorrection",
+    "RenormMeter",
     "ReplicationMeter",
     "ReplicationShift",
     "State",
@@ -116,6 +123,7 @@ __all__ = [
     "loss_surface",
     "registry",
     "relative_step_sizes",
+    "renorm_corrections",
     "snapshot",
     "total_shift",
 ]

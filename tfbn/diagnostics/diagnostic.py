@@ -96,6 +96,7 @@ class Need(enum.Enum):
     PROBE_BATCH = "a probe batch that stays the same"
     TRAINING_MODE = "training mode"
     BATCH_STATISTICS = "layers that normalise with the statistics of the batch"
+    RENORMALISATION = "layers that renormalise"
     SECOND_MODEL = "a second model, initialised independently"
 
 

@@ -49,7 +49,7 @@ def chosen_layers(model: keras.Model, layers: Iterable[str] | None) -> dict[int,
     candidates = {}
     for layer in layer_calls.all_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
-            candidates[unused(_path(layer, model), candidates)] = layer
+            candidates[unused(path(layer, model), candidates)] = layer
     if layers is None:
         return {
             id(layer): name
@@ -62,6 +62,12 @@ def chosen_layers(model: keras.Model, layers: Iterable[str] | None) -> dict[int,
             f"layers={validation.shown(layers)}. Put a single name in brackets."
         )
     return dict(_named(name, candidates) for name in layers)
+
+
+def path(layer: keras.layers.Layer, model: keras.Model) -> str:
+    """Returns the path of a layer in a model, such as "block1/norm"."""
+    own = layer.weights[0].path if layer.weights else layer.name
+    return own.rpartition("/")[0].removeprefix(f"{model.name}/")
 
 
 class CapturedCall(NamedTuple):
@@ -216,8 +222,3 @@ def _exception(layer):
     if not layer.trainable:
         return "which is frozen"
     return None
-
-
-def _path(layer, model):
-    path = layer.weights[0].path if layer.weights else layer.name
-    return path.rpartition("/")[0].removeprefix(f"{model.name}/")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import keras
 
+from tfbn.diagnostics import Need
 from tfbn.options import Option
 
 NormFactory = Callable[[], keras.layers.Layer]
@@ -19,14 +20,14 @@ class Norm:
         build: function `(train_steps, **options)` -> function without arguments that
             makes a layer, or None; `options` has a value for each of `options`.
         options: the options that it takes.
-        is_plain: bool, whether it standardises by the statistics of the batch alone:
-            batch normalisation as in theorem 4.1 of Santurkar et al. 2018.
+        provides: the needs of diagnostics that it meets, of `BATCH_STATISTICS` and
+            `RENORMALISATION`.
     """
 
     name: str
     build: Callable[..., NormFactory | None]
     options: tuple[Option, ...] = ()
-    is_plain: bool = False
+    provides: frozenset[Need] = frozenset()
 
 
 EPSILON = Option("norm_epsilon", 1e-3, "Epsilon of the normalisation.", above=0.0)

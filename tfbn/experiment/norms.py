@@ -7,6 +7,7 @@ from absl import logging
 
 from tfbn import layers
 from tfbn import schedules
+from tfbn.diagnostics import Need
 from tfbn.experiment._group_norm import GROUP_NORM
 from tfbn.experiment.norm import EPSILON
 from tfbn.experiment.norm import Norm
@@ -39,11 +40,11 @@ def _statistics(norm_momentum, norm_epsilon, virtual_batch_size) -> dict[str, An
     }
 
 
-def _by_statistics(name, layer, *, is_plain=False, **arguments):
+def _by_statistics(name, layer, *, provides=frozenset(), **arguments):
     def build(train_steps, **options):
         return functools.partial(layer, **_statistics(**options), **arguments)
 
-    return Norm(name, build, _STATISTICS, is_plain)
+    return Norm(name, build, _STATISTICS, provides)
 
 
 # Ramps of rmax and dmax, given the number of steps.
@@ -130,15 +131,19 @@ _BATCH_RENORM = Norm(
             "Renorm: r and d leave out the scale that all channels have in common.",
         ),
     ),
+    provides=frozenset({Need.RENORMALISATION}),
 )
+
+# As in theorem 4.1 of Santurkar et al. 2018.
+_BY_BATCH_ALONE = frozenset({Need.BATCH_STATISTICS})
 
 
 NORMS = Registry(
     "norm",
     Norm("none", lambda train_steps: None),
-    _by_statistics("batch_norm", layers.BatchNorm, is_plain=True),
+    _by_statistics("batch_norm", layers.BatchNorm, provides=_BY_BATCH_ALONE),
     _BATCH_RENORM,
-    _by_statistics("noisy_batch_norm", layers.NoisyBatchNorm, is_plain=True),
+    _by_statistics("noisy_batch_norm", layers.NoisyBatchNorm, provides=_BY_BATCH_ALONE),
     Norm("noise_only", lambda train_steps: layers.ActivationNoise),
     _by_statistics("l1", layers.LpBatchNorm, order=1),
     _by_statistics("l2", layers.LpBatchNorm, order=2),

@@ -24,6 +24,9 @@ _SPACING = Option(
 )
 
 
+_MET_BY_NORMS = {need for norm in NORMS.values() for need in norm.provides}
+
+
 def every(config) -> dict[str, int]:
     """The steps between the measurements of each diagnostic, by name; 0: never."""
     return {name: getattr(config, d.every.name) for name, d in DIAGNOSTICS.items()}
@@ -53,8 +56,10 @@ def _check(config):
             continue
         diagnostic = DIAGNOSTICS[name]
         received = f"{diagnostic.every.name}={steps}"
+        for need in diagnostic.needs & _MET_BY_NORMS:
+            _check_norm(config, diagnostic.every.name, need, received)
         if Need.BATCH_STATISTICS in diagnostic.needs:
-            _check_batch_statistics(config, diagnostic.every.name, received)
+            _check_whole_batch(config, diagnostic.every.name, received)
         if Need.SECOND_MODEL in diagnostic.needs and model_files.is_path(config.model):
             raise ValueError(
                 f"{diagnostic.every.name} needs {Need.SECOND_MODEL.value}, so a model "
@@ -73,13 +78,16 @@ def _check_rising(config, diagnostic):
             )
 
 
-def _check_batch_statistics(config, name, received):
-    if config.takes("norm") and not NORMS[config.norm].is_plain:
-        plain = " or ".join(n for n, norm in NORMS.items() if norm.is_plain)
+def _check_norm(config, name, need, received):
+    if config.takes("norm") and need not in NORMS[config.norm].provides:
+        fitting = " or ".join(n for n, norm in NORMS.items() if need in norm.provides)
         raise ValueError(
-            f"{name} needs {Need.BATCH_STATISTICS.value}: norm={plain}. Received: "
-            f"{received}, norm={config.norm}."
+            f"{name} needs {need.value}: norm={fitting}. Received: {received}, "
+            f"norm={config.norm}."
         )
+
+
+def _check_whole_batch(config, name, received):
     if config.virtual_batch_size:
         raise ValueError(
             f"virtual_batch_size must be 0 with {name}, which needs statistics of the "

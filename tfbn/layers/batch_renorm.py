@@ -1,6 +1,7 @@
 """Batch Renormalization (Ioffe 2017, arXiv 1702.03275)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -154,6 +155,33 @@ class BatchRenorm(batch_norm.BatchNorm):
             step = validation.integer("step", step, minimum=0)
         return schedules.evaluate(self.rmax, step), schedules.evaluate(self.dmax, step)
 
+    def renorm_correction(
+        self, statistics: ops.Statistics, **options: Any
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """r and d for the statistics of a batch, by the present averages.
+
+        Args:
+            statistics: `ops.Statistics`, `[channels]` or `[virtual batches, channels]`.
+            **options: `rmax`, `dmax` or `drift_correction`, in place of those of the
+                next training call.
+
+        Returns:
+            `(r, d)`, of the shape of the statistics.
+        """
+        rmax, dmax = self.bounds()
+        present = {
+            "rmax": rmax,
+            "dmax": dmax,
+            "drift_correction": self.drift_correction,
+        }
+        return ops.renorm_correction(
+            statistics,
+            self._channels.vector(self.renorm_mean),
+            self._channels.vector(self.renorm_stddev),
+            stddev_floor=self.epsilon**0.5,
+            **(present | options),
+        )
+
     @classmethod
     def from_config(cls, config: dict) -> "BatchRenorm":
         return super().from_config(conversion.batch_renorm_config(config))
@@ -211,20 +239,9 @@ class BatchRenorm(batch_norm.BatchNorm):
 
     def _normalize_batch(self, x, gamma, beta, **options):
         recomputation.refuse(self)
-        rmax, dmax = self.bounds()
-
-        def correction(statistics):
-            return ops.renorm_correction(
-                statistics,
-                self._channels.vector(self.renorm_mean),
-                self._channels.vector(self.renorm_stddev),
-                rmax=rmax,
-                dmax=dmax,
-                stddev_floor=self.epsilon**0.5,
-                drift_correction=self.drift_correction,
-            )
-
-        return ops.batch_norm(x, gamma, beta, correction=correction, **options)
+        return ops.batch_norm(
+            x, gamma, beta, correction=self.renorm_correction, **options
+        )
 
     def _update_averages(self, statistics):
         momentum = self._momentum_now(self.momentum)
