@@ -297,7 +297,8 @@ class NetworkTest(tf.test.TestCase):
         self.assertEqual(row["dtype"], "float32")
         (peaks,) = row["norms"].values()
         self.assertGreater(peaks["start_mib"], 100.0)  # TensorFlow is loaded
-        self.assertGreaterEqual(peaks["peak_mib"], peaks["start_mib"])
+        # The kernel counts pages per thread: a peak can be off by some of them.
+        self.assertGreater(peaks["peak_mib"], peaks["start_mib"] - 4.0)
 
 
 class ThresholdsTest(tf.test.TestCase):
