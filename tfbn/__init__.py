@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from tfbn import training
     from tfbn._diagnose import diagnose
     from tfbn.loading import load_weights
+    from tfbn.surgery import freeze_batch_norm
+    from tfbn.surgery import replace_batch_norm
+    from tfbn.surgery import unfreeze_batch_norm
 
 __all__ = [
     "ActivationNoise",
@@ -44,14 +47,23 @@ __all__ = [
     "diagnose",
     "diagnostics",
     "experiment",
+    "freeze_batch_norm",
     "load_weights",
     "models",
     "plots",
+    "replace_batch_norm",
     "schedules",
     "training",
+    "unfreeze_batch_norm",
 ]
 
-_FUNCTIONS = {"diagnose": "tfbn._diagnose", "load_weights": "tfbn.loading"}
+_FUNCTIONS = {
+    "diagnose": "tfbn._diagnose",
+    "freeze_batch_norm": "tfbn.surgery",
+    "load_weights": "tfbn.loading",
+    "replace_batch_norm": "tfbn.surgery",
+    "unfreeze_batch_norm": "tfbn.surgery",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ FLOORS = [
     ["environment", "files", "options", "schedules", "tables"],
     ["ops", "registry"],
     ["layers"],
-    ["data", "loading", "models"],
+    ["data", "loading", "models", "surgery"],
     ["diagnostics"],
     ["recording"],
     ["_diagnose", "callbacks", "plots"],
