@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tfbn import plots
     from tfbn import training
     from tfbn._diagnose import diagnose
+    from tfbn.calibration import recalibrate
     from tfbn.loading import load_weights
     from tfbn.surgery import freeze_batch_norm
     from tfbn.surgery import replace_batch_norm
@@ -51,6 +52,7 @@ __all__ = [
     "load_weights",
     "models",
     "plots",
+    "recalibrate",
     "replace_batch_norm",
     "schedules",
     "training",
@@ -61,6 +63,7 @@ _FUNCTIONS = {
     "diagnose": "tfbn._diagnose",
     "freeze_batch_norm": "tfbn.surgery",
     "load_weights": "tfbn.loading",
+    "recalibrate": "tfbn.calibration",
     "replace_batch_norm": "tfbn.surgery",
     "unfreeze_batch_norm": "tfbn.surgery",
 }

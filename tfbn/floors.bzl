@@ -11,7 +11,7 @@ FLOORS = [
     ["layers"],
     ["data", "loading", "models", "surgery"],
     ["diagnostics"],
-    ["recording"],
+    ["calibration", "recording"],
     ["_diagnose", "callbacks", "plots"],
     ["training"],
     ["experiment"],
