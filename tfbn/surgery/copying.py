@@ -116,7 +116,7 @@ class Copier:
         if not _takes_a_graph(kind):
             self.other_models.append((model.name, kind.__name__, "keras.Model"))
             kind = keras.Model
-        return kind(inputs, outputs, name=model.name)
+        return _of_policy(kind(inputs, outputs, name=model.name), model)
 
     def _sequential(self, model):
         layers = [self._copy(layer) for layer in model.layers]
@@ -126,7 +126,7 @@ class Copier:
         # Built by no call yet, or by one on several tensors, it has none.
         inputs = [x for x in _compat.sublayers(model) if _is_input(x)]
         layers = [*(self._copy(x).output for x in inputs), *layers]
-        return keras.Sequential(layers, name=model.name)
+        return _of_policy(keras.Sequential(layers, name=model.name), model)
 
     def _adopt(self, layer, copy):
         """Puts copies in place of the sublayers that the constructor of `copy` made."""
@@ -140,6 +140,9 @@ class Copier:
                 if not new.built:
                     self._discarded.append(new)
                 sublayers.substitute(copy, new, adopted)
+            # What comes out of the configuration of a wrapper is built already.
+            if copy.built and not adopted.built:
+                adopted.build_from_config(old.get_build_config())
 
     def _adopted(self, layer, made):
         """The copy of a sublayer: `made`, if that will do."""
@@ -163,6 +166,13 @@ class Copier:
                 f"constructor. Received: {layer.name} of class {type(layer).__name__}, "
                 f"which makes {late[0]} later. Leave it out by the argument where."
             )
+
+
+def _of_policy(copy, model):
+    """`copy`, with the data types of `model`, not those that are the default now."""
+    if copy.dtype_policy.name != model.dtype_policy.name:
+        copy.dtype_policy = model.dtype_policy
+    return copy
 
 
 def _is_input(layer):
