@@ -1,5 +1,6 @@
 """Copies a model layer by layer, with other layers in place of chosen ones."""
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -116,7 +117,8 @@ class Copier:
         if not _takes_a_graph(kind):
             self.other_models.append((model.name, kind.__name__, "keras.Model"))
             kind = keras.Model
-        return _of_policy(kind(inputs, outputs, name=model.name), model)
+        with _default_policy(model.dtype_policy):
+            return kind(inputs, outputs, name=model.name)
 
     def _sequential(self, model):
         layers = [self._copy(layer) for layer in model.layers]
@@ -126,7 +128,8 @@ class Copier:
         # Built by no call yet, or by one on several tensors, it has none.
         inputs = [x for x in _compat.sublayers(model) if _is_input(x)]
         layers = [*(self._copy(x).output for x in inputs), *layers]
-        return _of_policy(keras.Sequential(layers, name=model.name), model)
+        with _default_policy(model.dtype_policy):
+            return keras.Sequential(layers, name=model.name)
 
     def _adopt(self, layer, copy):
         """Puts copies in place of the sublayers that the constructor of `copy` made."""
@@ -168,11 +171,15 @@ class Copier:
             )
 
 
-def _of_policy(copy, model):
-    """`copy`, with the data types of `model`, not those that are the default now."""
-    if copy.dtype_policy.name != model.dtype_policy.name:
-        copy.dtype_policy = model.dtype_policy
-    return copy
+@contextlib.contextmanager
+def _default_policy(policy):
+    """Gives what a constructor makes the data types that were the default then."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(previous)
 
 
 def _is_input(layer):
@@ -197,7 +204,8 @@ def _from_config(layer):
     if type(layer) is keras.layers.Lambda:
         return _compat.copy_of_lambda(layer)
     try:
-        return type(layer).from_config(layer.get_config())
+        with _default_policy(layer.dtype_policy):
+            return type(layer).from_config(layer.get_config())
     except Exception as error:  # a class can fail in any way
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
