@@ -12,7 +12,7 @@ _VERSION = re.search(
 ).group(1)
 
 # The scripts that are also commands, such as tfbn-train; the others stay in a clone.
-_COMMANDS = ("train", "diagnose", "plot", "reproduce")
+_COMMANDS = ("train", "diagnose", "plot", "reproduce", "convert")
 
 
 class _BuildWithoutTools(build_py):

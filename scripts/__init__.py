@@ -32,6 +32,11 @@ def reproduce() -> None:
     _run("reproduce.py")
 
 
+def convert() -> None:
+    """Runs convert.py."""
+    _run("convert.py")
+
+
 def _run(name):
     sys.path.insert(0, _FOLDER)  # as Python does for a script
     runpy.run_path(os.path.join(_FOLDER, name), run_name="__main__")

@@ -211,6 +211,27 @@ class KerasTest(tf.test.TestCase):
         self.assertLess(names.index("nested"), names.index("inner"))
         self.assertNotIn(model.name, names)
 
+    def test_sublayers(self):
+        owner = keras.layers.TimeDistributed(keras.layers.Dense(2))
+        (old,), new = _compat.sublayers(owner), keras.layers.Dense(3)
+        _compat.replace_sublayer(owner, old, new)
+        self.assertEqual(_compat.sublayers(owner), [new])
+
+    def test_run_through_graph(self):
+        x = keras.Input((2,))
+        model = keras.Model(x, keras.layers.Rescaling(2.0)(x))
+        double = keras.layers.Rescaling(4.0)
+        y = _compat.run_through_graph(model, tf.ones([1, 2]), lambda _: double)
+        self.assertAllEqual(y, [[4.0, 4.0]])
+
+    def test_copy_of_lambda(self):
+        factor = 3.0
+        layer = keras.layers.Lambda(lambda x: factor * x, output_shape=(2,), name="a")
+        copy = _compat.copy_of_lambda(layer)
+        self.assertIs(copy.function, layer.function)
+        self.assertEqual(copy.compute_output_shape((4, 1)), (4, 2))
+        self.assertEqual(copy.name, "a")
+
     def test_call_has_training_arg(self):
         class WithoutMode(keras.Model):
             def call(self, x):

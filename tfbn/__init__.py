@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from tfbn import plots
     from tfbn import training
     from tfbn._diagnose import diagnose
+    from tfbn.calibration import recalibrate
     from tfbn.loading import load_weights
+    from tfbn.surgery import freeze_batch_norm
+    from tfbn.surgery import replace_batch_norm
+    from tfbn.surgery import unfreeze_batch_norm
 
 __all__ = [
     "ActivationNoise",
@@ -44,14 +48,25 @@ __all__ = [
     "diagnose",
     "diagnostics",
     "experiment",
+    "freeze_batch_norm",
     "load_weights",
     "models",
     "plots",
+    "recalibrate",
+    "replace_batch_norm",
     "schedules",
     "training",
+    "unfreeze_batch_norm",
 ]
 
-_FUNCTIONS = {"diagnose": "tfbn._diagnose", "load_weights": "tfbn.loading"}
+_FUNCTIONS = {
+    "diagnose": "tfbn._diagnose",
+    "freeze_batch_norm": "tfbn.surgery",
+    "load_weights": "tfbn.loading",
+    "recalibrate": "tfbn.calibration",
+    "replace_batch_norm": "tfbn.surgery",
+    "unfreeze_batch_norm": "tfbn.surgery",
+}
 
 
 def __getattr__(name: str) -> Any:

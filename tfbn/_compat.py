@@ -170,6 +170,47 @@ def flatten_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return list(flatten(include_self=False, recursive=True))
 
 
+def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The layers that a layer holds itself, in the order in which it received them."""
+    flatten = _keras(layer, "_flatten_layers")
+    return list(flatten(include_self=False, recursive=False))
+
+
+def replace_sublayer(
+    owner: keras.layers.Layer, old: keras.layers.Layer, new: keras.layers.Layer
+) -> None:
+    """Makes `owner` track one layer in place of another, not beside it.
+
+    Setting an attribute anew would leave the old layer among the sublayers.
+    """
+    replace = _keras(_keras(owner, "_tracker"), "replace_tracked_value")
+    replace("layers", old, new)
+
+
+def run_through_graph(
+    model: keras.Model, inputs: Any, operation_of: Callable[[Any], Callable]
+) -> Any:
+    """The outputs of a functional model's graph with other operations in it.
+
+    Each call is made with the arguments of the graph. `keras.models.clone_model` does
+    the same, but also compiles the result.
+    """
+    return _keras(model, "_run_through_graph")(inputs, operation_fn=operation_of)
+
+
+def copy_of_lambda(layer: keras.layers.Lambda) -> keras.layers.Lambda:
+    """A `Lambda` of the same Python function, which its config only has as bytecode."""
+    return type(layer)(
+        layer.function,
+        output_shape=_keras(layer, "_output_shape"),
+        mask=layer.mask,
+        arguments=layer.arguments,
+        name=layer.name,
+        trainable=layer.trainable,
+        dtype=layer.dtype_policy,
+    )
+
+
 def call_has_training_arg(model: keras.Model) -> bool:
     """Whether `fit` calls the model in training mode."""
     return bool(_keras(model, "_call_has_training_arg"))
