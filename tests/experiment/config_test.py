@@ -65,6 +65,16 @@ class TrainConfigTest(tf.test.TestCase, parameterized.TestCase):
         ("landscape", {"landscape_low": 4.0}, "landscape_low=4.0, landscape_high=4.0"),
         ("theorem", {"theory_every": 5}, "theory_every=5, norm=batch_renorm"),
         (
+            "renorm",
+            {"renorm_every": 5, "norm": "l1"},
+            "layers that renormalise: norm=batch_renorm. .*renorm_every=5, norm=l1",
+        ),
+        (
+            "averages",
+            {"recalibration_batches": 2, "norm": "group_norm"},
+            "recalibration_batches=2, norm=group_norm",
+        ),
+        (
             "theorem of virtual batches",
             {"virtual_batch_size": 4, "theory_every": 5, "norm": "batch_norm"},
             "virtual_batch_size=4, theory_every=5",

@@ -16,6 +16,7 @@ from tfbn.diagnostics import registry
 from tfbn.experiment import TrainConfig
 from tfbn.experiment import build_trainer
 from tfbn.experiment import builders
+from tfbn.experiment import watching_options
 from tfbn.recording import records
 
 _OPTIONS = {
@@ -40,11 +41,13 @@ _WATCHING = {
     "curvature_every": 2,
     "curvature_iterations": 3,
     "noise_scale_every": 2,
+    "renorm_every": 2,
     "theory_every": 2,
     "replication_every": 2,
     "replication_convolutions": (2,),
     "eval_every": 2,
     "eval_in_training_mode": True,
+    "recalibration_batches": 2,
 }
 
 _KINDS = (
@@ -53,9 +56,11 @@ _KINDS = (
     "activations",
     "curvature",
     "noise_scale",
+    "renorm",
     "theory",
     "replication",
     "eval_training_mode",
+    "eval_recalibrated",
 )
 
 
@@ -98,6 +103,8 @@ class WatchedTest(tf.test.TestCase):
         with (
             mock.patch.object(builders, "build_dataset", lambda config: shapes),
             mock.patch.object(builders, "build_model", _network),
+            # The network has layers of both kinds, which no norm alone provides.
+            mock.patch.object(watching_options, "_MET_BY_NORMS", set()),
         ):
             cls.plain = cls._trained("plain")
             cls.watched = cls._trained("watched", **_WATCHING)

@@ -64,6 +64,8 @@ def _values(config, progress, size):
         made["train"] |= {"rmax": 1.0 + 2.0 * progress, "dmax": 5.0 * progress}
     if config.eval_in_training_mode:
         made["eval_training_mode"] = _fit(0.95 * progress, size)
+    if config.recalibration_batches:
+        made["eval_recalibrated"] = _fit(0.97 * progress, size)
     of_layer = {"ics": _shift, "activations": _moments, "replication": _replication}
     for kind, of in of_layer.items():
         if getattr(config, f"{kind}_every"):

@@ -16,6 +16,7 @@ from tfbn.experiment import watching_options
 from tfbn.experiment.config import TrainConfig
 from tfbn.experiment.task import task_of
 from tfbn.recording import watching
+from tfbn.training import RecalibratedEvaluation
 from tfbn.training import Setting
 from tfbn.training import Trainer
 from tfbn.training import TrainingModeEvaluation
@@ -57,7 +58,7 @@ def build_trainer(config: TrainConfig, dataset: data.Dataset | None = None) -> T
     if dataset is None:
         say(f"Reading the data: {config.dataset}.")
         dataset = builders.build_dataset(config)
-    test = _test_split(config, dataset)
+    validation_data = _validation_data(config, dataset)
     sampler = builders.build_batches(config, dataset)
     jit_compile = _JIT_COMPILE[config.jit_compile]
     say(f"Building the network: {config.model}.")
@@ -66,20 +67,21 @@ def build_trainer(config: TrainConfig, dataset: data.Dataset | None = None) -> T
         probabilities = model_files.gives_probabilities(model)
         task = task_of(dataset, probabilities=probabilities)
         watches = _watches(config, model, task.loss, dataset, jit_compile)
+    train_batches = _batches(dataset, dataset.train, sampler)
     return Trainer(
         model,
         builders.build_optimizer(config, model),
         task.loss,
-        _batches(dataset, dataset.train, sampler),
+        train_batches,
         run_dir=run_dir,
         train_steps=config.train_steps,
         metrics=task.metrics,
-        validation_data=data.Arrays(
-            test.inputs, test.targets, transform=dataset.standardize
-        ),
+        validation_data=validation_data,
         validation_batch_size=config.eval_batch_size,
         validation_freq=config.eval_every,
-        evaluations=_evaluations(config, model, task, dataset),
+        evaluations=_evaluations(
+            config, model, task, dataset, train_batches, validation_data
+        ),
         steps_per_execution=config.steps_per_execution,
         jit_compile=jit_compile,
         on_nonfinite=config.on_nonfinite,
@@ -113,13 +115,14 @@ def _settings(config):
     return settings
 
 
-def _test_split(config, dataset):
-    if dataset.test is None:
+def _validation_data(config, dataset):
+    test = dataset.test
+    if test is None:
         raise ValueError(
             "dataset must have a test split to train on: x_test and y_test. Received: "
             f"dataset={config.dataset}."
         )
-    return dataset.test
+    return data.Arrays(test.inputs, test.targets, transform=dataset.standardize)
 
 
 def _batches(dataset, split, sampler):
@@ -141,9 +144,26 @@ def _watches(config, model, loss, dataset, jit_compile):
     )
 
 
-def _evaluations(config, model, task, dataset):
-    if not config.eval_in_training_mode:
-        return {}
+def _evaluations(config, model, task, dataset, train_batches, validation_data):
+    evaluations = {}
+    if config.eval_in_training_mode:
+        evaluations["eval_training_mode"] = _in_training_mode(
+            config, model, task, dataset
+        )
+    if config.recalibration_batches:
+        evaluations["eval_recalibrated"] = RecalibratedEvaluation(
+            model,
+            task.loss,
+            train_batches,
+            config.recalibration_batches,
+            validation_data,
+            validation_batch_size=config.eval_batch_size,
+            metrics=task.metrics,
+        )
+    return evaluations
+
+
+def _in_training_mode(config, model, task, dataset):
     test, size = dataset.test, config.training_mode_batch_size
     try:
         sampler = data.make_batches(
@@ -159,14 +179,13 @@ def _evaluations(config, model, task, dataset):
             "training_mode_batch_size must be one that batches of the test split can "
             f"have. Received: training_mode_batch_size={size}. In them, {error}"
         ) from error
-    evaluation = TrainingModeEvaluation(
+    return TrainingModeEvaluation(
         model,
         task.loss,
         _batches(dataset, test, sampler),
         min(_MOST_BATCHES, max(1, len(test) // size)),
         metrics=task.metrics,
     )
-    return {"eval_training_mode": evaluation}
 
 
 @contextlib.contextmanager

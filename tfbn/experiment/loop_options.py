@@ -3,6 +3,16 @@
 from tfbn.experiment.section import Section
 from tfbn.options import Option
 
+
+def _check(config):
+    number = config.recalibration_batches
+    if number and config.takes("norm") and not config.takes("norm_momentum"):
+        raise ValueError(
+            "recalibration_batches must be 0 with a norm that has no moving averages. "
+            f"Received: recalibration_batches={number}, norm={config.norm}."
+        )
+
+
 SECTION = Section(
     "Training loop",
     (
@@ -75,6 +85,14 @@ SECTION = Section(
             "50).",
             minimum=1,
         ),
+        Option(
+            "recalibration_batches",
+            0,
+            "Evaluate also with moving averages that are computed anew from so many "
+            "training batches, and not kept; 0: never.",
+            minimum=0,
+        ),
         Option("progress", True, "Show a progress bar.", affects_results=False),
     ),
+    _check,
 )

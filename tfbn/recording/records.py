@@ -10,6 +10,8 @@ the string `kind`; its other values depend on the kind:
 * `eval`: `loss` and, where it exists, `accuracy`: test split, inference mode.
 * `eval_training_mode`: the same in training mode (statistics of the batch), on batches
   of the test split that are drawn as the training batches are.
+* `eval_recalibrated`: as `eval`, with moving averages computed anew from training
+  batches.
 * `not_finite` (a run stopped at a step whose loss or gradients are not finite): `loss`
   of that step; `layer`, where it shows first, and `what` of the layer it is.
 * The kinds of a diagnostic are declared with it: see `kinds` of the entries of
