@@ -110,6 +110,26 @@ def vgg_for_renorm(scale: str, **options: Any) -> dict[str, Any]:
     return narrow_vgg(scale, **always | at_scale[scale] | options)
 
 
+def vgg_in_groups(scale: str, **options: Any) -> dict[str, Any]:
+    """`narrow_vgg` in batches of 256, of which groups are normalised on their own.
+
+    The gradient is that of the whole batch, whatever the groups are, as in Ioffe 2017,
+    where 50 workers each normalise a batch and average their gradients.
+    """
+    at_scale: _ByScale = {
+        "smoke": {"batch_size": 64, "norm_momentum": 0.5, "recalibration_batches": 1},
+        "cpu": {"train_steps": 1000, "eval_every": 125},
+        "paper": {"train_steps": 15_000},
+    }
+    always = {
+        "batch_size": 256,
+        "learning_rate": 0.05,
+        "norm_momentum": 0.99,
+        "recalibration_batches": 20,
+    }
+    return narrow_vgg(scale, **always | at_scale[scale] | options)
+
+
 def shapes_by_domain(scale: str, **options: Any) -> dict[str, Any]:
     """`vgg_for_renorm` on the built-in shapes, one colour domain after the other."""
     at_scale: _ByScale = {
