@@ -13,6 +13,7 @@ from unittest import mock
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -105,6 +106,7 @@ class TimingTest(tf.test.TestCase):
             self.assertEqual(timing.ratio(*pair), {"median": None, "quartiles": None})
 
 
+@pytest.mark.long
 class LayersTest(tf.test.TestCase, parameterized.TestCase):
     def test_summary(self):
         summary = layers.summary(
@@ -175,6 +177,7 @@ class LayersTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertAllClose(a, b, tolerance, tolerance)
 
 
+@pytest.mark.long
 class ExactnessTest(tf.test.TestCase):
     def test_reference(self):
         rng = np.random.default_rng(1)
@@ -227,6 +230,7 @@ class ExactnessTest(tf.test.TestCase):
         )
 
 
+@pytest.mark.long
 class NetworkTest(tf.test.TestCase):
     def setUp(self):
         super().setUp()
@@ -301,6 +305,7 @@ class NetworkTest(tf.test.TestCase):
         self.assertGreater(peaks["peak_mib"], peaks["start_mib"] - 4.0)
 
 
+@pytest.mark.long
 class ThresholdsTest(tf.test.TestCase):
     def test_sweeps_are_around_the_constants(self):
         for sweep in thresholds.SWEEPS:

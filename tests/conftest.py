@@ -46,7 +46,8 @@ def pytest_collection_modifyitems(config, items):
     seen = {_method(item) for item in items if item.name == "test_session"}
     for item in items:
         method = _method(item)
-        if method not in seen and method not in slow:
+        is_long = item.get_closest_marker("long")
+        if method not in seen and method not in slow and not is_long:
             seen.add(method)
             item.add_marker(pytest.mark.quick)
 

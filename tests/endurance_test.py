@@ -9,6 +9,7 @@ import tempfile
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -223,6 +224,7 @@ class KillsTest(tf.test.TestCase):
         self.assertEqual(process.wait(), -signal.SIGKILL)
         return run, process, found
 
+    @pytest.mark.long
     def test_a_process_is_killed_where_it_was_aimed_at(self):
         run, process, found = self._killed_in_its_second_checkpoint()
         if found == ("steps", 4):  # a busy machine let the signal wait; not twice

@@ -12,6 +12,7 @@ import sys
 import tempfile
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
@@ -42,6 +43,7 @@ _AVERAGES = {
 _TOLERANCE = {"float32": 1e-5, "bfloat16": 2.0**-7}
 
 
+@pytest.mark.long
 class ExportTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         ("keras_renorm", "float32"),

@@ -16,6 +16,7 @@ from unittest import mock
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -69,6 +70,7 @@ class FixturesRunsTest(tf.test.TestCase, parameterized.TestCase):
             self.skipTest(f"written with Keras {version}")
 
     @parameterized.named_parameters(*INTERRUPTED.items())
+    @pytest.mark.long
     def test_interrupted_run(self, path):
         trainer = self.trainer(path)
         with mock.patch.object(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from unittest import mock
 
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -89,6 +90,7 @@ class FromTheShellTest(tf.test.TestCase):
             status, _, err = _reproduce(*_arguments(out))
         self.assertEqual((status, err), (130, "reproduce.py: interrupted\n"))
 
+    @pytest.mark.long
     def test_sigterm_then_the_rest_then_nothing_then_all_again(self):
         out = self.out = os.path.join(self.get_temp_dir(), "out")
         status, told, err = _terminated(out)

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from unittest import mock
 
+import pytest
 import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
@@ -106,6 +107,7 @@ class FlagfilesTest(ScriptTest):
 
     # One of each file that the others include.
     @parameterized.parameters("dln_l2", "mlp_bn", "quickstart", "resnet_none", "vgg_bn")
+    @pytest.mark.long
     def test_flagfile_trains(self, name):
         # What is tested is the file: two convolutions will do, and one figure.
         if name != "quickstart":
@@ -313,6 +315,7 @@ class StartTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(stream.getvalue(), expected)
 
 
+@pytest.mark.long
 class FullDiskTest(ScriptTest):
     @parameterized.parameters(
         (RunDirectory, "_write_flags", "flags.cfg"),
@@ -347,6 +350,7 @@ class FullDiskTest(ScriptTest):
         self.assertIn(os.path.join("figures", "learning_curves.png"), out)
 
 
+@pytest.mark.long
 class FromTheShellTest(tf.test.TestCase):
     def test_a_deterministic_run_is_repeated_to_the_bit_from_its_flagfile(self):
         """By another process, and by this one, which has done other things before."""

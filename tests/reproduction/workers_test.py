@@ -12,6 +12,7 @@ import time
 from unittest import mock
 
 import keras
+import pytest
 import tensorflow as tf
 
 from tfbn import environment
@@ -30,6 +31,7 @@ _NOISY = {"norm": "noisy_batch_norm", "log_every": 5, "train_steps": 10}
 _SECONDS = 120.0  # far more than anything takes
 
 
+@pytest.mark.long
 class WorkersTest(tf.test.TestCase):
     """A worker trains runs until it is stopped; another one goes on, and dies."""
 

@@ -27,9 +27,7 @@ class AsKerasTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(
         ("functional", "arrays"),
-        ("functional", "dataset"),
         ("sequential", "arrays"),
-        ("subclassed", "arrays"),
         ("subclassed", "dataset"),
     )
     def test_a_run(self, model, batches):
