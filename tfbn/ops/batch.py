@@ -57,10 +57,11 @@ class Batch:
         if self._virtual is not None:
             groups, before[0] = self._virtual.number, request.virtual_batch_size
             sizes[0] = groups * before[0]
-        self._shape, self._dtype = tf.stack(sizes), x.dtype
+        self._shape, self._dtype = shape_to(sizes), x.dtype
         self._viewed, self._grouped, self._channel_axis = self._layout(
             request, groups, before, channels, after
         )
+        self._view_shape = shape_to(self._viewed)
         self._axes = [*range(len(self._viewed))[self._grouped :]]
         self._axes.remove(self._channel_axis)
         self._rows_only = all(isinstance(size, int) and size == 1 for size in after)
@@ -84,7 +85,7 @@ class Batch:
         """The view of a tensor of the input's shape."""
         if self._virtual is not None:
             x = self._virtual.arrange(x)
-        return tf.reshape(x, self._viewed)
+        return tf.reshape(x, self._view_shape)
 
     def restore(self, x):
         """The inverse of `view`."""
@@ -171,9 +172,13 @@ class Batch:
 
     def _mean_of_sample(self, x):
         along = SAMPLE_SIZE if self._rows_only else math.isqrt(SAMPLE_SIZE)
-        steps = [_step(size, along) for size in (self._viewed[1], self._viewed[3])]
+        sizes = self._viewed[1], self._viewed[3]
+        steps = [_step(size, along) for size in sizes]
         sample = x[:, :: steps[0], :, :: steps[1]]
-        count = tf.cast(tf.shape(sample)[1] * tf.shape(sample)[3], x.dtype)
+        lengths = [
+            (size + step - 1) // step for size, step in zip(sizes, steps, strict=True)
+        ]
+        count = tf.cast(product(lengths), x.dtype)
         mean = tf.reduce_sum(sample, [1, 3]) / tf.maximum(count, 1.0)
         return self.statistic(mean)
 
@@ -223,15 +228,36 @@ class Batch:
 
 def sizes_of(x: tf.Tensor) -> list:
     """The shape of `x` as a list: ints where known, scalar tensors elsewhere."""
-    dynamic = tf.shape(x)
+    if x.shape.is_fully_defined():
+        return list(x.shape)
+    dynamic = tf.unstack(tf.shape(x), x.shape.rank)
     return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
+
+
+def shape_to(sizes: list) -> list | tf.Tensor:
+    """What `tf.reshape` takes for sizes as `sizes_of` gives them.
+
+    A single unknown size is -1: graphs stay small. TensorFlow cannot tell it where
+    another one is 0.
+    """
+    unknown = [i for i, size in enumerate(sizes) if not isinstance(size, int)]
+    if len(unknown) > 1 or (unknown and 0 in sizes_known(sizes)):
+        return tf.stack(sizes)
+    return [size if isinstance(size, int) else -1 for size in sizes]
+
+
+def sizes_known(sizes: list) -> list[int]:
+    """Those of the sizes that are ints."""
+    return [size for size in sizes if isinstance(size, int)]
 
 
 def product(sizes):
     """The product of sizes: an int if all are, otherwise a scalar tensor."""
-    known = math.prod(size for size in sizes if isinstance(size, int))
+    known = math.prod(sizes_known(sizes))
     unknown = [size for size in sizes if not isinstance(size, int)]
-    return known * tf.reduce_prod(tf.stack(unknown)) if unknown else known
+    if unknown and known == 1:
+        return math.prod(unknown[1:], start=unknown[0])
+    return math.prod(unknown, start=known)
 
 
 def _step(size, count):

@@ -112,9 +112,10 @@ class Normalizer:
         self._x, self._epsilon = x, epsilon
         self._height = _height(x.shape, x)
         rows = tf.reshape(x, [-1, x.shape[-1]])
+        self._count = count = num_rows(rows)
         wide = upcast(rows)
-        shifted, shift, mean, variance = _moments(wide, self._height, epsilon)
-        self.statistics = _statistics(rows, mean + shift, variance, epsilon)
+        shifted, shift, mean, variance = _moments(wide, count, self._height, epsilon)
+        self.statistics = _statistics(count, mean + shift, variance, epsilon)
         # What the kernels read, and its moments. bfloat16 needs no shifted copy: its
         # few digits cannot hold a mean too large for the kernels' float32.
         self._rows, self._moments = rows, self.statistics
@@ -186,7 +187,7 @@ def affine(rows, mean, gain, offset):
         mean, gain, offset: `[channels]`, float32.
     """
     return tf.raw_ops.FusedBatchNormV3(
-        x=rows[:, tf.newaxis, tf.newaxis, :],
+        x=tf.reshape(rows, [-1, 1, 1, rows.shape[1]]),
         scale=gain,
         offset=offset,
         mean=mean,
@@ -213,21 +214,40 @@ def _height(shape, x=None):
     return sums.divisor(count, MAX_HEIGHT, count // MIN_GROUPS)
 
 
-def _moments(rows, height, epsilon):
+def num_rows(rows):
+    """An int, or a scalar tensor if only the graph knows."""
+    return tf.shape(rows)[0] if rows.shape[0] is None else rows.shape[0]
+
+
+def divisor_of_sums(count):
+    """What a sum over `count` rows is divided by for a mean, float64; 1 for no rows."""
+    if isinstance(count, int):
+        return float(max(count, 1))
+    return tf.cast(tf.maximum(count, 1), tf.float64)
+
+
+def _moments(rows, count, height, epsilon):
     """`(rows - shift, shift, mean of those, variance)`; the shift is 0 for most data.
 
     `shift` and `mean` are float64 vectors.
     """
-    mean, square = _mean_and_square(rows, height)
+    mean, square = _mean_and_square(rows, count, height)
     spread = square - tf.square(mean) + epsilon
-    ratio = tf.cast(height, tf.float64) / HEIGHT_OF_RATIO_1
-    largest = tf.clip_by_value(ratio, 1.0, MAX_RATIO)
+    if isinstance(height, int):
+        largest = min(max(height / HEIGHT_OF_RATIO_1, 1.0), MAX_RATIO)
+    else:
+        ratio = tf.cast(height, tf.float64) / HEIGHT_OF_RATIO_1
+        largest = tf.clip_by_value(ratio, 1.0, MAX_RATIO)
     exact = tf.reduce_all(tf.square(mean) <= largest * spread)
 
     def shifted():
         shift = tf.cast(mean, rows.dtype)
         moved = rows - shift
-        return moved, tf.cast(shift, mean.dtype), *_mean_and_square(moved, height)
+        return (
+            moved,
+            tf.cast(shift, mean.dtype),
+            *_mean_and_square(moved, count, height),
+        )
 
     # A shift of all data instead costs a pass over them.
     rows, shift, mean, square = tf.cond(
@@ -236,11 +256,12 @@ def _moments(rows, height, epsilon):
     return rows, shift, mean, tf.nn.relu(square - tf.square(mean))
 
 
-def _mean_and_square(rows, height):
+def _mean_and_square(rows, count, height):
     """The means of `[n, channels]` rows and of their squares, in float64."""
-    count = tf.cast(tf.maximum(tf.shape(rows)[0], 1), tf.float64)
-    total, squares = sum_of_rows(rows, height), sum_of_products(rows, rows, height)
-    return total / count, squares / count
+    total = sum_of_rows(rows, height)
+    squares = sum_of_products(rows, rows, count, height)
+    divisor = divisor_of_sums(count)
+    return total / divisor, squares / divisor
 
 
 def sum_of_rows(rows, height):
@@ -251,8 +272,8 @@ def sum_of_rows(rows, height):
     return tf.reduce_sum(tf.cast(partial, tf.float64), axis=[0, 1])
 
 
-def sum_of_products(rows, others, height):
-    """The sum of the elementwise products of rows, float64; see `sum_of_rows`.
+def sum_of_products(rows, others, count, height):
+    """The sum of the elementwise products of `count` rows, float64; see `sum_of_rows`.
 
     The gradient of a depthwise convolution for a filter of one tap is, channel by
     channel, the sum of input times upstream gradient: the only kernel that sums
@@ -272,17 +293,17 @@ def sum_of_products(rows, others, height):
     )
     partial = tf.reshape(partial, [-1, rows.shape[1]])
     total = tf.reduce_sum(tf.cast(partial, tf.float64), axis=0)
-    if rows.shape[0]:
-        return total
     # Given no rows, the kernel leaves its result undefined.
-    return tf.where(tf.shape(rows)[0] > 0, total, tf.zeros_like(total))
+    if isinstance(count, int):
+        return total if count else tf.zeros_like(total)
+    return tf.where(count > 0, total, 0.0)
 
 
-def _statistics(rows, mean, variance, epsilon):
+def _statistics(count, mean, variance, epsilon):
     rounded, remainder = _rounded(mean)
     scale = tf.cast(tf.sqrt(variance + epsilon), tf.float32)
     variance = tf.cast(variance, tf.float32)
-    valid = is_valid(tf.shape(rows)[0], rounded, variance)
+    valid = is_valid(count, rounded, variance)
     return Statistics(rounded, remainder, variance, scale, valid)
 
 

@@ -47,11 +47,11 @@ class Normalizer(cpu_kernels.Normalizer):
             tf.cast(t, tf.float64)
             for t in (moments.mean, moments.remainder, moments.scale, gain)
         )
-        dy_rows = tf.reshape(dy, tf.shape(rows))
+        dy_rows = tf.reshape(dy, [-1, rows.shape[1]])
         doffset = cpu_kernels.sum_of_rows(dy_rows, self._height)
-        along = cpu_kernels.sum_of_products(rows, dy_rows, self._height)
+        along = cpu_kernels.sum_of_products(rows, dy_rows, self._count, self._height)
         dgain = (along - (mean + remainder) * doffset) / scale
-        count = tf.cast(tf.maximum(tf.shape(rows)[0], 1), tf.float64)
+        count = cpu_kernels.divisor_of_sums(self._count)
         # dx = of_dy * dy + of_x * (x - mean) + constant
         of_dy = gain / scale
         of_x = -of_dy * dgain / (count * scale)

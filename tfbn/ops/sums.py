@@ -88,7 +88,7 @@ def _sum_runs(rows, size, factor, total):
 
     `total` sums `[runs, size, channels]` over its second axis, which it keeps.
     """
-    groups, channels = tf.shape(rows)[0], rows.shape[2]
+    groups, channels = rows.shape[0], rows.shape[2]
     fitting = divisor(factor, size)
     rest = None
     if fitting >= size // 2 or fitting == rows.shape[1]:
@@ -96,11 +96,14 @@ def _sum_runs(rows, size, factor, total):
     else:
         factor = 1
         whole = tf.shape(rows)[1] // size * size
-        rest = tf.reduce_sum(rows[:, whole:], axis=1, keepdims=True)
-        rows = rows[:, :whole]
-    runs = tf.shape(rows)[1] // size
-    sums = total(tf.reshape(rows, [groups * runs, size, channels]))
-    sums = tf.reshape(sums, [groups, runs, channels])
+        rows, rest = tf.split(rows, [whole, -1], axis=1)
+        rest = tf.reduce_sum(rest, axis=1, keepdims=True)
+    sums = total(tf.reshape(rows, [-1, size, channels]))
+    if groups is None:
+        groups = tf.shape(rows)[0]
+        sums = tf.reshape(sums, [groups, tf.shape(rows)[1] // size, channels])
+    else:
+        sums = tf.reshape(sums, [groups, -1, channels])
     return sums if rest is None else tf.concat([sums, rest], axis=1), factor
 
 
