@@ -59,6 +59,7 @@ setuptools.setup(
     extras_require={
         # hypothesis: draws the examples of the property tests.
         # tf_keras: the original renorm, which BatchRenorm is compared with.
+        # scipy: intervals in examples/.
         # mypy, ruff: held to one minor version, as others find or format otherwise.
         "test": [
             "build",
@@ -67,6 +68,7 @@ setuptools.setup(
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.17,<0.18",
+            "scipy",
             "tf_keras>=2.20",
         ],
         # XLA's compilers for TPUs and GPUs, for scripts/ahead_of_time.py. It calls

@@ -1,0 +1,50 @@
+"""Tests of examples/: each runs, briefly, and shows what its text says."""
+
+import json
+import os
+import pathlib
+from unittest import mock
+
+import pytest
+import tensorflow as tf
+
+from tests import testing_utils
+from tfbn import data
+
+_EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+
+
+class ExamplesTest(tf.test.TestCase):
+    @pytest.mark.long
+    def test_fine_tuning(self):
+        results = os.path.join(self.get_temp_dir(), "results.json")
+        shapes = data.shapes(num_train=200, num_test=100)
+        arguments = ["--seeds=2", "--steps=2", f"--results={results}"]
+        printed = []
+        with mock.patch.object(data, "load", lambda name, data_dir: shapes):
+            # The second time nothing is trained.
+            for steps in (3, 10**9):
+                status, out, _ = testing_utils.run_script(
+                    str(_EXAMPLES / "fine_tuning.py"),
+                    *arguments,
+                    f"--first_steps={steps}",
+                )
+                self.assertEqual(status, 0)
+                printed.append(out)
+        self.assertEqual(*printed)
+        with open(results, encoding="utf-8") as file:
+            found = json.load(file)
+        self.assertEqual(list(found), ["0", "1"])
+        arms = ["batch_norm", "frozen", "batch_renorm", "batch_renorm_tight"]
+        self.assertEqual(list(found["0"]), ["before fine-tuning", *arms])
+        last = printed[0].splitlines()[-1]
+        self.assertRegex(last, r"^batch_renorm_tight +\d+\.\d%   [+-]\d+\.\d% ± ")
+
+    def test_each_is_tested(self):
+        tested = {name for name in dir(self) if name.startswith("test_")}
+        for path in _EXAMPLES.glob("*.py"):
+            self.assertIn(f"test_{path.stem}", tested)
+
+
+if __name__ == "__main__":
+    tf.test.main()
