@@ -78,6 +78,8 @@ setuptools.setup(
             "jax-cuda12-plugin==0.10.2; sys_platform == 'linux'",
             "libtpu; sys_platform == 'linux'",
         ],
+        # The site: sphinx-build -W docs build/site.
+        "docs": ["furo", "myst-parser>=4", "sphinx>=8", "sphinx-copybutton"],
         # To look at the event files; runs write them without it.
         "tensorboard": ["tensorboard>=2.20"],
     },

@@ -121,7 +121,7 @@ def main(argv):
     tf.get_logger().setLevel("ERROR")
     with _results.written_to(_OUT.value) as results:
         results |= _results.about(*_SETTINGS, **_CONSTANTS) | {"sections": {}}
-        print(tables.environment(results), flush=True)
+        print(tables.head(results), flush=True)
         for section in _SECTIONS.value:
             rows = _MEASURES[section]()
             results["sections"][section] = rows

@@ -108,7 +108,7 @@ class Diagnostics(keras.callbacks.Callback):
             `steps_per_execution` > 1, which hides single steps from callbacks.
 
     State: weights, optimizer, metrics and seeds of the model stay as they are. A
-    callback belongs to one model, and may be used for several `fit`s of it.
+    callback belongs to one model, and may be used for several calls of its `fit`.
 
     Cost: a copy of the model's variables during a measured step, and `meter.cost` for
     each diagnostic.

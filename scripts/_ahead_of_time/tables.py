@@ -34,7 +34,8 @@ def render(results):
     compilers = ", ".join(
         f"{name} {versions[name]}" for name in ("jax", "libtpu", "jax-cuda12-plugin")
     )
-    parts = [f"{environment.described(results)}; {compilers}."]
+    parts = ["# Programs for TPUs and GPUs, compiled ahead of time"]
+    parts.append(f"{environment.described(results)}; {compilers}.")
     for name, (title, note) in SECTIONS.items():
         rows = [row for row in results["rows"] if row["section"] == name]
         if rows:

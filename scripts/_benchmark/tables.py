@@ -14,14 +14,14 @@ from tfbn.tables import table
 def render(results):
     """All that was measured, section by section."""
     sections = results["sections"].items()
-    parts = [environment(results), *(section(name, rows) for name, rows in sections)]
+    parts = [head(results), *(section(name, rows) for name, rows in sections)]
     return "\n\n".join(parts)
 
 
-def environment(results):
-    """Date, machine, versions and rounds, in one line."""
+def head(results):
+    """A heading; date, machine, versions and rounds in one line."""
     rounds = results["settings"]["rounds"]
-    return f"{environment_lib.described(results)}; {rounds} rounds."
+    return f"# Benchmarks\n\n{environment_lib.described(results)}; {rounds} rounds."
 
 
 def section(name, rows):

@@ -23,14 +23,14 @@ def is_path(name: object) -> bool:
 def load_npz(path: str | os.PathLike) -> Dataset:
     """Loads a data set from a file that `numpy.savez` wrote.
 
+    The arrays `x` and `x_test` are inputs with the examples on the first of two or more
+    axes. uint8 inputs are standardised by the mean and the standard deviation of each
+    channel over `x`; float32 inputs are used as they are. `y` and `y_test` are labels,
+    ints from 0, `[n]` or `[n, 1]`; or the targets of a regression, floats, `[n]` or
+    `[n, units]`. `x_test` and `y_test` may both be missing.
+
     Args:
-        path: str or path of a file with these arrays, examples on the first axis:
-            x: inputs, uint8 or float32, of two axes or more. uint8 inputs are
-                standardised by the mean and the standard deviation of each channel
-                over `x`; float32 inputs are used as they are.
-            y: ints from 0, `[n]` or `[n, 1]`: labels; or floats, `[n]` or
-                `[n, units]`: the targets of a regression.
-            x_test, y_test: likewise, the test split. Both may be missing.
+        path: str or path of the file.
 
     Returns:
         A `Dataset`, whose `test` is None if the file has no test split.
