@@ -42,6 +42,9 @@ class Block(layers.Layer):
         x = self.norms["a"](self.dense[0](x), training=training)
         return self.last[0](x, training=training)
 
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], self.units)
+
     def get_config(self):
         return {**super().get_config(), "units": self.units}
 
@@ -147,6 +150,20 @@ class ModelsTest(tf.test.TestCase, parameterized.TestCase):
         copy, line = replaced(model)
         self.assertIn("27 of 27", line)
         self.assertLess(testing_utils.relative_error(copy(x), model(x)), CLOSE)
+
+    def test_cells_and_policies(self):
+        """A cell that comes out of a configuration is built already."""
+        previous = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        self.addCleanup(keras.config.set_dtype_policy, previous)
+        inputs = keras.Input((3, 4))
+        outputs = layers.TimeDistributed(Block(5))(inputs)
+        model = with_a_past(keras.Model(inputs, outputs))
+        keras.config.set_dtype_policy(previous)
+        copy, _ = replaced(model, tfbn.BatchNorm)
+        self.assertEqual(described(copy), described(model))
+        x = RNG.normal(size=(2, 3, 4))
+        self.assertLess(testing_utils.relative_error(copy(x), model(x)), 1e-2)
 
     def test_a_model_whose_class_is_lost(self):
         class Backbone(keras.Model):

@@ -1,5 +1,6 @@
 """Copies a model layer by layer, with other layers in place of chosen ones."""
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -116,7 +117,8 @@ class Copier:
         if not _takes_a_graph(kind):
             self.other_models.append((model.name, kind.__name__, "keras.Model"))
             kind = keras.Model
-        return kind(inputs, outputs, name=model.name)
+        with _default_policy(model.dtype_policy):
+            return kind(inputs, outputs, name=model.name)
 
     def _sequential(self, model):
         layers = [self._copy(layer) for layer in model.layers]
@@ -126,7 +128,8 @@ class Copier:
         # Built by no call yet, or by one on several tensors, it has none.
         inputs = [x for x in _compat.sublayers(model) if _is_input(x)]
         layers = [*(self._copy(x).output for x in inputs), *layers]
-        return keras.Sequential(layers, name=model.name)
+        with _default_policy(model.dtype_policy):
+            return keras.Sequential(layers, name=model.name)
 
     def _adopt(self, layer, copy):
         """Puts copies in place of the sublayers that the constructor of `copy` made."""
@@ -140,6 +143,9 @@ class Copier:
                 if not new.built:
                     self._discarded.append(new)
                 sublayers.substitute(copy, new, adopted)
+            # What comes out of the configuration of a wrapper is built already.
+            if copy.built and not adopted.built:
+                adopted.build_from_config(old.get_build_config())
 
     def _adopted(self, layer, made):
         """The copy of a sublayer: `made`, if that will do."""
@@ -165,6 +171,17 @@ class Copier:
             )
 
 
+@contextlib.contextmanager
+def _default_policy(policy):
+    """Gives what a constructor makes the data types that were the default then."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(previous)
+
+
 def _is_input(layer):
     return isinstance(layer, keras.layers.InputLayer)
 
@@ -187,7 +204,8 @@ def _from_config(layer):
     if type(layer) is keras.layers.Lambda:
         return _compat.copy_of_lambda(layer)
     try:
-        return type(layer).from_config(layer.get_config())
+        with _default_policy(layer.dtype_policy):
+            return type(layer).from_config(layer.get_config())
     except Exception as error:  # a class can fail in any way
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
