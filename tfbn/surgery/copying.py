@@ -9,7 +9,6 @@ from typing import Any
 import keras
 
 from tfbn import _compat
-from tfbn.surgery import factories
 from tfbn.surgery import finding
 from tfbn.surgery import sublayers
 from tfbn.surgery import transfer
@@ -27,7 +26,9 @@ class Copier:
     Args:
         model: a built model.
         chosen: its layers to replace.
-        factory: see `factories.make`.
+        make: makes the new layer, not built yet, for a layer that is replaced. Where it
+            is of the same class, it gets all state, else what
+            `conversion.layer_weights` makes of the weights.
 
     Attributes:
         replacements: the new layers.
@@ -38,11 +39,11 @@ class Copier:
         self,
         model: keras.Model,
         chosen: Sequence[keras.layers.BatchNormalization],
-        factory: Callable[..., keras.layers.Layer],
+        make: Callable[[keras.layers.Layer], keras.layers.BatchNormalization],
     ):
         self.replacements: list[keras.layers.BatchNormalization] = []
         self.other_models: list[tuple[str, str, str]] = []
-        self._model, self._factory = model, factory
+        self._model, self._make = model, make
         self._chosen = {id(layer) for layer in chosen}
         self._copies: dict[int, Any] = {}
         self._pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
@@ -83,7 +84,7 @@ class Copier:
 
     def _new(self, layer):
         if id(layer) in self._chosen:
-            made = factories.make(self._factory, layer)
+            made = self._make(layer)
             if any(made is other for other in self.replacements):
                 raise ValueError(
                     "factory must return a new layer in each call. Received: the same "
