@@ -302,6 +302,10 @@ class RefusalsTest(tf.test.TestCase, parameterized.TestCase):
             def call(self, x):
                 return 2.0 * super().call(x)
 
+        class OwnList(keras.Sequential):
+            def call(self, x):
+                return 2.0 * super().call(x)
+
         def of(layer):
             return testing_utils.one_layer_model(layer, (4,))
 
@@ -316,6 +320,7 @@ class RefusalsTest(tf.test.TestCase, parameterized.TestCase):
                 "get_config.*WithoutConfig",
             ),
             (OwnCall(x, layers.BatchNormalization()(x)), "compute its graph.*OwnCall"),
+            (OwnList([x, layers.BatchNormalization()]), "compute its graph.*OwnList"),
         ):
             with self.assertRaisesRegex(ValueError, message) as caught:
                 tfbn.replace_batch_norm(model)

@@ -103,12 +103,7 @@ class Copier:
         return copy
 
     def _functional(self, model):
-        if _calls_something_else(model):
-            raise ValueError(
-                "model must compute its graph. Received: "
-                f"{model.name}, a functional model whose class, "
-                f"{type(model).__name__}, has a call method of its own."
-            )
+        _check_call(model, _functional_class(model))
         layers = {id(x.output): x for x in model.layers if _is_input(x)}
         inputs = keras.tree.map_structure(
             lambda x: self._copy(layers[id(x)]).output, model.input
@@ -122,6 +117,7 @@ class Copier:
             return kind(inputs, outputs, name=model.name)
 
     def _sequential(self, model):
+        _check_call(model, keras.Sequential)
         layers = [self._copy(layer) for layer in model.layers]
         if type(model) is not keras.Sequential:
             kinds = type(model).__name__, "keras.Sequential"
@@ -215,11 +211,21 @@ def _from_config(layer):
         ) from error
 
 
-def _calls_something_else(model):
-    """Whether the class of a functional model replaces what its graph computes."""
+def _functional_class(model):
+    """Keras's class of functional models, which has no public name."""
+    return next(
+        kind for kind in type(model).__mro__ if keras.Function in kind.__bases__
+    )
+
+
+def _check_call(model, base):
+    """Refuses a model whose class replaces what its graph or its list computes."""
     kind: Any = type(model)
-    functional: Any = next(k for k in kind.__mro__ if keras.Function in k.__bases__)
-    return kind.call is not functional.call
+    if kind.call is not base.call:
+        raise ValueError(
+            f"model must compute its graph. Received: {model.name}, whose class "
+            f"{kind.__name__} has a call method of its own."
+        )
 
 
 def _takes_a_graph(kind):
