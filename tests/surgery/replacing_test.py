@@ -208,6 +208,9 @@ class LayersTest(tf.test.TestCase, parameterized.TestCase):
                 if "renorm" not in name:
                     self.assertEqual(config[name], value, name)
         self.assertEqual(self._replaced(layer, bounds).rmax, 1.5)
+        for make in (tfbn.BatchNorm, lambda **kwargs: tfbn.BatchNorm(**kwargs)):
+            fixed = functools.partial(make, momentum=0.25)
+            self.assertEqual(self._replaced(layer, fixed).momentum, 0.25)
 
     def test_options_that_only_some_classes_have(self):
         given = {"renorm_clipping": {"rmax": 2.0, "rmin": 0.5, "dmax": 1.0}}
@@ -245,7 +248,11 @@ class RefusalsTest(tf.test.TestCase, parameterized.TestCase):
         (dict(factory=layers.Dense), "factory must be a subclass.*Dense"),
         (dict(factory=tfbn.LpBatchNorm), "factory must be.*LpBatchNorm"),
         (dict(factory=3), "factory must be.*factory=3"),
-        (dict(factory=lambda: 0), "factory must take.*Received: name, trainable.*name"),
+        (
+            dict(factory=functools.partial(tfbn.BatchRenorm, rmax=0.5)),
+            "factory must make.*rmax must be at least 1. Received: rmax=0.5",
+        ),
+        (dict(factory=lambda: 0), "factory must make.*Received: name, trainable.*name"),
         (dict(factory=lambda **k: layers.Dense(3)), "factory must return.*Dense"),
         (dict(factory=lambda **k: tfbn.BatchNorm()), "with the name.*for frozen"),
         (
@@ -295,6 +302,10 @@ class RefusalsTest(tf.test.TestCase, parameterized.TestCase):
             def call(self, x):
                 return 2.0 * super().call(x)
 
+        class OwnList(keras.Sequential):
+            def call(self, x):
+                return 2.0 * super().call(x)
+
         def of(layer):
             return testing_utils.one_layer_model(layer, (4,))
 
@@ -309,6 +320,7 @@ class RefusalsTest(tf.test.TestCase, parameterized.TestCase):
                 "get_config.*WithoutConfig",
             ),
             (OwnCall(x, layers.BatchNormalization()(x)), "compute its graph.*OwnCall"),
+            (OwnList([x, layers.BatchNormalization()]), "compute its graph.*OwnList"),
         ):
             with self.assertRaisesRegex(ValueError, message) as caught:
                 tfbn.replace_batch_norm(model)

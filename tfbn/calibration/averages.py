@@ -49,7 +49,9 @@ def of_batch(
 
 def _norm(layer, x, kept, count, mean, axes):
     """The norm by which `LpBatchNorm` divides a batch."""
-    size = kept * tf.abs(tf.where(kept > 0, x - mean if layer.centered else x, 0.0))
+    size = tf.abs(x - mean if layer.centered else x)
+    if kept is not None:
+        size = tf.where(kept > 0, size, 0.0)
     count = tf.maximum(count, 1.0)
     if layer.order == "inf":
         norm = tf.reduce_max(size, axes, keepdims=True)

@@ -1,5 +1,8 @@
 """Means and sums of squares of batches, joined into those of all of them together."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -41,20 +44,33 @@ class Pooled:
         self.count = count
 
 
-def kept_elements(x: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-    """1 for each element of `x` that the mask keeps, else 0: float64, as `x`."""
+def kept_elements(x: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor | None:
+    """1 for each element of `x` that the mask keeps, else 0, as `x`; None for all."""
     if mask is None:
-        return tf.ones_like(x, tf.float64)
-    mask = tf.cast(tf.convert_to_tensor(mask), tf.float64)
+        return None
+    mask = tf.cast(tf.convert_to_tensor(mask), x.dtype)
     return tf.broadcast_to(mask[..., None], tf.shape(x))
 
 
+def count_elements(
+    x: tf.Tensor, kept: tf.Tensor | None, axes: Sequence[int]
+) -> tf.Tensor:
+    """The number of kept elements over some axes, which stay with size 1."""
+    if kept is not None:
+        return tf.reduce_sum(kept, axes, keepdims=True)
+    sizes = [1 if i - len(x.shape) in axes else n for i, n in enumerate(x.shape)]
+    return tf.fill(sizes, tf.cast(tf.size(x) / max(math.prod(sizes), 1), x.dtype))
+
+
 def moments(
-    x: tf.Tensor, kept: tf.Tensor, axes: list[int]
+    x: tf.Tensor, kept: tf.Tensor | None, axes: Sequence[int]
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Count, mean and centred sum of squares of the kept elements over some axes."""
-    count = tf.reduce_sum(kept, axes, keepdims=True)
-    x = tf.where(kept > 0, x, 0.0)
+    count = count_elements(x, kept, axes)
+    if kept is not None:
+        x = tf.where(kept > 0, x, 0.0)  # what the mask drops may be NaN
     mean = tf.reduce_sum(x, axes, keepdims=True) / tf.maximum(count, 1.0)
-    squares = tf.reduce_sum(kept * tf.square(x - mean), axes, keepdims=True)
-    return count, mean, squares
+    squares = tf.math.squared_difference(x, mean)
+    if kept is not None:
+        squares *= kept
+    return count, mean, tf.reduce_sum(squares, axes, keepdims=True)

@@ -56,9 +56,8 @@ def recalibrate(
             that one pass over the data is enough (Wu & Johnson 2021, arXiv 2105.07576,
             sec. 3; `torch.optim.swa_utils.update_bn`). "population": by the averages
             that these layers have just been given, as in inference; one layer after the
-            other, with a pass over the data for each, on average half as long.
-            Small batches need it. If one batch holds all data, both are the same.
-            Default "batch".
+            other, with a pass over the data for each, on average half as long. If one
+            batch holds all data, both are the same. Default "batch".
 
     Raises:
         ValueError: if the model is not built or has no batch-norm layers that are not

@@ -9,7 +9,6 @@ from typing import Any
 import keras
 
 from tfbn import _compat
-from tfbn.surgery import factories
 from tfbn.surgery import finding
 from tfbn.surgery import sublayers
 from tfbn.surgery import transfer
@@ -27,7 +26,9 @@ class Copier:
     Args:
         model: a built model.
         chosen: its layers to replace.
-        factory: see `factories.make`.
+        make: makes the new layer, not built yet, for a layer that is replaced. Where it
+            is of the same class, it gets all state, else what
+            `conversion.layer_weights` makes of the weights.
 
     Attributes:
         replacements: the new layers.
@@ -38,11 +39,11 @@ class Copier:
         self,
         model: keras.Model,
         chosen: Sequence[keras.layers.BatchNormalization],
-        factory: Callable[..., keras.layers.Layer],
+        make: Callable[[keras.layers.Layer], keras.layers.BatchNormalization],
     ):
         self.replacements: list[keras.layers.BatchNormalization] = []
         self.other_models: list[tuple[str, str, str]] = []
-        self._model, self._factory = model, factory
+        self._model, self._make = model, make
         self._chosen = {id(layer) for layer in chosen}
         self._copies: dict[int, Any] = {}
         self._pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
@@ -83,7 +84,7 @@ class Copier:
 
     def _new(self, layer):
         if id(layer) in self._chosen:
-            made = factories.make(self._factory, layer)
+            made = self._make(layer)
             if any(made is other for other in self.replacements):
                 raise ValueError(
                     "factory must return a new layer in each call. Received: the same "
@@ -102,12 +103,7 @@ class Copier:
         return copy
 
     def _functional(self, model):
-        if _calls_something_else(model):
-            raise ValueError(
-                "model must compute its graph. Received: "
-                f"{model.name}, a functional model whose class, "
-                f"{type(model).__name__}, has a call method of its own."
-            )
+        _check_call(model, _functional_class(model))
         layers = {id(x.output): x for x in model.layers if _is_input(x)}
         inputs = keras.tree.map_structure(
             lambda x: self._copy(layers[id(x)]).output, model.input
@@ -121,6 +117,7 @@ class Copier:
             return kind(inputs, outputs, name=model.name)
 
     def _sequential(self, model):
+        _check_call(model, keras.Sequential)
         layers = [self._copy(layer) for layer in model.layers]
         if type(model) is not keras.Sequential:
             kinds = type(model).__name__, "keras.Sequential"
@@ -214,11 +211,21 @@ def _from_config(layer):
         ) from error
 
 
-def _calls_something_else(model):
-    """Whether the class of a functional model replaces what its graph computes."""
+def _functional_class(model):
+    """Keras's class of functional models, which has no public name."""
+    return next(
+        kind for kind in type(model).__mro__ if keras.Function in kind.__bases__
+    )
+
+
+def _check_call(model, base):
+    """Refuses a model whose class replaces what its graph or its list computes."""
     kind: Any = type(model)
-    functional: Any = next(k for k in kind.__mro__ if keras.Function in k.__bases__)
-    return kind.call is not functional.call
+    if kind.call is not base.call:
+        raise ValueError(
+            f"model must compute its graph. Received: {model.name}, whose class "
+            f"{kind.__name__} has a call method of its own."
+        )
 
 
 def _takes_a_graph(kind):

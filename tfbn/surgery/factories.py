@@ -1,5 +1,6 @@
 """Makes the layer that replaces another."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -34,11 +35,12 @@ _KEPT = ("axis", "epsilon", "center", "scale")  # inference depends on them
 
 def check(factory: Any) -> None:
     """Refuses what makes no batch-norm layers, with a ValueError."""
-    if inspect.isclass(factory):
-        keeps_variance = not issubclass(factory, LpBatchNorm)
-        fits = issubclass(factory, keras.layers.BatchNormalization) and keeps_variance
-    else:
+    kind, _ = _class_and_arguments(factory)
+    if kind is None:
         fits = callable(factory)
+    else:
+        keeps_variance = not issubclass(kind, LpBatchNorm)
+        fits = issubclass(kind, keras.layers.BatchNormalization) and keeps_variance
     if not fits:
         raise ValueError(
             "factory must be a subclass of keras.layers.BatchNormalization that keeps "
@@ -56,18 +58,18 @@ def make(
     Raises:
         ValueError: if it is no batch-norm layer, or one whose inference would differ.
     """
-    if inspect.isclass(factory):
-        made: Any = _of_class(factory, layer)
-    else:
-        arguments = common_arguments(layer)
-        try:
-            made = factory(**arguments)
-        except TypeError as error:
-            raise ValueError(
-                "factory must take the arguments that batch-norm layers have in common "
-                f"as keywords. Received: {', '.join(arguments)}, with which it fails: "
-                f"{' '.join(str(error).split())}."
-            ) from error
+    kind, fixed = _class_and_arguments(factory)
+    arguments = common_arguments(layer) if kind is None else _known(kind, layer)
+    arguments |= fixed
+    try:
+        made: Any = (kind.from_config if kind else _called(factory))(arguments)
+    except TypeError as error:  # Keras makes one of any error in from_config
+        reason = str(error).rpartition("Exception encountered: ")[2]
+        raise ValueError(
+            "factory must make a layer of the arguments of batch-norm layers. "
+            f"Received: {', '.join(arguments)}, with which it fails: "
+            f"{' '.join(reason.split())}"
+        ) from error
     if not isinstance(made, keras.layers.BatchNormalization):
         raise ValueError(
             "factory must return a layer that is a keras.layers.BatchNormalization. "
@@ -85,23 +87,34 @@ def make(
 def common_arguments(layer: keras.layers.BatchNormalization) -> dict[str, Any]:
     """The arguments of a layer that all batch-norm layers of Keras and tfbn take."""
     config = layer.get_config()
-    return {
-        "name": layer.name,
-        "trainable": layer.trainable,
-        "dtype": layer.dtype_policy,
-        **{name: config[name] for name in COMMON if name in config},
-    }
+    common = {name: config[name] for name in COMMON if name in config}
+    return {**_base(layer), **common}
 
 
-def _of_class(factory, layer):
-    """A layer of a class, with those arguments of `layer` that the class has."""
+def _class_and_arguments(factory):
+    """The class that a class, or a partial of one, makes, and what it fixes."""
+    if inspect.isclass(factory):
+        return factory, {}
+    if isinstance(factory, functools.partial) and not factory.args:
+        if inspect.isclass(factory.func):
+            return factory.func, factory.keywords
+    return None, {}
+
+
+def _called(factory):
+    fixed = factory.keywords if isinstance(factory, functools.partial) else {}
+    return lambda arguments: factory(**{**arguments, **fixed})
+
+
+def _known(kind, layer):
+    """Those arguments of a layer that a class has."""
     config = layer.get_config()
-    known = {name for c in factory.__mro__ for name in _parameters(c)}
-    is_renorm = issubclass(factory, BatchRenorm)
-    if not is_renorm and (issubclass(factory, BatchNorm) or "renorm" not in config):
+    known = {name for c in kind.__mro__ for name in _parameters(c)}
+    is_renorm = issubclass(kind, BatchRenorm)
+    if not is_renorm and (issubclass(kind, BatchNorm) or "renorm" not in config):
         known -= set(_RENORM)
     given = {name: value for name, value in config.items() if name in known}
-    return factory.from_config({**given, **_base(layer)})
+    return {**given, **_base(layer)}
 
 
 def _base(layer):

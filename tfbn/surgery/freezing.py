@@ -30,8 +30,9 @@ def freeze_batch_norm(model: keras.Model) -> int:
 def unfreeze_batch_norm(model: keras.Model) -> int:
     """Sets `trainable = True` on every batch-norm layer of a model, at any depth.
 
-    Inside a model or layer that is frozen as a whole, the averages then move, and gamma
-    and beta stay constants. Call `model.compile` after this function.
+    In a model that is itself frozen (`model.trainable = False`), the averages then move
+    and no weight does, gamma and beta included. Call `model.compile` after this
+    function.
 
     Args:
         model: a Keras model, built or not. It is changed.

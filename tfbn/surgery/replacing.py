@@ -1,6 +1,7 @@
 """Replaces the batch-norm layers of a model by layers of another class."""
 
 import collections
+import functools
 from collections.abc import Callable
 from collections.abc import Iterable
 
@@ -35,21 +36,22 @@ def replace_batch_norm(
     weights of the model: `copy.compile_from_config(model.get_compile_config())` gives
     it the same settings.
 
-    Not carried over is what only one of the two layers has: BatchRenorm's `step` (0 in
-    the copy) and renorm averages (the moving averages), the noise of NoisyBatchNorm,
+    Not carried over is what only one of the two layers has: BatchRenorm's `step` (then
+    0) and renorm averages (the moving averages), the noise of NoisyBatchNorm,
     virtual batches. An `LpBatchNorm`, which has averages of another meaning, stays.
 
     Args:
         model: a built Keras model. Its custom layers, and a subclassed model, must have
             `get_config`, and make their batch-norm layers in the constructor.
         factory: what makes each layer: a subclass of
-            `keras.layers.BatchNormalization`, or a function. A class gets all arguments
-            of the layer that it knows, so that `tfbn.BatchRenorm` keeps the renorm of
-            Keras's layers and virtual batches. A function, such as
-            `functools.partial(tfbn.BatchRenorm, rmax=1.5, dmax=0.5)`, gets the keyword
-            arguments that all these layers have: `name`, `trainable`, `dtype`, `axis`,
-            `momentum`, `epsilon`, `center`, `scale`, `synchronized` and the
-            initializers, regularizers and constraints. It must keep the axis, epsilon,
+            `keras.layers.BatchNormalization`, a `functools.partial` of one, such as
+            `functools.partial(tfbn.BatchRenorm, rmax=1.5, dmax=0.5)`, or a function. A
+            class gets all arguments of the layer that it knows, so that
+            `tfbn.BatchRenorm` keeps the renorm of Keras's layers and virtual batches;
+            those that a partial fixes come first. A function gets as keywords what all
+            these layers have: `name`, `trainable`, `dtype`, `axis`, `momentum`,
+            `epsilon`, `center`, `scale`, `synchronized` and the initializers,
+            regularizers and constraints. The layer must have the same axis, epsilon,
             center and scale. Default `tfbn.BatchRenorm`, with bounds for long runs from
             scratch. `keras.layers.BatchNormalization` is the way back.
         where: which layers to replace: a function of the layer that returns a bool, or
@@ -79,7 +81,7 @@ def replace_batch_norm(
     factories.check(factory)
     found = finding.batch_norms(model)
     chosen = _chosen(found, where, model.name)
-    copier = Copier(model, chosen, factory)
+    copier = Copier(model, chosen, functools.partial(factories.make, factory))
     copy = copier.copied_model()
     if verbose:
         print(_summary(model, found, chosen, copier), flush=True)

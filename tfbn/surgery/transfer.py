@@ -20,14 +20,14 @@ def transfer(pairs: Sequence[Pair], replaced: Set[int]) -> None:
 
     Args:
         pairs: of layers and their copies, all built.
-        replaced: the ids of batch-norm layers whose copies are of another class.
+        replaced: the ids of batch-norm layers whose copies may be of another class.
 
     Raises:
         ValueError: if a copy has other weights.
     """
     pairs = _with_late_layers(pairs)
     for layer, copy in pairs:
-        if id(layer) in replaced:
+        if id(layer) in replaced and not _is_like(layer, copy):
             if not conversion.converts(copy):
                 raise ValueError(
                     "factory must make layers that keep averages of mean and variance. "
@@ -39,6 +39,11 @@ def transfer(pairs: Sequence[Pair], replaced: Set[int]) -> None:
     # Outer layers first, as the flag of a layer sets those of all layers inside it.
     for layer, copy in sorted(pairs, key=lambda pair: -_size(pair[0])):
         copy.trainable = layer.trainable
+
+
+def _is_like(layer, copy):
+    names = [[v.name for v in each.variables] for each in (layer, copy)]
+    return type(layer) is type(copy) and names[0] == names[1]
 
 
 def _converted(layer, copy):
