@@ -19,6 +19,7 @@ from tfbn.layers import BatchNorm
 from tfbn.layers import BatchRenorm
 from tfbn.layers import LpBatchNorm
 from tfbn.layers import NoisyBatchNorm
+from tfbn.layers.synchronization import synchronize
 from tfbn.version import __version__
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ __all__ = [
     "models",
     "plots",
     "schedules",
+    "synchronize",
     "training",
 ]
 
