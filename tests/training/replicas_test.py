@@ -87,12 +87,17 @@ class RefusalsTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "Received: strategy='mirrored'"):
             _trainer(model, strategy="mirrored")
 
-    def test_another_number_of_replicas(self):
-        model = keras.Sequential([keras.Input((3,)), layers.BatchNorm(name="norm")])
-        with self.assertRaisesRegex(ValueError, "of 1 replicas, a run of 2, norm with"):
+    def test_other_statistics_than_before(self):
+        model = keras.Sequential([keras.Input((3,)), layers.BatchNorm()])
+        replicas.check_resumption(1, model, None)
+        with self.assertRaisesRegex(
+            ValueError, "of 2 parts of each .* the whole batch"
+        ):
             replicas.check_resumption(2, model, None)
+        strategy = testing_utils.two_cpus_strategy()
+        replicas.check_resumption(2, model, strategy)
         model.layers[0].synchronized = True
-        replicas.check_resumption(2, model, None)
+        replicas.check_resumption(1, model, strategy)
 
 
 class SlicesTest(tf.test.TestCase, parameterized.TestCase):

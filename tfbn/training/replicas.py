@@ -167,18 +167,31 @@ def check_jit_compile(
         )
 
 
+def parts_of_batch(model: keras.Model, strategy: tf.distribute.Strategy | None) -> int:
+    """In how many parts each batch falls that have statistics of their own."""
+    return number_of(strategy) if unsynchronized(model) else 1
+
+
 def check_resumption(
-    number: int, model: keras.Model, strategy: tf.distribute.Strategy | None
+    parts: int, model: keras.Model, strategy: tf.distribute.Strategy | None
 ) -> None:
-    """Raises a ValueError if a run of `number` replicas would go on differently."""
-    layers = unsynchronized(model)
-    if number != number_of(strategy) and layers:
+    """Raises a ValueError if a run would go on with other statistics.
+
+    Args:
+        parts: `parts_of_batch` of the run so far.
+        model, strategy: those of the run from now on.
+    """
+    now = parts_of_batch(model, strategy)
+    if parts != now:
         raise ValueError(
-            "strategy must have as many replicas as the run that is resumed, unless "
-            "all layers have synchronized=True. Received: strategy of "
-            f"{number_of(strategy)} replicas, a run of {number}, {layers[0].name} with "
-            "synchronized=False."
+            "strategy must have as many replicas as before, or synchronized layers as "
+            f"before. Received: a run with statistics of {_parts(parts)} and a strategy"
+            f" of {number_of(strategy)} replicas that takes them of {_parts(now)}."
         )
+
+
+def _parts(number):
+    return "the whole batch" if number == 1 else f"{number} parts of each batch"
 
 
 def local_share(batch_size: int, strategy: tf.distribute.Strategy | None) -> int:

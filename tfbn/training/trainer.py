@@ -274,7 +274,7 @@ class Trainer:
         if values is None:
             return
         self.step = values["step"]
-        replicas.check_resumption(values.get("replicas", 1), self.model, self._strategy)
+        replicas.check_resumption(values.get("parts", 1), self.model, self._strategy)
         self._metrics.take_values(values["metrics"])
         state = "is complete" if self._done() else f"resumes at step {self.step}"
         progress.note(f"The run {state} (of {self._options.train_steps}).")
@@ -285,7 +285,7 @@ class Trainer:
             values = {
                 "step": self.step,
                 "metrics": self._metrics.to_values(),
-                "replicas": replicas.number_of(self._strategy),
+                "parts": replicas.parts_of_batch(self.model, self._strategy),
             }
             self._resumption.save(self.step, values, results)
         if interruption.signal:
