@@ -21,6 +21,7 @@ from tfbn.training import Setting
 from tfbn.training import Trainer
 from tfbn.training import TrainingModeEvaluation
 from tfbn.training import arguments
+from tfbn.training import processes
 from tfbn.training import progress
 from tfbn.training import run_directory
 
@@ -52,7 +53,8 @@ def build_trainer(config: TrainConfig, dataset: data.Dataset | None = None) -> T
         )
     strategy = builders.build_strategy(config)
     run_dir, settings = config.run_dir or _new_run_dir(config), _settings(config)
-    run_directory.check(run_dir, settings)
+    if processes.is_chief(strategy):
+        run_directory.check(run_dir, settings)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfbn import data
 from tfbn.data.samplers import SAMPLERS
 from tfbn.diagnostics.layer_calls import all_layers
+from tfbn.experiment import config as config_lib
 from tfbn.experiment import model_files
 from tfbn.experiment.config import TrainConfig
 from tfbn.experiment.model_options import defaults_of
@@ -28,7 +29,13 @@ def build_strategy(config: TrainConfig) -> tf.distribute.Strategy | None:
         ValueError: if it cannot be had on this machine, or it is too late.
     """
     entry = STRATEGIES[config.strategy]
-    return entry.build(**config.taken(entry.options))
+    flags = config_lib.to_flags(config, without=_OF_A_MACHINE)
+    settings = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
+    return entry.build(settings, **config.taken(entry.options))
+
+
+# What the processes of a run may choose by themselves.
+_OF_A_MACHINE = ("data_dir", "progress")
 
 
 def build_norm(config: TrainConfig) -> NormFactory | None:

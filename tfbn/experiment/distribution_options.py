@@ -12,6 +12,11 @@ from tfbn.options import Option
 
 
 def _check(config):
+    if config.strategy == "multi_worker" and not config.run_dir:
+        raise ValueError(
+            "run_dir must be given with strategy=multi_worker: a folder that all "
+            "machines share. Received: strategy=multi_worker, run_dir=''."
+        )
     if config.synchronized and config.virtual_batch_size:
         raise ValueError(
             "virtual_batch_size must be 0 with synchronized: one makes the batch of "
@@ -27,7 +32,8 @@ SECTION = Section(
             "strategy",
             "none",
             "Where the run computes: on one device, or as replicas with a slice of "
-            "each batch on all accelerators of this machine (mirrored).",
+            "each batch: on all accelerators of this machine (mirrored), or of all "
+            "machines that TF_CONFIG or Slurm names (multi_worker).",
             choices=STRATEGIES.names,
             affects_results=False,
         ),

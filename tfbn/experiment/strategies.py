@@ -3,10 +3,14 @@
 import contextlib
 import dataclasses
 import functools
+import json
+import os
 from collections.abc import Callable
 
 import tensorflow as tf
 
+from tfbn.experiment import clusters
+from tfbn.experiment import rendezvous
 from tfbn.options import Option
 from tfbn.registry import Registry
 
@@ -17,7 +21,8 @@ class Entry:
 
     Attributes:
         name: str.
-        build: function `(**options)` -> `tf.distribute.Strategy` or None.
+        build: function `(settings, **options)` -> `tf.distribute.Strategy` or None,
+            with the flags of the run, which all of its processes must share.
         options: the options that it takes.
     """
 
@@ -31,10 +36,14 @@ def scope(strategy: tf.distribute.Strategy | None) -> contextlib.AbstractContext
     return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
+def _mirrored(unused_settings, *, logical_cpus):
+    return _mirrored_once(logical_cpus)
+
+
 # Once in a process: TensorFlow takes the collective operations of a second strategy
 # for those of the first.
 @functools.cache
-def _mirrored(*, logical_cpus):
+def _mirrored_once(logical_cpus):
     if not logical_cpus:
         return tf.distribute.MirroredStrategy()
     _split_cpu(logical_cpus)
@@ -56,9 +65,31 @@ def _split_cpu(number):
         )
 
 
+def _multi_worker(settings):
+    configuration = clusters.configuration()
+    task = configuration["task"]
+    rendezvous.check_port(configuration["cluster"][task["type"]][task["index"]])
+    rendezvous.meet(configuration, settings)
+    # Not a resolver of its own: TensorFlow asks this one for the accelerators.
+    os.environ["TF_CONFIG"] = json.dumps(configuration)
+    return _multi_worker_once()
+
+
+@functools.cache
+def _multi_worker_once():
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:  # "Collective ops must be configured at startup"
+        raise ValueError(
+            "strategy=multi_worker must be set before TensorFlow starts. Received: a "
+            f"process in which it has started ({error}). Start the run in a process of "
+            "its own."
+        ) from error
+
+
 STRATEGIES = Registry(
     "strategy",
-    Entry("none", lambda: None),
+    Entry("none", lambda settings: None),
     Entry(
         "mirrored",
         _mirrored,
@@ -72,4 +103,5 @@ STRATEGIES = Registry(
             ),
         ),
     ),
+    Entry("multi_worker", _multi_worker),
 )

@@ -1,6 +1,7 @@
 """The outer loop of a training run."""
 
 import os
+import signal
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from tfbn.training import arguments
 from tfbn.training import batch_sources
 from tfbn.training import memory
 from tfbn.training import nonfinite
+from tfbn.training import processes
 from tfbn.training import renorm_bounds
 from tfbn.training import replicas
 from tfbn.training import run_directory
@@ -130,6 +132,8 @@ class Trainer:
         model: the model.
         run_dir: str.
         step: int, optimizer steps made.
+        is_chief: bool, whether this process writes the results; of several processes
+            of a strategy one does.
 
     Raises:
         ValueError: if an argument breaks its rule, batches, loss, metrics and model do
@@ -182,6 +186,7 @@ class Trainer:
         replicas.check_model(model, strategy)
         replicas.check_jit_compile(jit_compile, strategy)
         self._strategy = strategy
+        self.is_chief = processes.is_chief(strategy)
         self.model = model
         self.run_dir: str = os.fspath(run_dir)
         self.step = 0
@@ -197,7 +202,8 @@ class Trainer:
         replicas.check_diagnostics(list(self._diagnostics.every()), model, strategy)
         self._settings = settings or options.settings(self._diagnostics.every())
         self._header = _REPEAT if settings else _OPTIONS
-        run_directory.check(self.run_dir, self._settings)
+        if self.is_chief:
+            run_directory.check(self.run_dir, self._settings)
         _check_steps(model, source.batch_size, train_steps, strategy)
         self._optimizer = optimizer = arguments.made_optimizer(
             optimizer, model, strategy
@@ -214,7 +220,13 @@ class Trainer:
         self._metrics = StepMetrics()
         watches = self._diagnostics.watches
         self._resumption = Resumption(
-            self.run_dir, options, model, optimizer, watches, **source.trackables
+            self.run_dir,
+            options,
+            model,
+            optimizer,
+            watches,
+            writes=self.is_chief,
+            **source.trackables,
         )
 
     def train(self) -> dict[str, float]:
@@ -231,20 +243,20 @@ class Trainer:
             OSError: if the run directory cannot be written, as on a full disk.
             NonFiniteError: as `on_nonfinite` says.
             MemoryError: if a step or an evaluation does not fit into memory.
+            ConnectionError: if another process of the run has ended.
             KeyboardInterrupt: after SIGINT.
             SystemExit: with status 143 after SIGTERM.
         """
         progress = Progress(
             self._options.train_steps,
             self._source.batch_size,
-            enabled=self._options.progress,
+            enabled=self._options.progress and self.is_chief,
         )
         with (
             progress,
-            run_directory.RunDirectory(
-                self.run_dir, self._settings, header=self._header
-            ) as results,
+            self._results() as results,
             Interruption() as interruption,
+            processes.one_line_errors(self._strategy),
         ):
             self._resume(results, progress)
             self._diagnostics.announce(progress.note)
@@ -269,8 +281,24 @@ class Trainer:
             progress.note(f"Skipped {skipped} steps: loss or gradients not finite.")
         return evaluation
 
+    def wait_for_others(self) -> None:
+        """Waits until all processes of the run have come here; one alone does not.
+
+        A process that ends while another still works is taken for one that has failed.
+        """
+        with processes.one_line_errors(self._strategy):
+            processes.largest(0, self._strategy)
+
+    def _results(self):
+        if not self.is_chief:
+            return run_directory.Onlooker(self.run_dir)
+        return run_directory.RunDirectory(
+            self.run_dir, self._settings, header=self._header
+        )
+
     def _resume(self, results, progress):
         values = self._resumption.restore(results)
+        processes.check_same_step(values["step"] if values else 0, self._strategy)
         if values is None:
             return
         self.step = values["step"]
@@ -280,6 +308,10 @@ class Trainer:
         progress.note(f"The run {state} (of {self._options.train_steps}).")
 
     def _save_if_due(self, results, interruption, progress):
+        # The processes of a run stop at the same step.
+        signalled = processes.largest(interruption.signal or 0, self._strategy)
+        if signalled and not interruption.signal:
+            interruption.signal = signal.Signals(signalled)
         if self._resumption.due(self.step) or self._done() or interruption.signal:
             self._check_weights()
             values = {
