@@ -14,7 +14,6 @@ STRATEGIES = (
     tf.distribute.OneDeviceStrategy,
     tf.distribute.MirroredStrategy,
     tf.distribute.MultiWorkerMirroredStrategy,
-    tf.distribute.TPUStrategy,
 )
 
 
@@ -81,22 +80,13 @@ def _check_scope(name, variables, strategy):
 def check_batch_size(
     batch_size: int | None, strategy: tf.distribute.Strategy | None
 ) -> None:
-    """Raises a ValueError for a batch that leaves a replica without examples.
-
-    On TPUs, whose programs have static shapes, all slices must be equally large.
-    """
+    """Raises a ValueError for a batch that leaves a replica without examples."""
     number = number_of(strategy)
-    is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
-    if is_tpu and (batch_size is None or batch_size % number):
-        rule = "a known multiple of the number of replicas on TPUs"
-    elif batch_size is not None and batch_size < number:
-        rule = "at least the number of replicas"
-    else:
-        return
-    raise ValueError(
-        f"the batch size must be {rule}. Received: batches of {batch_size} examples, "
-        f"strategy of {number} replicas."
-    )
+    if batch_size is not None and batch_size < number:
+        raise ValueError(
+            "the batch size must be at least the number of replicas. Received: batches "
+            f"of {batch_size} examples, strategy of {number} replicas."
+        )
 
 
 def bounds(size: Any, replica: Any, number: int) -> tuple[Any, Any]:
@@ -162,7 +152,7 @@ def check_jit_compile(
     if strategy is not None and jit_compile is True:
         raise ValueError(
             'jit_compile must be False or "auto" with a strategy: XLA compiles no '
-            "communication of replicas (on TPUs it always compiles). Received: "
+            "communication of replicas. Received: "
             f"jit_compile=True, strategy={type(strategy).__name__}."
         )
 
