@@ -66,3 +66,4 @@ with saying("Starting TensorFlow ...", sys.stderr), without_messages():
     import tensorflow
 
     tensorflow.config.list_physical_devices()  # searches for accelerators, and logs
+tensorflow.get_logger().setLevel("WARNING")  # a line for each collective operation

@@ -26,11 +26,18 @@ from tfbn.recording import records
 
 
 def main(argv):
-    """Trains, draws, and prints where the results are."""
+    """Trains; the chief draws, and prints where the results are."""
     cli.refuse_arguments(argv)
     trainer = build_trainer(flagfiles.from_flags())
-    print(f"Run directory: {os.path.abspath(trainer.run_dir)}", flush=True)
+    if trainer.is_chief:
+        print(f"Run directory: {os.path.abspath(trainer.run_dir)}", flush=True)
     evaluation = trainer.train()
+    if trainer.is_chief:
+        _show(trainer, evaluation)
+    trainer.wait_for_others()
+
+
+def _show(trainer, evaluation):
     results = ", ".join(f"{name} {value:.4g}" for name, value in evaluation.items())
     print(f"Test split after {trainer.step} steps: {results}")
     runs = records.read_runs([trainer.run_dir])

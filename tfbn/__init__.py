@@ -19,6 +19,7 @@ from tfbn.layers import BatchNorm
 from tfbn.layers import BatchRenorm
 from tfbn.layers import LpBatchNorm
 from tfbn.layers import NoisyBatchNorm
+from tfbn.layers.synchronization import synchronize
 from tfbn.version import __version__
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ __all__ = [
     "recalibrate",
     "replace_batch_norm",
     "schedules",
+    "synchronize",
     "training",
     "unfreeze_batch_norm",
 ]

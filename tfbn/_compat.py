@@ -271,6 +271,50 @@ def _entry(store, path):
         store.get(before)
 
 
+@contextlib.contextmanager
+def summed_gradients(optimizer: keras.Optimizer) -> Iterator[None]:
+    """Has `optimizer.apply` on a replica take gradients that are summed already.
+
+    Keras sums them over the replicas itself, after it has clipped those of each.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    _keras(optimizer, "_all_reduce_sum_gradients")
+    # Not setattr: Keras would track the attribute.
+    vars(optimizer)["_all_reduce_sum_gradients"] = list
+    try:
+        yield
+    finally:
+        del vars(optimizer)["_all_reduce_sum_gradients"]
+
+
+@contextlib.contextmanager
+def unscaled_losses() -> Iterator[None]:
+    """Has a Keras loss on a replica be what it is without a strategy.
+
+    Keras divides some by the number of replicas: those that it averages itself.
+    """
+    module = importlib.import_module("keras.src.losses.loss")
+    names = ("scale_loss_for_distribution", "unscale_loss_for_distribution")
+    before = {name: _keras(module, name) for name in names}
+    try:
+        for name in names:
+            setattr(module, name, _same)
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(module, name, function)
+
+
+def _same(value):
+    return value
+
+
+def keras_mask(tensor: Any) -> Any:
+    """The mask that Keras's layers have computed for a tensor, or None."""
+    module = importlib.import_module("keras.src.backend")
+    return _keras(module, "get_keras_mask")(tensor)
+
+
 def stop_aligning_ylabel(axis: Any) -> None:
     """Takes a panel out of the alignment of its figure's y labels.
 

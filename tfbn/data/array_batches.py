@@ -42,9 +42,20 @@ class Arrays:
     def __len__(self) -> int:
         return self._size
 
-    def gather(self, indices) -> tuple:
-        """The batch `(x, y)` of the examples `indices` `[batch_size]`."""
-        return self._batch(lambda array: tf.gather(array, indices))
+    def gather(self, indices, *, in_place: bool = False) -> tuple:
+        """The batch `(x, y)` of the examples `indices` `[batch_size]`.
+
+        With `in_place` it is taken on the device of the arrays, whatever the device of
+        the caller.
+        """
+
+        def take(array):
+            if not in_place:
+                return tf.gather(array, indices)
+            with tf.device(array.device):
+                return tf.gather(array, indices)
+
+        return self._batch(take)
 
     def slice(self, begin, end) -> tuple:
         """The batch `(x, y)` of the examples `begin` to `end - 1`."""

@@ -12,6 +12,7 @@ from tfbn import validation
 from tfbn.experiment import builders
 from tfbn.experiment import config as config_lib
 from tfbn.experiment import model_files
+from tfbn.experiment import strategies
 from tfbn.experiment import watching_options
 from tfbn.experiment.config import TrainConfig
 from tfbn.experiment.task import task_of
@@ -21,6 +22,7 @@ from tfbn.training import Setting
 from tfbn.training import Trainer
 from tfbn.training import TrainingModeEvaluation
 from tfbn.training import arguments
+from tfbn.training import processes
 from tfbn.training import progress
 from tfbn.training import run_directory
 
@@ -31,6 +33,7 @@ _JIT_COMPILE: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
 def build_trainer(config: TrainConfig, dataset: data.Dataset | None = None) -> Trainer:
     """Builds the trainer of a run, and all that it needs, from the run's options.
 
+    Splits the CPU, if the config says so, for which TensorFlow must not have started.
     Sets Keras's global random seed and, with `deterministic=True`, TensorFlow's
     deterministic kernels for the whole process.
 
@@ -49,8 +52,10 @@ def build_trainer(config: TrainConfig, dataset: data.Dataset | None = None) -> T
             "config must be a TrainConfig. Received: "
             f"config={validation.shown(config)}."
         )
+    strategy = builders.build_strategy(config)
     run_dir, settings = config.run_dir or _new_run_dir(config), _settings(config)
-    run_directory.check(run_dir, settings)
+    if processes.is_chief(strategy):
+        run_directory.check(run_dir, settings)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
@@ -63,14 +68,16 @@ def build_trainer(config: TrainConfig, dataset: data.Dataset | None = None) -> T
     jit_compile = _JIT_COMPILE[config.jit_compile]
     say(f"Building the network: {config.model}.")
     with _network_memory(), builders.dtype_policy(config.dtype_policy):
-        model = builders.build_model(config, dataset)
+        with strategies.scope(strategy):
+            model = builders.build_model(config, dataset)
+            optimizer = builders.build_optimizer(config, model)
         probabilities = model_files.gives_probabilities(model)
         task = task_of(dataset, probabilities=probabilities)
         watches = _watches(config, model, task.loss, dataset, jit_compile)
     train_batches = _batches(dataset, dataset.train, sampler)
     return Trainer(
         model,
-        builders.build_optimizer(config, model),
+        optimizer,
         task.loss,
         train_batches,
         run_dir=run_dir,
@@ -92,6 +99,7 @@ def build_trainer(config: TrainConfig, dataset: data.Dataset | None = None) -> T
         max_to_keep=config.checkpoints_kept,
         settings=settings,
         progress=config.progress,
+        strategy=strategy,
     )
 
 

@@ -4,10 +4,12 @@ import contextlib
 from collections.abc import Iterator
 
 import keras
+import tensorflow as tf
 
 from tfbn import data
 from tfbn.data.samplers import SAMPLERS
 from tfbn.diagnostics.layer_calls import all_layers
+from tfbn.experiment import config as config_lib
 from tfbn.experiment import model_files
 from tfbn.experiment.config import TrainConfig
 from tfbn.experiment.model_options import defaults_of
@@ -15,7 +17,25 @@ from tfbn.experiment.norm import NormFactory
 from tfbn.experiment.norms import NORMS
 from tfbn.experiment.optimisation_options import LEARNING_RATE_SCHEDULES
 from tfbn.experiment.optimisation_options import OPTIMIZERS
+from tfbn.experiment.strategies import STRATEGIES
+from tfbn.layers.synchronization import synchronize
 from tfbn.models.registry import NETWORKS
+
+
+def build_strategy(config: TrainConfig) -> tf.distribute.Strategy | None:
+    """The run's strategy; to be called before TensorFlow starts.
+
+    Raises:
+        ValueError: if it cannot be had on this machine, or it is too late.
+    """
+    entry = STRATEGIES[config.strategy]
+    flags = config_lib.to_flags(config, without=_OF_A_MACHINE)
+    settings = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
+    return entry.build(settings, **config.taken(entry.options))
+
+
+# What the processes of a run may choose by themselves.
+_OF_A_MACHINE = ("data_dir", "progress")
 
 
 def build_norm(config: TrainConfig) -> NormFactory | None:
@@ -30,6 +50,11 @@ def build_model(config: TrainConfig, dataset: data.Dataset) -> keras.Model:
     Raises:
         ValueError: if the network does not fit the data.
     """
+    model = _built_or_loaded(config, dataset)
+    return synchronize(model) if config.synchronized else model
+
+
+def _built_or_loaded(config, dataset):
     if model_files.is_path(config.model):
         model = model_files.load_model(config.model)
         model_files.check_fits(model, dataset)

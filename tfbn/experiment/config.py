@@ -8,6 +8,7 @@ from typing import Any
 
 from tfbn import validation
 from tfbn.experiment import data_options
+from tfbn.experiment import distribution_options
 from tfbn.experiment import loop_options
 from tfbn.experiment import model_options
 from tfbn.experiment import norm_options
@@ -21,6 +22,7 @@ SECTIONS = (
     data_options.SECTION,
     optimisation_options.SECTION,
     loop_options.SECTION,
+    distribution_options.SECTION,
     watching_options.SECTION,
 )
 OPTIONS: Mapping[str, Option] = {

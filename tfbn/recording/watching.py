@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfbn import diagnostics
 from tfbn import validation
@@ -34,7 +35,9 @@ class StepBegin(NamedTuple):
         cls, step: int, model: keras.Model, optimizer: keras.Optimizer
     ) -> "StepBegin":
         """Notes the present state of the model."""
-        return cls(step, snapshot(model), float(optimizer.learning_rate))
+        return cls(
+            step, snapshot(model), float(tf.convert_to_tensor(optimizer.learning_rate))
+        )
 
     def completed(
         self, model: keras.Model, batch: Batch, next_batch: Batch | None, probe: Batch

@@ -1,5 +1,6 @@
 """The arguments of a trainer: their rules, and their form in a run directory."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfbn import validation
+from tfbn.training import replicas
 from tfbn.training.run_directory import Setting
 
 ON_NONFINITE = ("stop", "skip", "ignore")
@@ -69,11 +71,15 @@ def uses_xla(jit_compile: bool | str) -> bool:
     return bool(jit_compile)
 
 
-def made_optimizer(optimizer: Any, model: keras.Model) -> keras.Optimizer:
+def made_optimizer(
+    optimizer: Any, model: keras.Model, strategy: tf.distribute.Strategy | None = None
+) -> keras.Optimizer:
     """The optimizer as `compile` resolves it, with loss scaling for mixed_float16."""
-    optimizer = validation.keras_object("optimizer", optimizer, keras.optimizers)
-    is_half = model.dtype_policy.name == "mixed_float16"
-    scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    if is_half and not scales:
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        optimizer = validation.keras_object("optimizer", optimizer, keras.optimizers)
+        is_half = model.dtype_policy.name == "mixed_float16"
+        scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if is_half and not scales:
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    replicas.check_optimizer(optimizer, strategy)
     return optimizer

@@ -8,6 +8,8 @@ A source has
 * `signature`, the input signature of the compiled loop, or None;
 * `feed(step, num_steps)`, what the loop is called with: tensors with one row a step;
 * `batch(feed, i)`, the batch of row i, computed inside the loop;
+* `slice(feed, i, replica, number)`, `(x, y, share)`: the slice of that batch that is
+  one replica's, and its share of the examples;
 * `at(step)`, the batch of the step that was just made, and of the next one too where
   the source `knows_next`; and `probe()`, the batch of step 0: for measurements;
 * `trackables`, the part of its state that checkpoints hold.
@@ -23,6 +25,7 @@ import tensorflow as tf
 from tfbn import validation
 from tfbn.data.array_batches import ArrayBatches
 from tfbn.diagnostics.arguments import first_line
+from tfbn.training import replicas
 from tfbn.training.checkpoints import PlainState
 
 
@@ -65,6 +68,14 @@ class ArraySource:
     def batch(self, feed: Any, i: tf.Tensor) -> Any:
         return self._batches.arrays.gather(feed[i])
 
+    def slice(self, feed: Any, i: tf.Tensor, replica: Any, number: int) -> Any:
+        indices, size = feed[i], self.batch_size
+        begin, end = replicas.bounds(size, replica, number)
+        indices = indices[begin:end]
+        # Moves the slice to the replica's device, not all of the arrays.
+        x, y = self._batches.arrays.gather(indices, in_place=True)
+        return x, y, (end - begin) / size
+
     def at(self, step: int) -> Any:
         return self._batches(step)
 
@@ -80,6 +91,17 @@ class _StepByStep:
 
     def batch(self, feed: Any, i: tf.Tensor) -> Any:
         return tf.nest.map_structure(lambda rows: rows[i], feed)
+
+    def slice(self, feed: Any, i: tf.Tensor, replica: Any, number: int) -> Any:
+        x, y = self.batch(feed, i)
+        size = tf.shape(tf.nest.flatten(y)[0])[0]
+        enough = tf.debugging.assert_greater_equal(
+            size, number, "a batch has fewer examples than the strategy has replicas"
+        )
+        with tf.control_dependencies([op for op in [enough] if op is not None]):
+            begin, end = replicas.bounds(size, replica, number)
+        x, y = tf.nest.map_structure(lambda part: part[begin:end], (x, y))
+        return x, y, (end - begin) / size
 
 
 class FunctionSource(_StepByStep):

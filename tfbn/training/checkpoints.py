@@ -50,12 +50,15 @@ class Checkpoints:
     Args:
         folder: str.
         kept: int > 0, the number of newest checkpoints to keep.
+        writes: bool, whether this process writes and removes checkpoints. If not, it
+            only restores them.
         **trackables: the parts of a checkpoint, as `tf.train.Checkpoint` takes them.
             Keras models do not track the states of their seed generators: pass those.
     """
 
-    def __init__(self, folder: str, *, kept: int, **trackables):
+    def __init__(self, folder: str, *, kept: int, writes: bool = True, **trackables):
         self.folder = folder
+        self._writes = writes
         self._kept = kept
         self._checkpoint = tf.train.Checkpoint(**trackables)
         self._manager: Any = None
@@ -100,8 +103,9 @@ class Checkpoints:
             )
         for damage in damages:
             logging.warning("%s The one before is used.", damage)
-        self._remove_all_but(steps)
-        self._manager = self._manager_of(steps)
+        if self._writes:
+            self._remove_all_but(steps)
+            self._manager = self._manager_of(steps)
         return steps[-1] if steps else None
 
     def save(self, step: int) -> None:

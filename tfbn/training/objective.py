@@ -1,9 +1,11 @@
 """The loss and the metrics that a model is trained with."""
 
 import contextlib
+import operator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfbn import validation
@@ -27,6 +29,7 @@ class Objective:
             loss each also "OUTPUT_loss", then the metrics.
         sums: bool, whether the loss adds up over examples (`reduction="sum"`) or is
             their mean.
+        has_metrics: bool, whether there are metrics beside the loss.
 
     Raises:
         ValueError: if the model does not take `x`, or loss and metrics do not fit `y`
@@ -45,6 +48,7 @@ class Objective:
     ):
         self.sums = _sums(loss)
         outputs = _outputs(model, x)
+        self._specs = y, outputs
         with _floatx_of(outputs):
             self._losses = _Compiled(model, loss=loss, loss_weights=loss_weights)
             self._metrics = _Compiled(model, metrics=_listed(metrics))
@@ -79,13 +83,40 @@ class Objective:
         """The metrics of all batches since `reset`."""
         return {name: float(v) for name, v in self._metrics.results().items()}
 
+    def check_adds_up(self) -> None:
+        """Raises a ValueError if the loss of a batch is not that of its examples.
+
+        It is tried on a batch of four, and on its halves.
+        """
+        rng = np.random.default_rng(0)
+        y_true, y_pred = (
+            tf.nest.map_structure(lambda s: _zeros(s, 4), part) for part in self._specs
+        )
+        # Probabilities too, for losses of these.
+        y_pred = tf.nest.map_structure(
+            lambda t: tf.cast(rng.uniform(0.1, 0.9, t.shape), t.dtype), y_pred
+        )
+        whole = float(self.loss(y_true, y_pred))
+        halves = 0.0
+        for parts in zip(*map(_halves, (y_true, y_pred)), strict=True):
+            halves += float(self.loss(*parts))
+        together = halves if self.sums else halves / 2.0
+        if abs(whole - together) > 1e-3 * abs(whole):
+            raise ValueError(
+                "loss must be a sum or a mean over the examples of a batch on several "
+                "replicas, each of which has a slice of the batch. Received: a loss of "
+                f"{whole:.4g} for a batch, {together:.4g} for its halves together. A "
+                'sum is told by reduction="sum".'
+            )
+
     def _built(self, y, outputs):
         """Makes the metrics' variables on a batch of zeros; returns the names."""
         y_true, y_pred = tf.nest.map_structure(_zeros, (y, outputs))
         try:
             self._losses.compute_loss(y=y_true, y_pred=y_pred)
             self.accumulate(y_true, y_pred)
-            values = self.losses(y_true, y_pred) | self.metrics(y_true, y_pred)
+            metrics = self.metrics(y_true, y_pred)
+            values = self.losses(y_true, y_pred) | metrics
         except Exception as error:  # a user's loss or metric may raise anything
             raise ValueError(
                 "loss and metrics must fit the model's outputs and the targets. "
@@ -98,6 +129,7 @@ class Objective:
                     f"{name} must be a scalar for a batch. Received: a tensor of shape "
                     f'{tuple(value.shape)}. Give a loss a reduction, such as "sum".'
                 )
+        self.has_metrics = bool(metrics)
         return list(values)
 
 
@@ -167,7 +199,14 @@ def _floatx_of(outputs):
         keras.config.set_floatx(previous)
 
 
-def _zeros(spec):
-    """One example of zeros; sizes that are not known are 2."""
+def _halves(structure):
+    for part in (slice(0, 2), slice(2, 4)):
+        yield tf.nest.map_structure(operator.itemgetter(part), structure)
+
+
+def _zeros(spec, number=1):
+    """Examples of zeros; sizes that are not known are 2."""
     _, *sizes = spec.shape
-    return tf.zeros([1, *(2 if size is None else size for size in sizes)], spec.dtype)
+    return tf.zeros(
+        [number, *(2 if size is None else size for size in sizes)], spec.dtype
+    )

@@ -45,7 +45,7 @@ def warn_if_plain(model: keras.Model, train_steps: int) -> None:
 def _stays_plain(layer, train_steps):
     if not any(isinstance(b, schedules.Schedule) for b in (layer.rmax, layer.dmax)):
         return False  # chosen so
-    last = int(layer.step) + train_steps - 1
+    last = int(layer.step.numpy()) + train_steps - 1
     at_the_end, ever = (
         tuple(map(float, layer.bounds(step))) for step in (last, _NEVER)
     )

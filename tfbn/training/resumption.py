@@ -28,6 +28,7 @@ class Resumption:
         model: a built Keras model.
         optimizer: its optimizer, built.
         watches: those whose meters may have a memory.
+        writes: bool, whether this process writes checkpoints, or only restores them.
         **trackables: further parts of a checkpoint.
 
     Attributes:
@@ -41,6 +42,8 @@ class Resumption:
         model: keras.Model,
         optimizer: keras.Optimizer,
         watches: Iterable[Watch],
+        *,
+        writes: bool = True,
         **trackables: Any,
     ):
         self.cadence = Cadence(options.checkpoint_freq)
@@ -48,11 +51,13 @@ class Resumption:
         self._clock = time.monotonic
         self._saved_at = self._clock()
         self._state = PlainState()
+        self._writes = writes
         weights = {id(w) for w in model.weights}
         memories = {w.name: w.meter.memory for w in watches}
         self._checkpoints = Checkpoints(
             os.path.join(run_dir, run_directory.CHECKPOINTS),
             kept=options.max_to_keep,
+            writes=writes,
             model=model,
             optimizer=optimizer,
             seeds=[v.value for v in model.variables if id(v) not in weights],
@@ -85,7 +90,7 @@ class Resumption:
     def save(
         self, step: int, values: dict[str, Any], results: run_directory.RunDirectory
     ) -> None:
-        """Writes a checkpoint.
+        """Writes a checkpoint, where this process does.
 
         Args:
             step: optimizer steps made.
@@ -95,6 +100,8 @@ class Resumption:
         Raises:
             OSError: if it cannot be written; the earlier ones are still there.
         """
+        if not self._writes:
+            return
         self._state.values = {"run": values, "files": results.positions()}
         self._checkpoints.save(step)
         self._saved_at = self._clock()

@@ -168,6 +168,46 @@ class RunDirectory:
             file.write("\n".join(lines) + "\n")
 
 
+class Onlooker(RunDirectory):
+    """The run directory of a process that writes nothing: another one does.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        self._last: dict[str, Any] = {}
+
+    def __exit__(self, *unused_exception) -> None:
+        pass
+
+    def begin(self, positions: Mapping[str, int] | None = None) -> None:
+        pass
+
+    def positions(self) -> dict[str, int]:
+        return {}
+
+    def missing(self, positions: Mapping[str, int]) -> str | None:
+        return None
+
+    def train(self, step: int, values: Mapping[str, float]) -> None:
+        pass
+
+    def evaluation(self, step: int, values: Mapping[str, float]) -> None:
+        self._last = dict(values)
+
+    def last_evaluation(self) -> dict[str, Any]:
+        """The last values that `evaluation` was given."""
+        return self._last
+
+    def measurement(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        pass
+
+    def save_model(self, model: keras.Model) -> None:
+        pass
+
+
 def unused(path: str) -> str:
     """`path`, or the first of path-2, path-3, ... that does not exist."""
     candidate, number = path, 2

@@ -74,14 +74,17 @@ class Steps:
         rows = tf.TensorArray(tf.float32, num_steps, element_shape=[len(self._names)])
         made, going = 0, True
         while going and made < num_steps:
-            x, y = self._source.batch(feed, made)
-            results = self._step(x, y)
+            results = self._step_of(feed, made)
             rows = rows.write(made, tf.stack([results[name] for name in self._names]))
             made += 1
             if self._on_nonfinite == "stop":
                 going = results["skipped"] == 0.0
         columns = tf.unstack(rows.stack()[:made], axis=1)
         return dict(zip(self._names, columns, strict=True))
+
+    def _step_of(self, feed, i):
+        """Makes the step of row `i` of a feed; returns its values by name."""
+        return self._step(*self._source.batch(feed, i))
 
     def _one_step(self, x, y):
         kept = [(v, tf.identity(v.value)) for v in self._kept_if_not_finite()]

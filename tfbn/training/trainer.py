@@ -1,12 +1,14 @@
 """The outer loop of a training run."""
 
 import os
+import signal
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tfbn.diagnostics import nonfinite as nonfinite_diagnostics
 from tfbn.diagnostics.arguments import check_model
@@ -16,7 +18,9 @@ from tfbn.training import arguments
 from tfbn.training import batch_sources
 from tfbn.training import memory
 from tfbn.training import nonfinite
+from tfbn.training import processes
 from tfbn.training import renorm_bounds
+from tfbn.training import replicas
 from tfbn.training import run_directory
 from tfbn.training.evaluation import Evaluation
 from tfbn.training.interruption import Interruption
@@ -25,6 +29,7 @@ from tfbn.training.metrics import means
 from tfbn.training.metrics import num_skipped
 from tfbn.training.objective import Objective
 from tfbn.training.progress import Progress
+from tfbn.training.replicated_step import ReplicatedSteps
 from tfbn.training.resumption import Resumption
 from tfbn.training.run_diagnostics import RunDiagnostics
 from tfbn.training.step import Steps
@@ -119,11 +124,16 @@ class Trainer:
         settings: sequence of `tfbn.training.Setting`, what the run depends on, for
             `flags.cfg`. Default: the options of the trainer itself.
         progress: bool, whether to print the progress.
+        strategy: `tf.distribute.Strategy` of synchronous replicas, within whose scope
+            model and optimizer were made, or None. Each replica computes its slice of
+            every batch; see `docs/distributed.md`.
 
     Attributes:
         model: the model.
         run_dir: str.
         step: int, optimizer steps made.
+        is_chief: bool, whether this process writes the results; of several processes
+            of a strategy one does.
 
     Raises:
         ValueError: if an argument breaks its rule, batches, loss, metrics and model do
@@ -156,6 +166,7 @@ class Trainer:
         max_to_keep: int = 3,
         settings: Sequence[run_directory.Setting] = (),
         progress: bool = True,
+        strategy: tf.distribute.Strategy | None = None,
     ):
         self._options = options = arguments.TrainerOptions(
             train_steps=train_steps,
@@ -171,6 +182,11 @@ class Trainer:
             progress=progress,
         )
         check_model(model)
+        replicas.check_strategy(strategy)
+        replicas.check_model(model, strategy)
+        replicas.check_jit_compile(jit_compile, strategy)
+        self._strategy = strategy
+        self.is_chief = processes.is_chief(strategy)
         self.model = model
         self.run_dir: str = os.fspath(run_dir)
         self.step = 0
@@ -179,21 +195,21 @@ class Trainer:
             model, loss, metrics, *source.spec, loss_weights=loss_weights
         )
         uses_xla = arguments.uses_xla(jit_compile)
+        replicas.check_batch_size(source.batch_size, strategy)
         self._diagnostics = RunDiagnostics(
             diagnostics, model, objective.loss, source, jit_compile=uses_xla
         )
+        replicas.check_diagnostics(list(self._diagnostics.every()), model, strategy)
         self._settings = settings or options.settings(self._diagnostics.every())
         self._header = _REPEAT if settings else _OPTIONS
-        run_directory.check(self.run_dir, self._settings)
-        _check_steps(model, source.batch_size, train_steps)
-        self._optimizer = optimizer = arguments.made_optimizer(optimizer, model)
-        self._steps = Steps(
-            model,
-            optimizer,
-            objective,
-            source,
-            jit_compile=uses_xla,
-            on_nonfinite=on_nonfinite,
+        if self.is_chief:
+            run_directory.check(self.run_dir, self._settings)
+        _check_steps(model, source.batch_size, train_steps, strategy)
+        self._optimizer = optimizer = arguments.made_optimizer(
+            optimizer, model, strategy
+        )
+        self._steps = _steps(
+            model, optimizer, objective, source, options, strategy=strategy
         )
         self._evaluations = dict(evaluations or {})
         self._evaluation = Evaluation(
@@ -204,7 +220,13 @@ class Trainer:
         self._metrics = StepMetrics()
         watches = self._diagnostics.watches
         self._resumption = Resumption(
-            self.run_dir, options, model, optimizer, watches, **source.trackables
+            self.run_dir,
+            options,
+            model,
+            optimizer,
+            watches,
+            writes=self.is_chief,
+            **source.trackables,
         )
 
     def train(self) -> dict[str, float]:
@@ -221,20 +243,20 @@ class Trainer:
             OSError: if the run directory cannot be written, as on a full disk.
             NonFiniteError: as `on_nonfinite` says.
             MemoryError: if a step or an evaluation does not fit into memory.
+            ConnectionError: if another process of the run has ended.
             KeyboardInterrupt: after SIGINT.
             SystemExit: with status 143 after SIGTERM.
         """
         progress = Progress(
             self._options.train_steps,
             self._source.batch_size,
-            enabled=self._options.progress,
+            enabled=self._options.progress and self.is_chief,
         )
         with (
             progress,
-            run_directory.RunDirectory(
-                self.run_dir, self._settings, header=self._header
-            ) as results,
+            self._results() as results,
             Interruption() as interruption,
+            processes.one_line_errors(self._strategy),
         ):
             self._resume(results, progress)
             self._diagnostics.announce(progress.note)
@@ -259,19 +281,44 @@ class Trainer:
             progress.note(f"Skipped {skipped} steps: loss or gradients not finite.")
         return evaluation
 
+    def wait_for_others(self) -> None:
+        """Waits until all processes of the run have come here; one alone does not.
+
+        A process that ends while another still works is taken for one that has failed.
+        """
+        with processes.one_line_errors(self._strategy):
+            processes.largest(0, self._strategy)
+
+    def _results(self):
+        if not self.is_chief:
+            return run_directory.Onlooker(self.run_dir)
+        return run_directory.RunDirectory(
+            self.run_dir, self._settings, header=self._header
+        )
+
     def _resume(self, results, progress):
         values = self._resumption.restore(results)
+        processes.check_same_step(values["step"] if values else 0, self._strategy)
         if values is None:
             return
         self.step = values["step"]
+        replicas.check_resumption(values.get("parts", 1), self.model, self._strategy)
         self._metrics.take_values(values["metrics"])
         state = "is complete" if self._done() else f"resumes at step {self.step}"
         progress.note(f"The run {state} (of {self._options.train_steps}).")
 
     def _save_if_due(self, results, interruption, progress):
+        # The processes of a run stop at the same step.
+        signalled = processes.largest(interruption.signal or 0, self._strategy)
+        if signalled and not interruption.signal:
+            interruption.signal = signal.Signals(signalled)
         if self._resumption.due(self.step) or self._done() or interruption.signal:
             self._check_weights()
-            values = {"step": self.step, "metrics": self._metrics.to_values()}
+            values = {
+                "step": self.step,
+                "metrics": self._metrics.to_values(),
+                "parts": replicas.parts_of_batch(self.model, self._strategy),
+            }
             self._resumption.save(self.step, values, results)
         if interruption.signal:
             progress.end_line()
@@ -342,7 +389,9 @@ class Trainer:
         if not (self._log.due(self.step) or self._done()):
             return
         values = self._metrics.take_means()
-        values["learning_rate"] = float(self._optimizer.learning_rate)
+        values["learning_rate"] = float(
+            tf.convert_to_tensor(self._optimizer.learning_rate)
+        )
         values.update(renorm_bounds.at_present(self.model))
         if self._options.on_nonfinite == "skip":
             values["skipped"] = self._metrics.num_skipped
@@ -365,8 +414,22 @@ class Trainer:
         return self.step >= self._options.train_steps
 
 
-def _check_steps(model, batch_size, train_steps):
+def _check_steps(model, batch_size, train_steps, strategy):
     """Says what can be told of the steps before the first one."""
     renorm_bounds.warn_if_plain(model, train_steps)
     if batch_size is not None:
-        memory.check_step(model, batch_size)
+        memory.check_step(model, replicas.local_share(batch_size, strategy))
+
+
+def _steps(model, optimizer, objective, source, options, *, strategy):
+    """The compiled inner loop, on one device or on the replicas of a strategy."""
+    parts = model, optimizer, objective, source
+    if strategy is not None:
+        return ReplicatedSteps(
+            *parts, strategy=strategy, on_nonfinite=options.on_nonfinite
+        )
+    return Steps(
+        *parts,
+        jit_compile=arguments.uses_xla(options.jit_compile),
+        on_nonfinite=options.on_nonfinite,
+    )

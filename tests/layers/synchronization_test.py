@@ -1,0 +1,58 @@
+"""Tests of tfbn.synchronize."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tfbn
+from tests import testing_utils
+
+
+class Block(keras.layers.Layer):
+    """A layer that holds a norm where `model.layers` does not show it."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = keras.layers.BatchNormalization(momentum=0.5)
+
+    def call(self, x, training=None):
+        return self.norm(x, training=training)
+
+
+class SynchronizeTest(tf.test.TestCase):
+    def test_a_compiled_model_on_two_replicas(self):
+        x = np.random.default_rng(0).normal([1.0, -2.0], [1.0, 5.0], (8, 2))
+        x[4:] += 3.0  # the halves have other statistics
+        strategy = testing_utils.two_cpus_strategy()
+        with strategy.scope():
+            norm = tfbn.BatchNorm(momentum=0.5)
+            model = keras.Sequential([keras.Input((2,)), norm, Block()])
+            model.compile(keras.optimizers.SGD(0.0), "mse")
+        dataset = tf.data.Dataset.from_tensors((x.astype("float32"), x))
+        model.fit(dataset, verbose=0)
+        self.assertNotAllClose(norm.moving_variance, 0.5 + 0.5 * x.var(0), rtol=0.01)
+        weights = model.get_weights()
+
+        self.assertIs(tfbn.synchronize(model), model)
+        for one, other in zip(weights, model.get_weights(), strict=True):
+            self.assertAllEqual(one, other)
+        model.set_weights([np.array([i, i]) for i in (1, 0, 0, 1, 1, 0, 0, 1)])
+        model.fit(dataset, verbose=0)
+        self.assertAllClose(norm.moving_mean, 0.5 * x.mean(0))
+        self.assertAllClose(norm.moving_variance, 0.5 + 0.5 * x.var(0))
+        inner = model.layers[1].norm
+        self.assertAllClose(inner.moving_mean, [0.0, 0.0], atol=1e-6)
+        self.assertAllClose(inner.moving_variance, [1.0, 1.0], rtol=1e-3)
+
+    def test_refusals_change_nothing(self):
+        plain, virtual = tfbn.BatchNorm(), tfbn.BatchRenorm(virtual_batch_size=4)
+        model = keras.Sequential([plain, virtual])
+        with self.assertRaisesRegex(ValueError, "with virtual_batch_size=4"):
+            tfbn.synchronize(model)
+        self.assertFalse(plain.synchronized)
+        with self.assertRaisesRegex(ValueError, "Keras model or layer.*model='vgg'"):
+            tfbn.synchronize("vgg")
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,129 @@
+"""Tests of tfbn.training.replicas: slices, and what a strategy cannot train."""
+
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from tests import testing_utils
+from tfbn import layers
+from tfbn.training import Trainer
+from tfbn.training import replicas
+
+
+def _cross(y_true, y_pred):
+    """A loss of pairs of examples, as in contrastive learning."""
+    return tf.reduce_mean(tf.square(y_pred @ tf.transpose(y_pred)))
+
+
+def _dense(**options):
+    return [keras.layers.Dense(1, **options)]
+
+
+def _trainer(model, **options):
+    defaults = {
+        "optimizer": "sgd",
+        "loss": "mse",
+        "batches": lambda step: (np.ones((4, 3), "float32"), np.ones((4, 1))),
+        "run_dir": tempfile.gettempdir() + "/tfbn_replicas",
+        "train_steps": 1,
+        "progress": False,
+    }
+    return Trainer(model, **defaults | options)
+
+
+class RefusalsTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(
+        (
+            lambda: [keras.layers.Dropout(0.5)],
+            {},
+            r"draw random.* dropout.* 2 replicas",
+        ),
+        (_dense, {"loss": _cross}, r"a sum or a mean over .* Received: a loss of"),
+        (
+            _dense,
+            {"batches": lambda step: (np.ones((1, 3)), np.ones((1, 1)))},
+            r"at least the number of replicas\. Received: batches of 1 examples",
+        ),
+        (
+            lambda: [layers.BatchNorm(name="norm")],
+            {"diagnostics": {"ics": 1}},
+            r"Received: diagnostics ics, norm with synchronized=False.*--synchronized",
+        ),
+        (_dense, {"jit_compile": True}, r'False or "auto".* jit_compile=True'),
+        (
+            _dense,
+            {"optimizer": lambda: keras.optimizers.SGD(gradient_accumulation_steps=2)},
+            r"Received: gradient_accumulation_steps=2.*Use a larger batch",
+        ),
+    )
+    def test_on_several_replicas(self, make, options, message):
+        strategy = testing_utils.two_cpus_strategy()
+        with strategy.scope():
+            model = keras.Sequential([keras.Input((3,)), *make(), *_dense()])
+            if callable(options.get("optimizer")):
+                options = options | {"optimizer": options["optimizer"]()}
+        with self.assertRaisesRegex(ValueError, message):
+            _trainer(model, strategy=strategy, **options)
+
+    def test_losses_of_layers(self):
+        strategy = testing_utils.two_cpus_strategy()
+        with strategy.scope():
+            layer = keras.layers.Dense(1, activity_regularizer="l2")
+            model = keras.Sequential([keras.Input((3,)), layer])
+        trainer = _trainer(model, strategy=strategy)
+        with self.assertRaisesRegex(ValueError, "no add_loss and no activity reg"):
+            trainer.train()
+
+    def test_strategies(self):
+        strategy = testing_utils.two_cpus_strategy()
+        model = keras.Sequential([keras.Input((3,)), *_dense()])
+        with self.assertRaisesRegex(
+            ValueError, r"within strategy\.scope\(\)\. Received"
+        ):
+            _trainer(model, strategy=strategy)
+        with self.assertRaisesRegex(ValueError, "Received: strategy='mirrored'"):
+            _trainer(model, strategy="mirrored")
+
+    def test_other_statistics_than_before(self):
+        model = keras.Sequential([keras.Input((3,)), layers.BatchNorm()])
+        replicas.check_resumption(1, model, None)
+        with self.assertRaisesRegex(
+            ValueError, "of 2 parts of each .* the whole batch"
+        ):
+            replicas.check_resumption(2, model, None)
+        strategy = testing_utils.two_cpus_strategy()
+        replicas.check_resumption(2, model, strategy)
+        model.layers[0].synchronized = True
+        replicas.check_resumption(1, model, strategy)
+
+
+class SlicesTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters((8, 2), (7, 3), (3, 3), (10, 4))
+    def test_bounds(self, size, number):
+        slices = [replicas.bounds(size, i, number) for i in range(number)]
+        indices = [i for begin, end in slices for i in range(begin, end)]
+        self.assertEqual(indices, list(range(size)))
+        sizes = [end - begin for begin, end in slices]
+        self.assertLessEqual(max(sizes) - min(sizes), 1)
+        self.assertGreater(min(sizes), 0)
+
+
+class DriftingTest(tf.test.TestCase):
+    def test_averages_of_keras(self):
+        norms = [
+            keras.layers.BatchNormalization(name="norm"),
+            keras.layers.BatchNormalization(synchronized=True),
+            layers.BatchNorm(),
+        ]
+        model = keras.Sequential([keras.Input((3,)), *norms, *_dense()])
+        found = [
+            variable.path.partition("/")[2] for variable in replicas.drifting(model)
+        ]
+        self.assertEqual(found, ["norm/moving_mean", "norm/moving_variance"])
+
+
+if __name__ == "__main__":
+    tf.test.main()

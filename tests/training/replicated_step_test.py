@@ -1,0 +1,168 @@
+"""Tests of runs on several replicas: they are those of one device."""
+
+import contextlib
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from tests import testing_utils
+from tfbn import data
+from tfbn import layers
+from tfbn import schedules
+from tfbn.recording import records
+from tfbn.training import Trainer
+
+# float32 steps whose sums are taken in another order.
+ROUNDING = 2e-4
+SIZE, STEPS = 60, 24
+
+
+def _renorm(**options):
+    rmax, dmax = schedules.ioffe_2017(total_steps=STEPS)
+    return layers.BatchRenorm(rmax=rmax, dmax=dmax, **options)
+
+
+def _model(norm, regularizer="l2", **options):
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((4,)),
+            # A bias before the norm has a gradient of nothing but rounding errors.
+            keras.layers.Dense(
+                8, use_bias=False, kernel_regularizer=regularizer, name="hidden"
+            ),
+            norm(name="norm", momentum=0.9, **options),
+            keras.layers.Dense(3, name="logits"),
+        ]
+    )
+
+
+class Problem:
+    """What a trainer takes, on one device or on the two of a strategy."""
+
+    def __init__(self, norm, optimizer, batch_size, *, folder, **options):
+        rng = np.random.default_rng(0)
+        self.x = rng.normal(size=(SIZE, 4)).astype("float32") * [1, 3, 0.1, 10] + 1.0
+        self.y = rng.integers(3, size=SIZE)
+        self.sampler = data.IIDBatches(SIZE, batch_size, seed=3)
+        self._norm, self._optimizer = norm, optimizer
+        self._folder, self._options = folder, options
+
+    def trainer(self, num_replicas, batches=None, **options):
+        strategy = testing_utils.two_cpus_strategy() if num_replicas == 2 else None
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            model, optimizer = self._norm(), self._optimizer()
+        return Trainer(
+            model,
+            optimizer,
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            batches or data.ArrayBatches(self.x, self.y, self.sampler),
+            strategy=strategy,
+            **{
+                "run_dir": tempfile.mkdtemp(dir=self._folder),
+                "train_steps": STEPS,
+                "log_freq": 4,
+                "progress": False,
+                **self._options,
+                **options,
+            },
+        )
+
+
+class ReplicatedStepsTest(tf.test.TestCase, parameterized.TestCase):
+    def test_two_replicas_are_one_device(self):
+        problem = Problem(
+            lambda: _model(layers.BatchNorm, synchronized=True),
+            lambda: keras.optimizers.Adam(0.01),
+            batch_size=9,  # slices of 4 and 5
+            folder=self.get_temp_dir(),
+            metrics=["accuracy"],
+            diagnostics={"ics": 8},
+        )
+        validation = {"validation_data": (problem.x, problem.y), "validation_freq": 10}
+        alone, both = (problem.trainer(number, **validation) for number in (1, 2))
+        self.assertAllClose(alone.train(), both.train(), rtol=ROUNDING)
+        self._assert_same_runs(alone, both)
+        self._assert_mirrored(both)
+
+    def test_goes_on_with_another_number_of_replicas(self):
+        problem = Problem(
+            lambda: _model(_renorm, synchronized=True),
+            # Clipped after the sum over the replicas: each of them would clip others.
+            lambda: keras.optimizers.SGD(0.3, 0.9, global_clipnorm=0.2),
+            batch_size=10,
+            folder=self.get_temp_dir(),
+            on_nonfinite="skip",
+            checkpoint_freq=4,
+        )
+
+        def batches(last):
+            def batch(step):
+                if step > last:
+                    raise KeyboardInterrupt
+                indices = problem.sampler.indices(step)
+                x = problem.x[indices]
+                if step == 5:
+                    x[-1] = np.inf  # of the second replica
+                return x, problem.y[indices]
+
+            return batch
+
+        alone = problem.trainer(1, batches(STEPS))
+        alone.train()
+        run_dir = None
+        for number, last in ((2, 9), (1, 17), (2, STEPS)):
+            options = {"run_dir": run_dir} if run_dir else {}
+            trainer = problem.trainer(number, batches(last), **options)
+            run_dir = trainer.run_dir
+            ends = last == STEPS
+            with (
+                contextlib.nullcontext()
+                if ends
+                else self.assertRaises(KeyboardInterrupt)
+            ):
+                trainer.train()
+        self._assert_same_runs(alone, trainer)
+        self._assert_mirrored(trainer)
+        *_, last = records.read_records(run_dir, "train")
+        self.assertEqual(last["skipped"], 1)
+
+    def test_statistics_of_replicas_are_those_of_virtual_batches(self):
+        folder = self.get_temp_dir()
+        options = {"batch_size": 10, "folder": folder, "train_steps": 4}
+        both, alone = (
+            Problem(make, lambda: keras.optimizers.SGD(0.3), **options).trainer(number)
+            for number, make in (
+                (2, lambda: _model(layers.BatchNorm)),
+                (1, lambda: _model(layers.BatchNorm, virtual_batch_size=5)),
+            )
+        )
+        both.train()
+        alone.train()
+        self._assert_same_runs(alone, both)
+        self._assert_mirrored(both)
+
+    def _assert_same_runs(self, one, other):
+        self.assertEqual(one.step, other.step)
+        for a, b in zip(one.model.weights, other.model.weights, strict=True):
+            self.assertAllClose(a.numpy(), b.numpy(), rtol=ROUNDING, atol=ROUNDING)
+        runs = [list(records.read_records(t.run_dir)) for t in (one, other)]
+        for a, b in zip(*runs, strict=True):
+            for c, d in zip(*map(tf.nest.flatten, (a, b)), strict=True):
+                if isinstance(c, str):
+                    self.assertEqual(c, d)
+                else:
+                    self.assertAllClose(c, d, rtol=ROUNDING, atol=ROUNDING)
+
+    def _assert_mirrored(self, trainer):
+        for variable in [*trainer.model.variables, *trainer._optimizer.variables]:
+            copies = [copy.numpy() for copy in variable.value.values]
+            self.assertLen(copies, 2)
+            self.assertAllEqual(*copies)
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,107 @@
+"""The `tf.distribute` strategies that a run can name."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from tfbn.experiment import clusters
+from tfbn.experiment import rendezvous
+from tfbn.options import Option
+from tfbn.registry import Registry
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What `--strategy` names.
+
+    Attributes:
+        name: str.
+        build: function `(settings, **options)` -> `tf.distribute.Strategy` or None,
+            with the flags of the run, which all of its processes must share.
+        options: the options that it takes.
+    """
+
+    name: str
+    build: Callable[..., tf.distribute.Strategy | None]
+    options: tuple[Option, ...] = ()
+
+
+def scope(strategy: tf.distribute.Strategy | None) -> contextlib.AbstractContextManager:
+    """The context in which a strategy's variables are made."""
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
+
+
+def _mirrored(unused_settings, *, logical_cpus):
+    return _mirrored_once(logical_cpus)
+
+
+# Once in a process: TensorFlow takes the collective operations of a second strategy
+# for those of the first.
+@functools.cache
+def _mirrored_once(logical_cpus):
+    if not logical_cpus:
+        return tf.distribute.MirroredStrategy()
+    _split_cpu(logical_cpus)
+    names = [f"CPU:{i}" for i in range(logical_cpus)]
+    return tf.distribute.MirroredStrategy(names)
+
+
+def _split_cpu(number):
+    cpu, *_ = tf.config.list_physical_devices("CPU")
+    parts = [tf.config.LogicalDeviceConfiguration()] * number
+    with contextlib.suppress(RuntimeError):  # TensorFlow has started
+        tf.config.set_logical_device_configuration(cpu, parts)
+    found = len(tf.config.list_logical_devices("CPU"))
+    if found < number:
+        raise ValueError(
+            "logical_cpus must be set before TensorFlow starts. Received: logical_cpus="
+            f"{number}, in a process whose TensorFlow has started with {found}. Start "
+            "the run in a process of its own, or before anything else is computed."
+        )
+
+
+def _multi_worker(settings):
+    configuration = clusters.configuration()
+    task = configuration["task"]
+    rendezvous.check_port(configuration["cluster"][task["type"]][task["index"]])
+    rendezvous.meet(configuration, settings)
+    # Not a resolver of its own: TensorFlow asks this one for the accelerators.
+    os.environ["TF_CONFIG"] = json.dumps(configuration)
+    return _multi_worker_once()
+
+
+@functools.cache
+def _multi_worker_once():
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:  # "Collective ops must be configured at startup"
+        raise ValueError(
+            "strategy=multi_worker must be set before TensorFlow starts. Received: a "
+            f"process in which it has started ({error}). Start the run in a process of "
+            "its own."
+        ) from error
+
+
+STRATEGIES = Registry(
+    "strategy",
+    Entry("none", lambda settings: None),
+    Entry(
+        "mirrored",
+        _mirrored,
+        (
+            Option(
+                "logical_cpus",
+                0,
+                "Split the CPU into so many logical ones and mirror over them, to try "
+                "distribution without accelerators; 0: mirror over all accelerators.",
+                affects_results=False,
+            ),
+        ),
+    ),
+    Entry("multi_worker", _multi_worker),
+)

@@ -1,0 +1,64 @@
+"""Statistics over the global batch, for all layers of a model: `synchronize`."""
+
+import keras
+
+from tfbn import _compat
+from tfbn import validation
+
+# What Keras traced of a model: it would go on with the statistics of before.
+_TRACED = ("train_function", "test_function", "predict_function")
+
+
+def synchronize(model: keras.layers.Layer) -> keras.layers.Layer:
+    """Sets `synchronized=True` in all batch normalisation layers of a model.
+
+    They then take the statistics over the global batch of a `tf.distribute` strategy,
+    not over the batch of each replica. Without a strategy nothing changes. As in
+    `torch.nn.SyncBatchNorm.convert_sync_batchnorm`, weights stay what they are; here
+    the layers do too, so that the model need not be compiled again.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8),
+        ...                           keras.layers.BatchNormalization()])
+        >>> tfbn.synchronize(model).layers[-1].synchronized
+        True
+
+    Args:
+        model: a Keras model or layer; layers inside it at any depth count, built or
+            not: tfbn's and `keras.layers.BatchNormalization`.
+
+    Returns:
+        The model itself, changed in place.
+
+    Raises:
+        ValueError: if it is no Keras layer, or one of the layers has virtual batches;
+            nothing is changed then.
+    """
+    if not isinstance(model, keras.layers.Layer):
+        raise ValueError(
+            "model must be a Keras model or layer. Received: model="
+            f"{validation.shown(model)}."
+        )
+    layers = [
+        layer
+        for layer in (model, *_compat.flatten_layers(model))
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    for layer in layers:
+        _check(layer)
+    for layer in layers:
+        layer.synchronized = True
+    for name in _TRACED:
+        if getattr(model, name, None) is not None:
+            setattr(model, name, None)
+    return model
+
+
+def _check(layer):
+    size = getattr(layer, "virtual_batch_size", None)
+    if size is not None:
+        raise ValueError(
+            "virtual_batch_size must be None with synchronized=True: one makes the "
+            "batch of the statistics smaller, the other larger. Received: "
+            f"{layer.name} with virtual_batch_size={size}. Leave such a model as it is."
+        )

@@ -1,0 +1,173 @@
+"""The compiled inner loop on the replicas of a `tf.distribute` strategy."""
+
+import keras
+import tensorflow as tf
+
+from tfbn import _compat
+from tfbn.diagnostics.nonfinite import all_finite
+from tfbn.training import replicas
+from tfbn.training.batch_sources import Source
+from tfbn.training.objective import Objective
+from tfbn.training.step import Steps
+
+
+class ReplicatedSteps(Steps):
+    """`Steps` whose batches are divided among replicas.
+
+    Each replica computes its slice of the global batch. The loss of a slice is weighted
+    by its share of the examples, and penalties of regularizers by one over the number
+    of replicas, so that the gradients add up to those of the global batch. They are
+    added before the optimizer sees them: Keras would clip those of each replica. All
+    replicas then make the same update.
+
+    Args:
+        model, optimizer, objective, source, on_nonfinite: as in `Steps`; model and
+            optimizer made within the strategy's scope.
+        strategy: a `tf.distribute.Strategy`.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.Optimizer,
+        objective: Objective,
+        source: Source,
+        *,
+        strategy: tf.distribute.Strategy,
+        on_nonfinite: str = "ignore",
+    ):
+        self._strategy = strategy
+        self._number = replicas.number_of(strategy)
+        if self._number > 1:
+            objective.check_adds_up()
+        self._drifting = replicas.drifting(model) if self._number > 1 else []
+        with strategy.scope():
+            super().__init__(
+                model, optimizer, objective, source, on_nonfinite=on_nonfinite
+            )
+
+    @tf.autograph.experimental.do_not_convert
+    def _step_of(self, feed, i):
+        with _compat.unscaled_losses():
+            losses, gradients, outputs, kept = self._strategy.run(
+                self._on_replica, args=(feed, i)
+            )
+        losses = {name: self._first(value) for name, value in losses.items()}
+        results = losses | self._metrics_of(outputs)
+        results = {name: tf.cast(v, tf.float32) for name, v in results.items()}
+        if self._on_nonfinite == "ignore":
+            self._update(gradients)
+            return results
+
+        def apply():
+            self._update(gradients)
+            return 0.0
+
+        def keep():
+            for variable, value in zip(self._kept_if_not_finite(), kept, strict=True):
+                self._strategy.extended.update(variable.value, _assign, args=(value,))
+            return 1.0
+
+        checked = [losses["loss"]]
+        if not self._scales_loss:
+            checked += [self._first(g) for g in gradients if g is not None]
+        # In the cross-replica context: a branch on a replica cannot talk to others.
+        results["skipped"] = tf.cond(all_finite(checked), apply, keep)
+        return results
+
+    def _on_replica(self, feed, i):
+        """`(losses, gradients)` of the global batch, and what this replica has."""
+        context = tf.distribute.get_replica_context()
+        kept = [tf.identity(v.value) for v in self._kept_if_not_finite()]
+        replica = context.replica_id_in_sync_group
+        x, y, share = self._source.slice(feed, i, replica, self._number)
+        losses, y_pred, gradients = self._share_of_gradients(x, y, share)
+        losses = context.all_reduce(tf.distribute.ReduceOp.SUM, losses)
+        gradients = _sums_of(gradients, context)
+        if self._drifting:
+            values = [v.value for v in self._drifting]
+            values = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
+            for variable, value in zip(self._drifting, values, strict=True):
+                variable.assign(value)
+        outputs = (y, y_pred) if self._objective.has_metrics else ()
+        return losses, gradients, outputs, kept
+
+    def _share_of_gradients(self, x, y, share):
+        """As `_gradients`, of this replica's part of the loss."""
+        variables = self._model.trainable_variables
+        with tf.GradientTape() as tape:
+            with tf.name_scope("model"):
+                y_pred = self._model(x, training=True)
+            self._check_masks(y_pred)
+            losses = self._objective.losses(y, y_pred)
+            if not self._objective.sums:
+                losses = {n: v * tf.cast(share, v.dtype) for n, v in losses.items()}
+            loss = losses["loss"]
+            penalties = [
+                tf.cast(p, loss.dtype) / self._number for p in self._penalties()
+            ]
+            losses["loss"] = loss = tf.add_n([loss, *penalties])
+            scaled_loss = self._optimizer.scale_loss(loss)
+        return losses, y_pred, tape.gradient(scaled_loss, variables)
+
+    def _penalties(self):
+        """The penalties of weights, which every replica knows as a whole."""
+        penalties = self._model.losses
+        of_weights = [
+            v for v in self._model.trainable_variables if v.regularizer is not None
+        ]
+        if self._number > 1 and len(penalties) != len(of_weights):
+            raise ValueError(
+                "model must have no add_loss and no activity regularizers on several "
+                "replicas: whether they are sums or means over examples is not known. "
+                f"Received: model {self._model.name} with "
+                f"{len(penalties) - len(of_weights)} of them, strategy of "
+                f"{self._number} replicas."
+            )
+        return penalties
+
+    def _check_masks(self, y_pred):
+        masked = any(_compat.keras_mask(t) is not None for t in tf.nest.flatten(y_pred))
+        if self._number > 1 and masked:
+            raise ValueError(
+                "model must have outputs without masks on several replicas: the loss "
+                "is a mean over what a mask keeps, which differs from slice to slice. "
+                f"Received: model {self._model.name}, whose outputs have one, strategy "
+                f"of {self._number} replicas."
+            )
+
+    def _update(self, gradients):
+        """Makes the same update on all replicas, given the gradients of all."""
+
+        def apply(gradients):
+            self._optimizer.apply(gradients, self._model.trainable_variables)
+
+        with _compat.summed_gradients(self._optimizer):
+            self._strategy.run(apply, args=(gradients,))
+
+    def _metrics_of(self, outputs):
+        """The metrics of the global batch, computed once."""
+        if not outputs:
+            return {}
+        y, y_pred = tf.nest.map_structure(
+            lambda part: self._strategy.gather(part, axis=0), outputs
+        )
+        return self._objective.metrics(y, y_pred)
+
+    def _first(self, value):
+        """What all replicas have, of the first one."""
+        return self._strategy.experimental_local_results(value)[0]
+
+
+def _sums_of(gradients, context):
+    """The sums over the replicas; None stays None."""
+    indices = [i for i, g in enumerate(gradients) if g is not None]
+    sums = context.all_reduce(
+        tf.distribute.ReduceOp.SUM, [gradients[i] for i in indices]
+    )
+    sums = dict(zip(indices, sums, strict=True))
+    return [sums.get(i) for i in range(len(gradients))]
+
+
+def _assign(variable, value):
+    variable.assign(value)
