@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import os
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -81,26 +82,32 @@ def build_trainer(config: TrainConfig, dataset: data.Dataset | None = None) -> T
         task.loss,
         train_batches,
         run_dir=run_dir,
-        train_steps=config.train_steps,
         metrics=task.metrics,
         validation_data=validation_data,
-        validation_batch_size=config.eval_batch_size,
-        validation_freq=config.eval_every,
         evaluations=_evaluations(
             config, model, task, dataset, train_batches, validation_data
         ),
-        steps_per_execution=config.steps_per_execution,
         jit_compile=jit_compile,
-        on_nonfinite=config.on_nonfinite,
         diagnostics=watches,
-        log_freq=config.log_every,
-        checkpoint_freq=config.checkpoint_every,
-        checkpoint_minutes=config.checkpoint_minutes,
-        max_to_keep=config.checkpoints_kept,
         settings=settings,
-        progress=config.progress,
         strategy=strategy,
+        **_loop_options(config),
     )
+
+
+def _loop_options(config) -> dict[str, Any]:
+    return {
+        "train_steps": config.train_steps,
+        "validation_batch_size": config.eval_batch_size,
+        "validation_freq": config.eval_every,
+        "steps_per_execution": config.steps_per_execution,
+        "on_nonfinite": config.on_nonfinite,
+        "log_freq": config.log_every,
+        "checkpoint_freq": config.checkpoint_every,
+        "checkpoint_minutes": config.checkpoint_minutes,
+        "max_to_keep": config.checkpoints_kept,
+        "progress": config.progress,
+    }
 
 
 def _new_run_dir(config):
