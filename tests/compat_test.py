@@ -7,6 +7,7 @@ from unittest import mock
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 from matplotlib import figure
@@ -274,6 +275,51 @@ class KerasTest(tf.test.TestCase):
         self.assertIsNone(_compat.stored_beside({"0": np.ones(2)}, "b", ("dense",)))
 
 
+class DistributionTest(tf.test.TestCase):
+    """On two replicas; Keras's own behaviour is the contrast."""
+
+    def setUp(self):
+        super().setUp()
+        self.strategy = testing_utils.two_cpus_strategy()
+
+    def _on_replicas(self, function):
+        run = tf.function(lambda: self.strategy.run(function))
+        return self.strategy.experimental_local_results(run())
+
+    def test_summed_gradients(self):
+        with self.strategy.scope():
+            variable = keras.Variable(1.0)
+            optimizer = keras.optimizers.SGD(1.0)
+            optimizer.build([variable])
+
+        def apply():
+            optimizer.apply([tf.constant(0.25)])
+
+        self._on_replicas(apply)  # Keras adds up the gradients
+        self.assertAllClose(variable, 0.5)
+        with _compat.summed_gradients(optimizer):
+            self._on_replicas(apply)
+        self.assertAllClose(variable, 0.25)
+        self.assertNotIn("_all_reduce_sum_gradients", vars(optimizer))
+
+    def test_unscaled_losses(self):
+        loss = keras.losses.MeanSquaredError()
+
+        def value():
+            return loss(tf.zeros([2, 1]), tf.ones([2, 1]))
+
+        self.assertAllClose(self._on_replicas(value), [0.5, 0.5])  # a share of the sum
+        with _compat.unscaled_losses():
+            self.assertAllClose(self._on_replicas(value), [1.0, 1.0])
+        self.assertAllClose(self._on_replicas(value), [0.5, 0.5])
+
+    def test_keras_mask(self):
+        tokens = np.array([[1, 0]])
+        y = keras.layers.Embedding(3, 2, mask_zero=True)(tokens)
+        self.assertAllEqual(_compat.keras_mask(y), tokens != 0)
+        self.assertIsNone(_compat.keras_mask(tf.zeros([1, 2])))
+
+
 class MatplotlibTest(tf.test.TestCase):
     def test_stop_aligning_ylabel(self):
         drawn = figure.Figure()
@@ -298,6 +344,7 @@ class MissingNameTest(tf.test.TestCase):
         with self.assertRaisesRegex(ImportError, f"object.gone, .*{keras.__version__}"):
             _compat._keras(object(), "gone")
 
+    @pytest.mark.long
     def test_import_looks_no_private_name_up(self):
         code = "import tfbn; print(tfbn._compat._tensorflow.cache_info().currsize)"
         found = subprocess.run(

@@ -13,6 +13,7 @@ import zipfile
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -158,6 +159,7 @@ class FixturesTest(tf.test.TestCase, parameterized.TestCase):
         outputs = write_fixtures.named(model(inputs_of(record)))
         self.assert_recorded(outputs, record["outputs"], SAME)
 
+    @pytest.mark.long
     def test_saved_models_without_tfbn(self):
         folders = [
             str(folder / name) for folder in FOLDERS.values() for name in SAVED_MODELS

@@ -222,7 +222,7 @@ def _learning_rate(model, learning_rate):
                 "learning_rate must be given where a model is not compiled with an "
                 "optimizer. Received: learning_rate=None. Pass a number."
             )
-        learning_rate = float(optimizer.learning_rate)
+        learning_rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
     return validation.number("learning_rate", learning_rate, above=0.0)
 
 

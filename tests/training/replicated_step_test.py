@@ -5,6 +5,7 @@ import tempfile
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -88,6 +89,7 @@ class ReplicatedStepsTest(tf.test.TestCase, parameterized.TestCase):
         self._assert_same_runs(alone, both)
         self._assert_mirrored(both)
 
+    @pytest.mark.long
     def test_goes_on_with_another_number_of_replicas(self):
         problem = Problem(
             lambda: _model(_renorm, synchronized=True),
