@@ -55,7 +55,7 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
                         self.assertContainsSubset(points, runs)
                 judgement = claims.judge(claim, results)
                 for values in judgement.values:
-                    self.assertLen(values, SEEDS[scale], claim.text)
+                    self.assertLen(values, experiment.num_seeds(scale), claim.text)
                     self.assertTrue(all(map(math.isfinite, values)), claim.text)
                 if scale not in claim.scales:
                     self.assertEqual(judgement.verdict, claims.NOT_DECIDED)

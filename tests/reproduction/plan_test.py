@@ -12,7 +12,6 @@ from tfbn.commands import flagfiles
 from tfbn.reproduction import experiments
 from tfbn.reproduction import plan
 from tfbn.reproduction.experiment import SCALES
-from tfbn.reproduction.experiment import SEEDS
 from tfbn.reproduction.experiment import Experiment
 
 _OPTIONS = {"model": "mlp", "dataset": "shapes", "norm": "none"}
@@ -116,7 +115,7 @@ class CommandTest(tf.test.TestCase, parameterized.TestCase):
     def test_is_a_command_of_the_run(self, name):
         for scale in SCALES:
             runs = plan.study(name, _ALL[name], scale, out="out", data_dir="/data").runs
-            for run in runs[:: SEEDS[scale]]:
+            for run in runs[:: _ALL[name].num_seeds(scale)]:
                 parsed = _parsed(run.command())
                 places = ("data_dir", "run_dir", "seed", "progress")
                 kept = {name: getattr(run.config, name) for name in places}

@@ -42,6 +42,7 @@ class Experiment:
             "train" or "eval".
         figures: name -> function from `Results` to a figure.
         claims: the paper's statements, in a form that the runs can decide.
+        seeds: scale -> number of seeds, where it is not that of `SEEDS`.
         histograms: labels of the runs whose histograms of activations the figures show
             (of the first seed); the archive keeps only these.
     """
@@ -55,3 +56,8 @@ class Experiment:
     figures: Mapping[str, Callable[[Results], Figure]]
     claims: Sequence[Claim]
     histograms: Sequence[str] = ()
+    seeds: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def num_seeds(self, scale: str) -> int:
+        """The number of seeds of each run."""
+        return self.seeds.get(scale, SEEDS[scale])

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from tfbn.experiment import TrainConfig
 from tfbn.experiment import config as config_lib
-from tfbn.reproduction.experiment import SEEDS
 from tfbn.reproduction.experiment import Experiment
 from tfbn.training import run_directory
 
@@ -86,7 +85,7 @@ def study(
     runs = [
         Run(label, _config(options, seed, out, data_dir))
         for label, options in experiment.runs(scale).items()
-        for seed in range(SEEDS[scale])
+        for seed in range(experiment.num_seeds(scale))
     ]
     return Study(name, experiment, runs)
 

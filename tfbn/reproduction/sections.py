@@ -72,12 +72,12 @@ def _overview(chapters, scale):
 {_OF_SCALE[scale]} Made by `python scripts/reproduce.py all --scale={scale}`; with
 `--notrain --report=FOLDER` from the records in `records/`, without training.
 
-Every run has {SEEDS[scale]} seed(s). Numbers are means over the seeds, with their
-range in brackets. A claim **holds** if it is true of every pair of a seed of one side
-and a seed of the other, **does not hold** if it is true of no such pair, and is **not
-decided** otherwise, or with fewer than {claims_lib.LEAST_SEEDS} seeds. With three seeds
-a side, two networks without a true difference would appear different in a given
-direction with probability 1/20.
+Every run has {SEEDS[scale]} seed(s), or as many as the tables say. Numbers are means
+over the seeds, with their range in brackets. A claim **holds** if it is true of every
+pair of a seed of one side and a seed of the other, **does not hold** if it is true of
+no such pair, and is **not decided** otherwise, or with fewer than
+{claims_lib.LEAST_SEEDS} seeds. With three seeds a side, two networks without a true
+difference would appear different in a given direction with probability 1/20.
 
 {table}"""
 
