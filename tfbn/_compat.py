@@ -162,7 +162,7 @@ def summary_metadata(plugin: str, data_class: int) -> Any:
 
 
 def flatten_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers inside a model at any depth, outer ones first.
+    """The layers inside a model or layer at any depth, each once, outer ones first.
 
     `model.layers` omits the layers inside custom layers.
     """

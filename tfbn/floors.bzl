@@ -6,7 +6,7 @@ makes one library of each, and tests/architecture_test.py holds the imports to i
 
 FLOORS = [
     ["_compat", "validation", "version"],
-    ["environment", "files", "options", "schedules", "tables"],
+    ["dtype_policies", "environment", "files", "options", "schedules", "tables"],
     ["ops", "registry"],
     ["layers"],
     ["data", "loading", "models", "surgery"],

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+import keras
 import numpy as np
 
 _INT64_MAX = 2**63 - 1
@@ -107,6 +108,15 @@ def choice(name: str, value: Any, allowed: Sequence) -> Any:
         f"{name} must be one of {names}. Received: {name}={shown(value)}."
         f"{suggestion(value, allowed)}"
     )
+
+
+def keras_model(model: Any) -> keras.Model:
+    """Returns `model` if it is a Keras model, built or not."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"model must be a Keras model. Received: model={shown(model)}."
+        )
+    return model
 
 
 def keras_object(name: str, value: Any, module: ModuleType) -> Any:

@@ -34,7 +34,7 @@ class FreezingTest(tf.test.TestCase):
         for function in (tfbn.freeze_batch_norm, tfbn.unfreeze_batch_norm):
             with self.assertRaisesRegex(ValueError, "batch-norm layers.*has none"):
                 function(model)
-            with self.assertRaisesRegex(ValueError, "must be a keras.Model"):
+            with self.assertRaisesRegex(ValueError, "must be a Keras model"):
                 function([model])
 
 

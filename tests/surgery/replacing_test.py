@@ -241,10 +241,49 @@ class LayersTest(tf.test.TestCase, parameterized.TestCase):
         self.assertNotIsInstance(copy.get_layer("called"), tfbn.BatchNorm)
 
 
+class Late(layers.Layer):
+    def build(self, shape):
+        self.norm = layers.BatchNormalization()
+        self.norm.build(shape)
+
+    def call(self, x):
+        return self.norm(x)
+
+
+class Hidden(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.norm = layers.BatchNormalization()
+        norm = self.norm
+        self.function = lambda x: norm(x)
+
+    def call(self, x):
+        return self.function(x)
+
+
+class WithoutConfig(layers.Layer):
+    def __init__(self, norm):
+        super().__init__()
+        self.norm = norm
+
+    def call(self, x):
+        return self.norm(x)
+
+
+class OwnCall(keras.Model):
+    def call(self, x):
+        return 2.0 * super().call(x)
+
+
+class OwnList(keras.Sequential):
+    def call(self, x):
+        return 2.0 * super().call(x)
+
+
 class RefusalsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         (dict(model=keras.Sequential([layers.Dense(2)])), "must be built.*no weights"),
-        (dict(model=3), "model must be a keras.Model.*model=3"),
+        (dict(model=3), "model must be a Keras model.*model=3"),
         (dict(factory=layers.Dense), "factory must be a subclass.*Dense"),
         (dict(factory=tfbn.LpBatchNorm), "factory must be.*LpBatchNorm"),
         (dict(factory=3), "factory must be.*factory=3"),
@@ -272,40 +311,6 @@ class RefusalsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLen(str(caught.exception).splitlines(), 1)
 
     def test_models(self):
-        class Late(layers.Layer):
-            def build(self, shape):
-                self.norm = layers.BatchNormalization()
-                self.norm.build(shape)
-
-            def call(self, x):
-                return self.norm(x)
-
-        class Hidden(layers.Layer):
-            def __init__(self, **kwargs):
-                super().__init__(**kwargs)
-                self.norm = layers.BatchNormalization()
-                norm = self.norm
-                self.function = lambda x: norm(x)
-
-            def call(self, x):
-                return self.function(x)
-
-        class WithoutConfig(layers.Layer):
-            def __init__(self, norm):
-                super().__init__()
-                self.norm = norm
-
-            def call(self, x):
-                return self.norm(x)
-
-        class OwnCall(keras.Model):
-            def call(self, x):
-                return 2.0 * super().call(x)
-
-        class OwnList(keras.Sequential):
-            def call(self, x):
-                return 2.0 * super().call(x)
-
         def of(layer):
             return testing_utils.one_layer_model(layer, (4,))
 

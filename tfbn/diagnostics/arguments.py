@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -21,17 +20,9 @@ _HEADINGS = (
 )
 
 
-def check_keras_model(model: Any) -> None:
-    """Raises a ValueError unless `model` is a Keras model, built or not."""
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            f"model must be a Keras model. Received: model={validation.shown(model)}."
-        )
-
-
 def check_model(model: Any) -> None:
     """Raises a ValueError unless `model` is a built Keras model that can be trained."""
-    check_keras_model(model)
+    validation.keras_model(model)
     if not model.built:
         raise ValueError(
             f"model must be built. Received: {model.name}, which is not. Call it on a "

@@ -35,8 +35,7 @@ def intercepted(model: keras.Model, handler: Callable) -> Iterator[None]:
 
 def all_layers(model: keras.layers.Layer) -> list[keras.layers.Layer]:
     """The layers inside a model at any depth, each once, outer ones first."""
-    layers = _compat.flatten_layers(model)
-    return list({id(layer): layer for layer in layers}.values())
+    return _compat.flatten_layers(model)
 
 
 def _through(handler, layer, call):

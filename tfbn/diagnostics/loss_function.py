@@ -42,7 +42,7 @@ def snapshot(model: keras.Model) -> State:
     Raises:
         ValueError: for anything else than a Keras model.
     """
-    arguments.check_keras_model(model)
+    validation.keras_model(model)
     return State(
         [tf.identity(v.value) for v in model.trainable_variables],
         [tf.identity(v.value) for v in model.non_trainable_variables],

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfbn import data
+from tfbn import dtype_policies
 from tfbn import validation
 from tfbn.experiment import builders
 from tfbn.experiment import config as config_lib
@@ -68,7 +69,7 @@ def build_trainer(config: TrainConfig, dataset: data.Dataset | None = None) -> T
     sampler = builders.build_batches(config, dataset)
     jit_compile = _JIT_COMPILE[config.jit_compile]
     say(f"Building the network: {config.model}.")
-    with _network_memory(), builders.dtype_policy(config.dtype_policy):
+    with _network_memory(), dtype_policies.default(config.dtype_policy):
         with strategies.scope(strategy):
             model = builders.build_model(config, dataset)
             optimizer = builders.build_optimizer(config, model)

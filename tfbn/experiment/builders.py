@@ -1,8 +1,5 @@
 """What a `TrainConfig` names: layers, model, optimizer, data, batches."""
 
-import contextlib
-from collections.abc import Iterator
-
 import keras
 import tensorflow as tf
 
@@ -65,17 +62,6 @@ def _built_or_loaded(config, dataset):
             if variable.name == "kernel":
                 variable.assign(config.kernel_scale * variable)
     return model
-
-
-@contextlib.contextmanager
-def dtype_policy(name: str) -> Iterator[None]:
-    """Makes `name` the dtype policy of the layers that are built in the context."""
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(previous)
 
 
 def _built(config, dataset):

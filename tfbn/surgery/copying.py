@@ -1,6 +1,5 @@
 """Copies a model layer by layer, with other layers in place of chosen ones."""
 
-import contextlib
 import inspect
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from typing import Any
 import keras
 
 from tfbn import _compat
-from tfbn.surgery import finding
+from tfbn import dtype_policies
 from tfbn.surgery import sublayers
 from tfbn.surgery import transfer
 
@@ -48,7 +47,7 @@ class Copier:
         self._copies: dict[int, Any] = {}
         self._pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
         self._discarded: list[keras.layers.Layer] = []
-        classes = map(type, [model, *finding.layers_inside(model)])
+        classes = map(type, [model, *_compat.flatten_layers(model)])
         self._classes = {kind.__name__: kind for kind in classes}
 
     def copied_model(self) -> keras.Model:
@@ -113,7 +112,7 @@ class Copier:
         if not _takes_a_graph(kind):
             self.other_models.append((model.name, kind.__name__, "keras.Model"))
             kind = keras.Model
-        with _default_policy(model.dtype_policy):
+        with dtype_policies.default(model.dtype_policy):
             return kind(inputs, outputs, name=model.name)
 
     def _sequential(self, model):
@@ -125,7 +124,7 @@ class Copier:
         # Built by no call yet, or by one on several tensors, it has none.
         inputs = [x for x in _compat.sublayers(model) if _is_input(x)]
         layers = [*(self._copy(x).output for x in inputs), *layers]
-        with _default_policy(model.dtype_policy):
+        with dtype_policies.default(model.dtype_policy):
             return keras.Sequential(layers, name=model.name)
 
     def _adopt(self, layer, copy):
@@ -158,7 +157,7 @@ class Copier:
         return made
 
     def _refuse_late_layers(self, layer):
-        inside = finding.layers_inside(layer)
+        inside = _compat.flatten_layers(layer)
         late = [inner.name for inner in inside if id(inner) in self._chosen]
         if late:
             raise ValueError(
@@ -166,17 +165,6 @@ class Copier:
                 f"constructor. Received: {layer.name} of class {type(layer).__name__}, "
                 f"which makes {late[0]} later. Leave it out by the argument where."
             )
-
-
-@contextlib.contextmanager
-def _default_policy(policy):
-    """Gives what a constructor makes the data types that were the default then."""
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(previous)
 
 
 def _is_input(layer):
@@ -201,7 +189,7 @@ def _from_config(layer):
     if type(layer) is keras.layers.Lambda:
         return _compat.copy_of_lambda(layer)
     try:
-        with _default_policy(layer.dtype_policy):
+        with dtype_policies.default(layer.dtype_policy):
             return type(layer).from_config(layer.get_config())
     except Exception as error:  # a class can fail in any way
         reason = " ".join(str(error).split())[:200]

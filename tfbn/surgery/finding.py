@@ -10,18 +10,9 @@ from tfbn import _compat
 from tfbn import validation
 
 
-def check_model(model: Any) -> None:
-    """Refuses what is no Keras model, with a ValueError."""
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            "model must be a keras.Model. Received: model="
-            f"{validation.shown(model)} of type {type(model).__name__}."
-        )
-
-
 def check_built(model: Any) -> None:
     """Refuses what is no built Keras model, with a ValueError."""
-    check_model(model)
+    validation.keras_model(model)
     if not model.built:
         raise ValueError(
             f"model must be built. Received: {model.name}, which has no weights yet. "
@@ -29,16 +20,10 @@ def check_built(model: Any) -> None:
         )
 
 
-def layers_inside(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """The layers inside a layer or model at any depth, each once, outer ones first."""
-    layers = _compat.flatten_layers(layer)
-    return list({id(inner): inner for inner in layers}.values())
-
-
 def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
     """The batch-norm layers of Keras and tfbn inside a model, built or not."""
     kind = keras.layers.BatchNormalization
-    return [layer for layer in layers_inside(model) if isinstance(layer, kind)]
+    return [x for x in _compat.flatten_layers(model) if isinstance(x, kind)]
 
 
 def names_of(layer: keras.layers.Layer) -> set[str]:

@@ -2,6 +2,7 @@
 
 import keras
 
+from tfbn import validation
 from tfbn.surgery import finding
 
 
@@ -47,7 +48,7 @@ def unfreeze_batch_norm(model: keras.Model) -> int:
 
 
 def _set_trainable(model, value):
-    finding.check_model(model)
+    validation.keras_model(model)
     layers = finding.batch_norms(model)
     if not layers:
         raise ValueError(

@@ -7,8 +7,8 @@ from collections.abc import Set
 
 import keras
 
+from tfbn import _compat
 from tfbn.layers import conversion
-from tfbn.surgery import finding
 
 _PLAIN = ("gamma", "beta", "moving_mean", "moving_variance")
 
@@ -59,7 +59,7 @@ def _with_late_layers(pairs: Iterable[Pair]) -> list[Pair]:
     """The pairs, with those of sublayers that `build` has made."""
     found = {id(layer): (layer, copy) for layer, copy in pairs}
     for layer, copy in list(found.values()):
-        both = [finding.layers_inside(each) for each in (layer, copy)]
+        both = [_compat.flatten_layers(each) for each in (layer, copy)]
         if len(both[0]) == len(both[1]):
             for inner, other in zip(*both, strict=True):
                 found.setdefault(id(inner), (inner, other))
@@ -86,9 +86,9 @@ def _transfer_own(layer, copy):
 
 
 def _own(layer):
-    inner = {id(v) for sub in finding.layers_inside(layer) for v in sub.variables}
+    inner = {id(v) for sub in _compat.flatten_layers(layer) for v in sub.variables}
     return [v for v in layer.variables if id(v) not in inner]
 
 
 def _size(layer):
-    return len(finding.layers_inside(layer))
+    return len(_compat.flatten_layers(layer))
