@@ -81,7 +81,9 @@ class ReplicatedSteps(Steps):
         kept = [tf.identity(v.value) for v in self._kept_if_not_finite()]
         replica = context.replica_id_in_sync_group
         x, y, share = self._source.slice(feed, i, replica, self._number)
-        losses, y_pred, gradients = self._share_of_gradients(x, y, share)
+        share = None if self._objective.sums else share
+        losses, y_pred, gradients = self._gradients(x, y, share)
+        self._check_masks(y_pred)
         losses = context.all_reduce(tf.distribute.ReduceOp.SUM, losses)
         gradients = _sums_of(gradients, context)
         if self._drifting:
@@ -92,26 +94,8 @@ class ReplicatedSteps(Steps):
         outputs = (y, y_pred) if self._objective.has_metrics else ()
         return losses, gradients, outputs, kept
 
-    def _share_of_gradients(self, x, y, share):
-        """As `_gradients`, of this replica's part of the loss."""
-        variables = self._model.trainable_variables
-        with tf.GradientTape() as tape:
-            with tf.name_scope("model"):
-                y_pred = self._model(x, training=True)
-            self._check_masks(y_pred)
-            losses = self._objective.losses(y, y_pred)
-            if not self._objective.sums:
-                losses = {n: v * tf.cast(share, v.dtype) for n, v in losses.items()}
-            loss = losses["loss"]
-            penalties = [
-                tf.cast(p, loss.dtype) / self._number for p in self._penalties()
-            ]
-            losses["loss"] = loss = tf.add_n([loss, *penalties])
-            scaled_loss = self._optimizer.scale_loss(loss)
-        return losses, y_pred, tape.gradient(scaled_loss, variables)
-
     def _penalties(self):
-        """The penalties of weights, which every replica knows as a whole."""
+        """This replica's part of the penalties, each of which it knows as a whole."""
         penalties = self._model.losses
         of_weights = [
             v for v in self._model.trainable_variables if v.regularizer is not None
@@ -124,7 +108,7 @@ class ReplicatedSteps(Steps):
                 f"{len(penalties) - len(of_weights)} of them, strategy of "
                 f"{self._number} replicas."
             )
-        return penalties
+        return [penalty / self._number for penalty in penalties]
 
     def _check_masks(self, y_pred):
         masked = any(_compat.keras_mask(t) is not None for t in tf.nest.flatten(y_pred))

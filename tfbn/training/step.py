@@ -117,16 +117,25 @@ class Steps:
             return self._model.non_trainable_weights  # without the seeds
         return self._model.non_trainable_variables
 
-    def _gradients(self, x, y):
-        """`(losses, predictions, gradients)`, scaled gradients for the optimizer."""
+    def _gradients(self, x, y, share=None):
+        """`(losses, predictions, gradients)`, scaled gradients for the optimizer.
+
+        If there is a `share`, losses without penalties are multiplied by it.
+        """
         variables = self._model.trainable_variables
         with tf.GradientTape() as tape:
             # TensorFlow allows names such as _Net in a scope only.
             with tf.name_scope("model"):
                 y_pred = self._model(x, training=True)
             losses = self._objective.losses(y, y_pred)
+            if share is not None:
+                losses = {n: v * tf.cast(share, v.dtype) for n, v in losses.items()}
             loss = losses["loss"]
-            penalties = [tf.cast(p, loss.dtype) for p in self._model.losses]
+            penalties = [tf.cast(p, loss.dtype) for p in self._penalties()]
             losses["loss"] = loss = tf.add_n([loss, *penalties])
             scaled_loss = self._optimizer.scale_loss(loss)
         return losses, y_pred, tape.gradient(scaled_loss, variables)
+
+    def _penalties(self):
+        """What regularizers add to the loss."""
+        return self._model.losses
