@@ -13,6 +13,7 @@ from _benchmark import candidates
 from _benchmark import stablehlo
 
 import tfbn
+from tfbn import dtype_policies
 from tfbn import ops
 from tfbn.commands.list_flags import shape_text
 from tfbn.ops import accelerator_batch
@@ -244,12 +245,8 @@ def _network_step(build, norm, shape, dtype):
     """A step of SGD as a function of images, labels and weights."""
 
     def make():
-        previous = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(candidates.policy(dtype))
-        try:
+        with dtype_policies.default(candidates.policy(dtype)):
             model = build(norm)
-        finally:
-            keras.config.set_dtype_policy(previous)
         trainable, state = model.trainable_variables, model.non_trainable_variables
         constants = [None if stablehlo.is_float(v) else v.numpy() for v in state]
 

@@ -5,6 +5,7 @@ from _benchmark import candidates
 from _benchmark import timing
 
 import tfbn
+from tfbn import dtype_policies
 from tfbn.data import ArrayBatches
 from tfbn.data import IIDBatches
 from tfbn.experiment import TrainConfig
@@ -84,7 +85,7 @@ def training_step(norm, dtype, *, batch_size, width, seed):
 
 def _vgg(config, norm, dataset):
     """Returns the network of train.py, which has no names for the norms of Keras."""
-    with builders.dtype_policy(config.dtype_policy):
+    with dtype_policies.default(config.dtype_policy):
         return tfbn.models.vgg(
             config.vgg_depth,
             width=config.width,
