@@ -8,6 +8,7 @@ exact, the same on all replicas, and TensorFlow differentiates it with one all-r
 """
 
 from collections.abc import Callable
+from typing import Any
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -40,7 +41,8 @@ class Replicas:
     """
 
     def __init__(self, request: Request):
-        self._context = requests.replica_context() if request.replicated else None
+        context: Any = requests.replica_context() if request.replicated else None
+        self._context = context
 
     @property
     def several(self) -> bool:
