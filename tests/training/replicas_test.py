@@ -36,11 +36,6 @@ def _trainer(model, **options):
 
 class RefusalsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
-        (
-            lambda: [keras.layers.Dropout(0.5)],
-            {},
-            r"draw random.* dropout.* 2 replicas",
-        ),
         (_dense, {"loss": _cross}, r"a sum or a mean over .* Received: a loss of"),
         (
             _dense,

@@ -89,6 +89,29 @@ class ReplicatedStepsTest(tf.test.TestCase, parameterized.TestCase):
         self._assert_same_runs(alone, both)
         self._assert_mirrored(both)
 
+    def test_replicas_drop_other_elements(self):
+        """The gradient of a weight is the mean of two inputs, each 0 or 2."""
+        with testing_utils.two_cpus_strategy().scope():
+            dropout = keras.layers.Dropout(0.5, seed=1)
+            dense = keras.layers.Dense(1, kernel_initializer="zeros")
+            model = keras.Sequential([keras.Input((64,)), dropout, dense])
+            optimizer = keras.optimizers.SGD(1.0)
+        trainer = Trainer(
+            model,
+            optimizer,
+            lambda y, y_pred: y_pred[:, 0],
+            data.ArrayBatches(
+                np.ones((2, 64)), np.zeros((2, 1)), data.IIDBatches(2, 2, seed=0)
+            ),
+            strategy=testing_utils.two_cpus_strategy(),
+            run_dir=self.get_temp_dir(),
+            train_steps=1,
+            progress=False,
+        )
+        trainer.train()
+        self.assertAllEqual(np.unique(dense.kernel), [-2.0, -1.0, 0.0])
+        self._assert_mirrored(trainer)
+
     @pytest.mark.long
     def test_goes_on_with_another_number_of_replicas(self):
         problem = Problem(

@@ -37,17 +37,6 @@ def check_model(model: keras.Model, strategy: tf.distribute.Strategy | None) -> 
     if strategy is None:
         return
     _check_scope("model", model.variables, strategy)
-    if number_of(strategy) == 1:
-        return
-    layers = [model, *all_layers(model)]
-    *_, noisy = ["", *(i.name for i in layers if len(i.variables) > len(i.weights))]
-    if noisy:
-        raise ValueError(
-            "model must have no layers that draw random numbers (dropout, noise) on "
-            "several replicas, which would all draw the same ones. Received: model "
-            f"{model.name} with {noisy}, strategy of {number_of(strategy)} "
-            "replicas. Train it without a strategy, or without such layers."
-        )
 
 
 def check_optimizer(

@@ -18,7 +18,8 @@ class ReplicatedSteps(Steps):
     by its share of the examples, and penalties of regularizers by one over the number
     of replicas, so that the gradients add up to those of the global batch. They are
     added before the optimizer sees them: Keras would clip those of each replica. All
-    replicas then make the same update.
+    replicas then make the same update. Layers that draw random numbers draw other ones
+    on each replica.
 
     Args:
         model, optimizer, objective, source, on_nonfinite: as in `Steps`; model and
@@ -48,7 +49,7 @@ class ReplicatedSteps(Steps):
 
     @tf.autograph.experimental.do_not_convert
     def _step_of(self, feed, i):
-        with _compat.unscaled_losses():
+        with _compat.unscaled_losses(), _compat.seeds_of_replicas():
             losses, gradients, outputs, kept = self._strategy.run(
                 self._on_replica, args=(feed, i)
             )
