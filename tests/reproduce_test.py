@@ -127,7 +127,7 @@ class FromTheShellTest(tf.test.TestCase):
             self._check_rerun()
 
     def _check_told(self, told):
-        self.assertEqual(told[0], f"{_NAME}: 3 not decided at this scale")
+        self.assertEqual(told[0], f"{_NAME}: 4 open")
         self.assertLen(told, 4)
         report = os.path.join(self.out, "report")
         figures = [

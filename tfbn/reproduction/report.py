@@ -52,6 +52,7 @@ class Report:
             "date": datetime.date.fromtimestamp(ended).isoformat(),
             "machine": environment.machine(),
             "versions": environment.versions(),
+            "runs": [_origin(run) for run in study.runs],
         }
         archive.write(
             path,
@@ -73,7 +74,7 @@ class Report:
     def judge(self, study: Study) -> list[Judgement]:
         """Judges the claims of a study."""
         results = self._results(study)
-        return [claims.judge(claim, results) for claim in study.experiment.claims]
+        return claims.judge_all(study.experiment.claims, results)
 
     def write_page(self, studies: Iterable[Study]) -> str:
         """Writes the page on the studies that have records, and returns its path."""
@@ -87,7 +88,7 @@ class Report:
         figures = [
             f"figures/{study.name}_{key}.png" for key in study.experiment.figures
         ]
-        about = environment.described(self._results(study).about)
+        about = self._results(study).about
         return sections.Chapter(study, self.judge(study), figures, about)
 
     def _results(self, study) -> Results:
@@ -106,6 +107,13 @@ class Report:
 
     def _records(self, study):
         return os.path.join(self.path, "records", f"{study.name}.jsonl.gz")
+
+
+def _origin(run):
+    """What the archive keeps of a run beside its records."""
+    config, seconds = run.config, run.seconds
+    origin = {"label": run.label, "seed": config.seed, "data_seed": config.data_seed}
+    return origin if seconds is None else origin | {"seconds": round(seconds, 1)}
 
 
 @functools.lru_cache(maxsize=16)
