@@ -3,9 +3,9 @@
 Runs of one seed see the same batches and begin with the same weights (except for those
 with noise layers, which draw seeds of their own from the same generator). They are a
 pair, and a claim about two runs is one about their differences: of the logarithms where
-a measure has no natural scale, such as a norm. A claim is the `Region` that it says their
-mean lies in. It is decided by Student's t, at 5 % in both directions together, after
-Holm's correction for all claims of an experiment from the same source.
+a measure has no natural scale, such as a norm. A claim is the `Region` that it says
+their mean lies in. It is decided by Student's t, at 5 % in both directions together,
+after Holm's correction for all claims of an experiment from the same source.
 """
 
 import dataclasses

@@ -14,9 +14,9 @@ from tfbn.reproduction.measures import Measure
 _LEVEL = f"{100 * (1 - inference.LEVEL):.0f} %"
 
 RULE = f"""Runs of one seed see the same batches and, noise layers apart, begin with the
-same weights: a claim about two runs is about their differences, seed by seed, or their ratios where a
-measure has no natural scale. Student's t decides it, at a p-value of at most
-{inference.LEVEL:g} after Holm's correction for the claims of its experiment (the
+same weights: a claim about two runs is about their differences, seed by seed, or their
+ratios where a measure has no natural scale. Student's t decides it, at a p-value of at
+most {inference.LEVEL:g} after Holm's correction for the claims of its experiment (the
 paper's, ours and its readers' apart): it **holds**, two runs are
 **{claims_lib.EQUIVALENT}** that it names, or it is **contradicted**; otherwise it is
 **open**, with what its own {_LEVEL} interval says in brackets. The exact sign-flip test

@@ -11,11 +11,12 @@ from tfbn.files import atomic
 from tfbn.reproduction import archive
 from tfbn.reproduction import claims
 from tfbn.reproduction import sections
+from tfbn.reproduction import web_page
 from tfbn.reproduction.claims import Judgement
 from tfbn.reproduction.plan import Study
 from tfbn.reproduction.results import Results
 
-PAGE = "README.md"
+PAGE, WEB_PAGE = "README.md", "index.html"
 _DPI = 120  # reports are kept with the code, where every redrawing adds to the history
 
 
@@ -79,9 +80,26 @@ class Report:
     def write_page(self, studies: Iterable[Study]) -> str:
         """Writes the page on the studies that have records, and returns its path."""
         chapters = [self._chapter(study) for study in studies if self.has(study)]
-        path = os.path.join(self.path, PAGE)
+        return self._write(PAGE, sections.page(chapters, self.scale))
+
+    def write_web_page(self, studies: Iterable[Study]) -> str:
+        """Writes the same as one HTML file, figures included, and returns its path.
+
+        A figure that has not been drawn is left out.
+        """
+        chapters = [self._chapter(study) for study in studies if self.has(study)]
+        figures = {}
+        for name in [name for chapter in chapters for name in chapter.figures]:
+            path = os.path.join(self.path, name)
+            if os.path.exists(path):
+                with open(path, "rb") as file:
+                    figures[name] = file.read()
+        return self._write(WEB_PAGE, web_page.page(chapters, self.scale, figures))
+
+    def _write(self, name, text):
+        path = os.path.join(self.path, name)
         with atomic.replacing(path) as file:
-            file.write(sections.page(chapters, self.scale))
+            file.write(text)
         return path
 
     def _chapter(self, study):
