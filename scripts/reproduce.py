@@ -49,8 +49,8 @@ _OUT = flags.DEFINE_string(
 _REPORT = flags.DEFINE_string(
     "report",
     None,
-    "Folder for the page, the figures and the records behind them. Default: "
-    "report/ in --out.",
+    "Folder for the page (README.md; index.html holds its figures too), the figures "
+    "and the records behind them. Default: report/ in --out.",
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
@@ -198,14 +198,14 @@ def _write_complete(chosen, studies, report):
 
 
 def _write(study, studies, report):
-    """Draws and judges a study, writes the page and prints what was written."""
+    """Draws and judges a study, writes the pages and prints what was written."""
     paths = report.draw(study)
-    page = report.write_page(studies)
+    pages = report.write_page(studies), report.write_web_page(studies)
     counts = phrases.counts(report.judge(study))
     summary = ", ".join(
         f"{count} {verdict}" for verdict, count in counts.items() if count
     )
-    print(f"{study.name}: {summary}", *paths, page, sep="\n  ", flush=True)
+    print(f"{study.name}: {summary}", *paths, *pages, sep="\n  ", flush=True)
 
 
 if __name__ == "__main__":

@@ -68,6 +68,28 @@ class SignFlipTest(tf.test.TestCase, parameterized.TestCase):
         found = inference.sign_flip(contrasts, _POSITIVE)
         self.assertAlmostEqual(found.true, expected)
 
+    def test_is_that_of_scipy(self):
+        rng = np.random.default_rng(0)
+        for size in (3, 7, 11):
+            contrasts = rng.normal(size=size) + 0.5
+            for way, found in zip(
+                ("greater", "less"),
+                inference.sign_flip(contrasts, _POSITIVE),
+                strict=True,
+            ):
+                expected = stats.permutation_test(
+                    (contrasts,),
+                    np.mean,
+                    permutation_type="samples",
+                    alternative=way,
+                    n_resamples=2**size,
+                ).pvalue
+                self.assertAllClose(found, min(1.0, 2.0 * expected), rtol=1e-12)
+
+    def test_of_more_seeds_than_can_be_listed(self):
+        found = inference.sign_flip([0.0] * 10 + [1.0] * 8, _POSITIVE)
+        self.assertAllClose(found.true, 2 / 256, rtol=0.2)
+
     def test_stands_in_where_there_is_no_t_test(self):
         for contrasts in ((2.0,) * 6, (_INF,) * 6):
             found = inference.p_values(contrasts, _POSITIVE)

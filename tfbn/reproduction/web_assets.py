@@ -65,6 +65,8 @@ svg .range { stroke: var(--dot); stroke-width: 2; }
   td:not(:first-child)::before { content: attr(data-label) ": "; font-size: .75rem;
     opacity: .7; }
   td:first-child { font-weight: 600; }
+  td[data-label=seeds], td[data-label^="p "], td[data-label^=sign] {
+    display: inline-block; margin-right: 1rem; }
   td small { font-weight: 400; }
   .side { white-space: normal; } }
 """

@@ -16,16 +16,12 @@ from tfbn.reproduction import web_assets
 from tfbn.reproduction.claims import Judgement
 from tfbn.reproduction.sections import Chapter
 
-_CLAIMS = (
-    "claim",
-    "ours",
-    "difference or ratio",
-    "seeds",
-    "p",
-    "sign-flip p",
-    "verdict",
-)
-_ALL = ("claim", "question", "difference or ratio", "p", "verdict")
+_RATIO, _P = "difference or ratio", "p (Holm)"
+_CLAIMS = ("claim", "ours", _RATIO, "seeds", _P, "sign-flip p", "verdict")
+_ALL = ("claim", "question", _RATIO, _P, "verdict")
+_LEGEND = """In the tables a dot is a seed. Below a difference (or ratio) of the first
+to the second run, a bar is its 95 % interval; the claim is true in the shaded part, and
+a thin line marks no difference. A click on the head of a column sorts."""
 
 
 def page(chapters: Sequence[Chapter], scale: str, figures: Mapping[str, bytes]) -> str:
@@ -40,6 +36,7 @@ def page(chapters: Sequence[Chapter], scale: str, figures: Mapping[str, bytes]) 
     parts = [
         f"<h1>{title}</h1>",
         *(_paragraph(text) for text in sections.introduction(scale).split("\n\n")),
+        _paragraph(_LEGEND),
         _summary(chapters),
         _readers(chapters),
         _overview(chapters),
