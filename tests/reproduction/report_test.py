@@ -234,6 +234,25 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
         page = sections.page([chapter], "smoke")
         self.assertIn(f"\n\nAt this scale: {told} (2 runs).\n\n", page)
 
+    def test_seconds_and_data_of_the_runs(self):
+        linear = {"model": "deep_linear", "dataset": "gaussian", "batch_size": 1000}
+        runs = [
+            plan.Run("a", TrainConfig(data_seed=seed, seed=seed, **linear))
+            for seed in range(2)
+        ]
+        study = plan.Study("name", mock.Mock(title="", source="", setting=""), runs)
+        about = {"machine": environment.machine(), "versions": environment.versions()}
+        about |= {"date": "2026-01-01"}
+        told = sections.sizes(sections.Chapter(study, [], [], about))
+        self.assertIn("one draw of gaussian, of data seed 0, for all seeds", told)
+        about["runs"] = [
+            {"label": "a", "seed": seed, "data_seed": seed, "seconds": 10.0 + 2 * seed}
+            for seed in range(2)
+        ]
+        chapter = sections.Chapter(study, [], [], about)
+        self.assertEndsWith(sections.sizes(chapter), " (2 runs, 11 s each).")
+        self.assertIn("--data_seed equal to it", sections.page([chapter], "smoke"))
+
     def test_made_again_from_its_records(self):
         self.report.gather(self.study)
         _, page = self._write()

@@ -52,8 +52,10 @@ def introduction(scale: str) -> str:
     """Returns what the runs are and how claims are decided."""
     made = (
         f"Made by `python scripts/reproduce.py all --scale={scale}`; with `--notrain "
-        "--report=FOLDER` from the records in `records/`, without training. Every run "
-        f"has {SEEDS[scale]} seed(s), or as many as the tables say."
+        "--report=FOLDER` from the records in `records/`, without training. Beside "
+        "`README.md` lies the same as one file, `index.html`, with the figures inside "
+        "and tables to sort (in tfbn's repository git ignores it, as it has 5 MB). "
+        f"Every run has {SEEDS[scale]} seed(s), or as many as the tables say."
     )
     return _wrapped(f"{_OF_SCALE[scale]} {made}") + "\n\n" + _wrapped(phrases.RULE)
 

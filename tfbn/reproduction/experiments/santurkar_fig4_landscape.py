@@ -94,6 +94,12 @@ _EARLY_RANGE = _measure(
     steps=(1, 1000),
     reduce=max,
 )
+_EARLY_TYPICAL_RANGE = _measure(
+    _loss_range,
+    "range of the loss, geometric mean over steps 1 to 1,000",
+    steps=(1, 1000),
+    reduce=measures.geometric_mean,
+)
 _EARLY_DISTANCE = _measure(
     _predictiveness, "largest |g' - g| in steps 1 to 1,000", steps=(1, 1000), reduce=max
 )
@@ -208,6 +214,14 @@ at hand and awaits fresh seeds.
             _linear("batch_norm"),
             low=1.5,
             high=2.5,
+        ),
+        claims.smaller(
+            "Early on, the loss of the deep linear network typically varies less "
+            "without BatchNorm, peaks apart",
+            claims.OURS,
+            _EARLY_TYPICAL_RANGE,
+            _linear("none"),
+            than=_linear("batch_norm"),
         ),
         _vgg_larger_without(
             "At equal loss, the loss of VGG varies more without BatchNorm",
