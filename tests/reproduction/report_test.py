@@ -161,7 +161,12 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
             self.assertEqual(_cells(row)[2:], told)
             words = " ".join(page.split())
             self.assertIn("Every run has 3 seed(s), or as many", words)
-            summary = "Of 3 claims of the papers, 1 hold, 0 are equivalent within the"
+            summary = (
+                "**Of 3 claims of the papers, 1 holds, 0 are equivalent within the "
+                "margin, 1 is contradicted and 1 is open; of 0 that are not in the "
+                "papers, 0 hold, 0 are equivalent within the margin, 0 are "
+                "contradicted and 0 are open.** Alone, "
+            )
             self.assertIn(summary, words)
         with self.subTest("tables"):
             blocks = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)

@@ -115,13 +115,17 @@ def of_papers(judgements: Iterable[Judgement], papers: bool) -> list[Judgement]:
 def summary(judgements: Sequence[Judgement]) -> str:
     """Returns a sentence that counts the verdicts."""
     theirs, others = (of_papers(judgements, papers) for papers in (True, False))
-    holding, equivalent, contradicted, still_open = counts(theirs).values()
-    *first, last = counts(others).values()
     return (
-        f"Of {len(theirs)} claims of the papers, {holding} hold, {equivalent} are "
-        f"{claims_lib.EQUIVALENT}, {contradicted} are contradicted and {still_open} "
-        f"are open; of {len(others)} that are not in the papers, "
-        f"{', '.join(map(str, first))} and {last}."
+        f"Of {len(theirs)} claims of the papers, {_counted(theirs)}; of {len(others)} "
+        f"that are not in the papers, {_counted(others)}."
+    )
+
+
+def alone(judgements: Sequence[Judgement]) -> str:
+    """Returns a sentence on the open claims that Holm's correction leaves open."""
+    left = [j for j in judgements if j.verdict == claims_lib.OPEN != j.alone]
+    return (
+        f"Alone, without Holm's correction, {len(left)} of the open ones are decided."
     )
 
 
@@ -133,6 +137,19 @@ def short_counts(judgements: Sequence[Judgement]) -> str:
         if count
     ]
     return ", ".join(told) or "–"
+
+
+def _counted(judgements):
+    *first, last = [
+        _verb(verdict, count) for verdict, count in counts(judgements).items()
+    ]
+    return f"{', '.join(first)} and {last}"
+
+
+def _verb(verdict, count):
+    if verdict == claims_lib.HOLDS:
+        return f"{count} {'holds' if count == 1 else 'hold'}"
+    return f"{count} {'is' if count == 1 else 'are'} {verdict}"
 
 
 def _unit(judgement):

@@ -124,7 +124,7 @@ def _overview(chapters, scale):
     parts = [
         f"# The papers, reproduced: scale {scale}",
         introduction(scale),
-        _wrapped(f"**{phrases.summary(judgements)}**"),
+        _wrapped(f"**{phrases.summary(judgements)}** {phrases.alone(judgements)}"),
         _table(header, overview(chapters)),
     ]
     if asked := readers(chapters):

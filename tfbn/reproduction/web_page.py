@@ -48,7 +48,10 @@ def page(chapters: Sequence[Chapter], scale: str, figures: Mapping[str, bytes]) 
 
 def _summary(chapters):
     judgements = [j for chapter in chapters for j in chapter.judgements]
-    return f"<p class='summary'>{html.escape(phrases.summary(judgements))}</p>"
+    return (
+        f"<p class='summary'>{html.escape(phrases.summary(judgements))}</p>"
+        f"<p>{html.escape(phrases.alone(judgements))}</p>"
+    )
 
 
 def _readers(chapters):
