@@ -124,6 +124,16 @@ class RuleTest(tf.test.TestCase, parameterized.TestCase):
         # 2.5 % either way, with a standard error of 0.35 %.
         self.assertAllClose(self._rates(seeds, 0.0), (0.025, 0.025), atol=0.012)
 
+    def test_of_no_difference_among_eight_claims(self):
+        rng = np.random.default_rng(2)
+        wrong = 0
+        for _ in range(self._DRAWS // 4):
+            drawn = rng.normal(size=(8, 3))
+            p = [inference.p_values(row, _POSITIVE).least for row in drawn]
+            wrong += min(inference.holm(p)) <= inference.LEVEL
+        # 5 %, with a standard error of 1 %.
+        self.assertAllClose(wrong / (self._DRAWS // 4), 0.05, atol=0.03)
+
     def test_of_a_difference_grows_with_the_seeds(self):
         rates = []
         for seeds in (3, 5, 10):

@@ -15,15 +15,15 @@ _LEVEL = f"{100 * (1 - inference.LEVEL):.0f} %"
 
 RULE = f"""Runs of one seed see the same batches and, noise layers apart, begin with the
 same weights: a claim about two runs is about their differences, seed by seed, or their
-ratios where a measure has no natural scale. Student's t decides it, at a p-value of at
-most {inference.LEVEL:g} after Holm's correction for the claims of its experiment (the
-paper's, ours and its readers' apart): it **holds**, two runs are
-**{claims_lib.EQUIVALENT}** that it names, or it is **contradicted**; otherwise it is
-**open**, with what its own {_LEVEL} interval says in brackets. The exact sign-flip test
-beside it assumes no normal distribution, but its p-value is at least 2 / 2^n with n
-seeds, 0.25 with three and 0.002 with ten; it decides alone where numbers are infinite
-or the same in all seeds. Fewer than {claims_lib.ENOUGH_SEEDS} seeds are a screen:
-verdicts rest on normally distributed differences, and await more seeds."""
+ratios (and means are geometric) where a measure has no natural scale. Student's t
+decides it, at a p-value of at most {inference.LEVEL:g} after Holm's correction for the
+claims of its experiment (the paper's, ours and its readers' apart): it **holds**, two
+runs are **{claims_lib.EQUIVALENT}** that it names, or it is **contradicted**; otherwise
+it is **open**, with what its own {_LEVEL} interval says in brackets. The exact
+sign-flip test beside it assumes no normal distribution, but its p-value is at least 2 /
+2^n with n seeds, 0.25 with three and 0.002 with ten; it decides alone where numbers are
+infinite or the same in all seeds. Fewer than {claims_lib.ENOUGH_SEEDS} seeds are a
+screen: verdicts rest on normally distributed differences, and await more seeds."""
 
 READERS_RULE = f"""Ratios and differences are given with their {_LEVEL} interval; p is
 that of the t-test after Holm's correction for these questions."""
