@@ -22,6 +22,7 @@ from tfbn.recording import records
 RTOL = 1e-5
 
 _BATCH = 8
+_PAIRS = tf.data.Dataset.from_tensors((np.zeros((4, 4)), np.zeros((4, 2))))
 
 
 def _data(size=24, seed=0):
@@ -362,6 +363,22 @@ class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
         steps = {kind: [r["step"] for r in rs] for kind, rs in watch.history.items()}
         self.assertEqual(steps, {"activations": [0, 2, 4], "landscape": [2, 4]})
 
+    def test_a_dataset_in_place_of_the_probe_batch(self):
+        x, y = _data()
+        dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(7)  # the last of 3
+        found = []
+        for probe in ((dataset,), (x, y)):
+            model = _compiled("modeless", keras.optimizers.SGD(0.05))  # no statistics
+            names = ["ics", "activations"]
+            watch = callbacks.Diagnostics(names, *probe, every=2)
+            _fit(model, x, y, watch, epochs=1, shuffle=False)
+            found.append(watch.records)
+        for many, one in zip(*found, strict=True):
+            self.assertEqual((many["kind"], many["step"]), (one["kind"], one["step"]))
+            for a, b in zip(many["layers"], one["layers"], strict=True):
+                for name in {"norm", "distance", "mean", "variance_change"} & set(a):
+                    self.assertAllClose(a[name], b[name], rtol=1e-4, atol=1e-6)
+
     def test_says_what_it_does_unless_fit_is_silent(self):
         x, y = _data()
         model = _compiled("functional")
@@ -430,6 +447,12 @@ class ErrorsTest(tf.test.TestCase, parameterized.TestCase):
         ("option", {"options": {"ics": 3}}, r"options={'ics': 3}"),
         ("loss", {"loss": "mse"}, "loss must be a function.*loss='mse'"),
         ("sizes", {"y": np.zeros((3, 2))}, r"same number of examples.*\(3, 2\)"),
+        ("targets", {"x": _PAIRS}, "y must be None where x is a dataset"),
+        (
+            "one batch only",
+            {"diagnostics": ["theory"], "x": _PAIRS, "y": None},
+            "must be among ics, .* where x is a dataset. Received: 'theory'",
+        ),
     )
     def test_at_once(self, changed, message):
         x, y = _data()

@@ -7,6 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
+from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.framework import convert_to_constants
+from tensorflow.python.grappler import tf_optimizer
+from tensorflow.python.tools import optimize_for_inference_lib
 
 import tfbn
 from tests import testing_utils
@@ -21,7 +25,6 @@ LAYERS = {
 
 def network(make_norm):
     """Layers that a norm can be folded into, and one that it cannot."""
-    rng = np.random.default_rng(0)
     model = keras.Sequential(
         [
             keras.Input((8, 8, 3)),
@@ -40,6 +43,11 @@ def network(make_norm):
             make_norm(),
         ]
     )
+    return randomized(model)
+
+
+def randomized(model):
+    rng = np.random.default_rng(0)
     for weight in model.weights:
         if weight.dtype == "float32":
             low = 0.5 if weight.shape.rank == 1 else -0.5
@@ -120,6 +128,59 @@ class InferenceTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLess(errors[0], 2e-6)
         self.assertBetween(errors[1], 1e-5, 1e-2)
         self.assertLess(testing_utils.relative_error(layer(x), expected), 2e-6)
+
+
+class FrozenTest(tf.test.TestCase, parameterized.TestCase):
+    """Graphs with their weights as constants, optimised by what TensorFlow offers."""
+
+    @parameterized.parameters("BatchNorm", "BatchRenorm")
+    def test_as_many_operations_as_with_keras(self, name):
+        of_keras, ours = map(frozen, (keras.layers.BatchNormalization, LAYERS[name]))
+        for optimized in (for_inference, by_grappler):
+            left, wanted = (computing(optimized(f)) for f in (ours, of_keras))
+            self.assertEqual(left.total(), wanted.total())
+        # Folded into the convolutions.
+        self.assertEqual(left, {"Conv2D": 2, "AddV2": 2, "Relu": 2})
+
+
+def frozen(make_norm):
+    model = keras.Sequential([keras.Input((8, 8, 3))])
+    for filters in (8, 4):
+        model.add(keras.layers.Conv2D(filters, 3, use_bias=False))
+        model.add(make_norm())
+        model.add(keras.layers.ReLU())
+    randomized(model)
+    with ops.exporting():
+        call = tf.function(lambda x: model(x, training=False))
+        function = call.get_concrete_function(tf.TensorSpec([None, 8, 8, 3]))
+    return convert_to_constants.convert_variables_to_constants_v2(function)
+
+
+def for_inference(function):
+    names = [[t.op.name for t in part] for part in (function.inputs, function.outputs)]
+    return optimize_for_inference_lib.optimize_for_inference(
+        function.graph.as_graph_def(), *names, tf.float32.as_datatype_enum
+    )
+
+
+def by_grappler(function):
+    config = config_pb2.ConfigProto()
+    rewrites = config.graph_options.rewrite_options
+    rewrites.optimizers.extend(["constfold", "arithmetic", "remap"])
+    rewrites.meta_optimizer_iterations = 2
+    rewrites.min_graph_nodes = -1  # also small graphs
+    graph = tf.compat.v1.train.export_meta_graph(
+        graph=function.graph, graph_def=function.graph.as_graph_def()
+    )
+    fetched = graph.collection_def["train_op"].node_list
+    fetched.value.extend(t.name for t in function.outputs)
+    return tf_optimizer.OptimizeGraph(config, graph)
+
+
+def computing(graph):
+    """How many operations of each type a graph has, without those that do nothing."""
+    passive = ("Const", "Identity", "NoOp", "Placeholder")
+    return collections.Counter(n.op for n in graph.node if n.op not in passive)
 
 
 class InTraining(keras.Model):

@@ -116,8 +116,8 @@ def diagnose(
     Args:
         model: a built Keras model.
         x, y: a batch: arrays, tensors, or structures of them; or a `tf.data.Dataset`
-            of batches, and None, as in `tfbn.diagnostics.LossFunction`. Only "ics",
-            "landscape", "curvature" and the surfaces take a dataset, without XLA.
+            of batches, and None, as in `tfbn.diagnostics.LossFunction`. All diagnostics
+            but "theory" take a dataset, without XLA.
         loss: function `loss(y_true, y_pred)` -> scalar, to which the penalties of
             regularizers are added. Default: the loss that the model was compiled with.
         diagnostics: names of diagnostics in `tfbn.diagnostics.registry`. Default: all
@@ -147,7 +147,9 @@ def diagnose(
     chosen = _chosen(diagnostics, options)
     x, y = measurement.as_batch(x, y, many=True)
     if batches.is_dataset(x):
-        chosen = _of_many_batches(chosen, diagnostics is DEFAULT_NAMES, jit_compile)
+        if diagnostics is DEFAULT_NAMES:
+            chosen = [diagnostic for diagnostic in chosen if diagnostic.many_batches]
+        Diagnostic.check_many_batches(chosen, registry.values(), jit_compile)
     loss = compiled_loss.compiled_loss(model) if loss is None else loss
     rate = _learning_rate(model, learning_rate)
     step = validation.integer("step", step, minimum=0)
@@ -194,24 +196,6 @@ def _chosen(names: Iterable[str], options: Mapping) -> list[Diagnostic]:
     for name in options:
         validation.choice("options", name, NAMES)
     return [registry[name] for name in dict.fromkeys(chosen)]
-
-
-def _of_many_batches(chosen, is_default, jit_compile):
-    """Returns the diagnostics to measure on a dataset."""
-    if jit_compile:
-        raise ValueError(
-            "jit_compile must be False where x is a dataset, which XLA cannot read. "
-            "Received: jit_compile=True. Give one batch, or leave it out."
-        )
-    possible = [diagnostic for diagnostic in chosen if diagnostic.many_batches]
-    if not is_default and possible != chosen:
-        names = [d.name for d in registry.values() if d.many_batches]
-        (other, *_) = [d.name for d in chosen if not d.many_batches]
-        raise ValueError(
-            f"diagnostics must be among {', '.join(names)} where x is a dataset. "
-            f"Received: {other!r}. Give it one batch."
-        )
-    return possible
 
 
 def _learning_rate(model, learning_rate):

@@ -12,9 +12,11 @@ import tensorflow as tf
 
 from tfbn import _compat
 from tfbn import validation
+from tfbn.diagnostics import Diagnostic
 from tfbn.diagnostics import Meter
 from tfbn.diagnostics import Need
 from tfbn.diagnostics import arguments
+from tfbn.diagnostics import batches
 from tfbn.diagnostics import compiled_loss
 from tfbn.diagnostics import measurement
 from tfbn.diagnostics import registry
@@ -44,7 +46,9 @@ class Diagnostics(keras.callbacks.Callback):
     are those that the optimizer makes, on its own batches: internal covariate shift
     compares gradients of the probe batch before and after the update of the step,
     whereas in the paper (Santurkar et al. 2018, Definition 2.1) gradients and update
-    share a batch. Sample and class weights given to `fit` are ignored.
+    share a batch. A `tf.data.Dataset` of batches may take its place, for less noise at
+    the cost of as many passes: see `tfbn.diagnostics.LossFunction`. Sample and class
+    weights given to `fit` are ignored.
 
     A step is an update of the weights, numbered by `optimizer.iterations` before it, so
     that another `fit` of the model continues the numbers. With
@@ -85,9 +89,11 @@ class Diagnostics(keras.callbacks.Callback):
             model to a list of `tfbn.diagnostics.Meter`, for meters of your own. It is
             called when the first `fit` begins, and again when a later `fit` begins
             after the model was compiled anew.
-        x: the probe batch, as the model takes it. A model that is not built when `fit`
-            begins is built for its shapes, with any batch size.
-        y: the targets of the probe batch, as the loss takes them.
+        x: the probe batch, as the model takes it; or a `tf.data.Dataset` of batches
+            `(x, y)`, finite and the same each time it is read, which all names but
+            "theory" take. A model that is not built when `fit` begins is built for its
+            shapes, with any batch size.
+        y: the targets of the probe batch, as the loss takes them; None for a dataset.
         options: name of a diagnostic -> values of its options, such as
             `{"curvature": {"iterations": 50}}`. Only with names.
         loss: function `loss(y_true, y_pred)` -> scalar, to which the penalties of
@@ -99,7 +105,7 @@ class Diagnostics(keras.callbacks.Callback):
         log_dir: str or None, a folder for `records.jsonl` and TensorBoard events; an
             existing `records.jsonl` is continued.
         jit_compile: bool, whether XLA compiles the measurements, however the model was
-            compiled. Default False. Only with names.
+            compiled. Default False. Only with names, and without a dataset.
 
     Raises:
         ValueError: at once for an argument outside its range; when `fit` begins, if the
@@ -118,7 +124,7 @@ class Diagnostics(keras.callbacks.Callback):
         self,
         diagnostics: Sequence[str] | Callable[[keras.Model], Sequence[Meter]],
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         options: Mapping[str, Mapping[str, Any]] = _NOTHING,
         loss: Loss | None = None,
@@ -130,7 +136,7 @@ class Diagnostics(keras.callbacks.Callback):
         super().__init__()
         self._diagnostics = _checked_diagnostics(diagnostics)
         self._options = _checked_options(options)
-        self._probe = measurement.as_batch(x, y)
+        self._probe = measurement.as_batch(x, y, many=True)
         if loss is not None:
             arguments.check_loss(loss)
         self._loss = loss
@@ -138,13 +144,20 @@ class Diagnostics(keras.callbacks.Callback):
         self._cadence = Cadence(every, spacing)
         self._log_dir = _checked_folder(log_dir)
         self._jit_compile = validation.boolean("jit_compile", jit_compile)
+        per = ""
+        if batches.is_dataset(x):
+            per = " over each batch"
+            chosen = [] if callable(diagnostics) else self._diagnostics
+            Diagnostic.check_many_batches(
+                [registry[name] for name in chosen], registry.values(), jit_compile
+            )
         self._watches: list[Watch] = []
         self._made_for: tuple | None = None
         self._pending: StepBegin | None = None
         self._writers: tuple[RecordWriter, SummaryWriter] | None = None
         self._records: dict[tuple[str, int], dict[str, Any]] = {}
         self._left_out: dict[str, str] = {}
-        self._announcer = announcements.Announcer(self._say)
+        self._announcer = announcements.Announcer(self._say, per)
         self._first_step: int = 0
         self._num_before = 0  # measurements, when the fit began
         self._bar_is_open = False
@@ -187,7 +200,7 @@ class Diagnostics(keras.callbacks.Callback):
         model = self.model
         _check_model(model)
         if not model.built:
-            _build(model, self._probe[0])
+            _build(model, self._one_batch()[0])
         # What meters are tied to: the variables that are trained, and the loss.
         made_for = (
             _compat.compile_loss(model),
@@ -251,7 +264,7 @@ class Diagnostics(keras.callbacks.Callback):
             loss = compiled_loss.compiled_loss(model) if loss is None else loss
             # Eagerly, so that a batch that does not fit is reported before any step.
             check = LossFunction(model, loss, training=training)
-            check(*snapshot(model), *self._probe)
+            check(*snapshot(model), *self._one_batch())
         return watches(
             dict.fromkeys(self._diagnostics, self._cadence.every),
             model,
@@ -261,6 +274,10 @@ class Diagnostics(keras.callbacks.Callback):
             training=training,
             jit_compile=self._jit_compile,
         )
+
+    def _one_batch(self):
+        dataset = self._probe[0]
+        return next(iter(dataset)) if batches.is_dataset(dataset) else self._probe
 
     def _used_watches(self):
         return [watch for watch in self._watches if watch.name not in self._left_out]

@@ -129,6 +129,40 @@ class BatchesTest(tf.test.TestCase, parameterized.TestCase):
         many, one = self._both(diagnostics.hessian_trace, products=2)
         self.assertAllClose(many.samples, one.samples, rtol=1e-4)
 
+    def test_activations(self):
+        many, one = (
+            diagnostics.activation_moments(self.model, x, training=False, num_bins=5)
+            for x in (_dataset(self.x, self.y, SIZES["unequal"]), self.x)
+        )
+        for a, b in zip(many, one, strict=True):
+            self.assertEqual(a.name, b.name)
+            for name in ("mean", "variance", "percentiles", "edges"):
+                left, right = getattr(a, name), getattr(b, name)
+                self.assertAllClose(left, right, rtol=RTOL, atol=1e-6)
+            self.assertAllEqual(a.counts, b.counts)
+
+    def test_noise_scale_is_the_mean_of_equal_batches(self):
+        # Parts of one example, so that the split does not matter. The gradient of
+        # |w.x|^2 at w is 2 (w.x) x.
+        keras.utils.set_random_seed(0)
+        layer = keras.layers.Dense(1, use_bias=False)
+        model = keras.Sequential([keras.Input((3,)), layer])
+        gradients = 2.0 * (self.x @ layer.kernel.numpy()) * self.x
+        norms, traces = [], []
+        for part in np.split(gradients[:8].astype(np.float64), 2):
+            of_parts = np.mean(np.sum(np.square(part), axis=1))
+            of_whole = np.sum(np.square(np.mean(part, axis=0)))
+            norms.append((4.0 * of_whole - of_parts) / 3.0)
+            traces.append((of_parts - of_whole) / (1.0 - 1.0 / 4.0))
+        dataset = _dataset(self.x[:10], np.zeros([10, 1], np.float32), (4, 4, 2))
+        found = diagnostics.gradient_noise_scale(
+            model, keras.losses.MeanSquaredError(), dataset, parts=4
+        )
+        for result in (found, *found.layers):
+            self.assertAllClose(result.squared_norm, np.mean(norms), rtol=RTOL)
+            self.assertAllClose(result.covariance_trace, np.mean(traces), rtol=RTOL)
+        self.assertEqual((found.small_batch, found.large_batch), (1, 4))
+
     def test_every_batch_has_its_own_statistics_in_training_mode(self):
         expected, begin = 0.0, 0
         values = [v.numpy() for v in self.model.trainable_variables]
@@ -156,7 +190,10 @@ class BatchesTest(tf.test.TestCase, parameterized.TestCase):
         found = tfbn.diagnose(self.model, dataset, options=options)
         # Those that take a dataset, of the default ones.
         kinds = [record["kind"] for record in found.records]
-        self.assertEqual(kinds, ["ics", "landscape", "curvature"])
+        self.assertEqual(
+            kinds, ["ics", "landscape", "activations", "curvature", "noise_scale"]
+        )
+        self.assertEqual(list(found.left_out), ["renorm"])
         for arguments, message in (
             ({"diagnostics": ["theory"]}, "must be among ics, .*Received: 'theory'"),
             ({"jit_compile": True}, "jit_compile must be False where x is a dataset"),
@@ -179,7 +216,7 @@ class BatchesTest(tf.test.TestCase, parameterized.TestCase):
                     self.model, cross_entropy, dataset, radii=[0.0]
                 )
         with self.assertRaisesRegex(ValueError, "x must be one batch here"):
-            diagnostics.gradient_noise_scale(self.model, cross_entropy, pairs, None)
+            diagnostics.gradient_identities(self.model, cross_entropy, pairs, None)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,16 @@ def _expected(x):
 
 
 class RenormTest(tf.test.TestCase, parameterized.TestCase):
+    def test_rows_of_a_dataset_are_its_batches(self):
+        x = _batch()
+        dataset = tf.data.Dataset.from_tensor_slices(x).batch(8)  # 8 and 4
+        r, d, _ = zip(_expected(x[:8]), _expected(x[8:]), strict=True)
+        model = _model(rmax=2.0, dmax=1.0)
+        (found,) = diagnostics.renorm_corrections(model, dataset)
+        self.assertAllClose(found.r, r, rtol=_RTOL, atol=0.0)
+        self.assertAllClose(found.d, d, rtol=_RTOL, atol=1e-6)
+        self.assertEqual(found.d_clipped, np.mean(np.abs(d) > 1.0))
+
     def test_before_clipping(self):
         x = _batch()
         r, d, distance = _expected(x)

@@ -27,7 +27,13 @@ class RecomputationTest(tf.test.TestCase, parameterized.TestCase):
         cls=(tfbn.BatchNorm, tfbn.LpBatchNorm), mode=("eager", "graph", "outside")
     )
     def test_state_moves_once_and_gradients_are_those_without(self, cls, mode):
-        layer = cls(momentum=0.5)
+        self._check(cls(momentum=0.5), mode)
+
+    @parameterized.parameters("eager", "graph")
+    def test_virtual_batches(self, mode):
+        self._check(tfbn.BatchNorm(momentum=0.5, virtual_batch_size=3), mode)
+
+    def _check(self, layer, mode):
         layer.build(_X.shape)
         expected = testing_utils.TrainingCall(layer, _X.astype("float64"))
         recomputed = tf.recompute_grad(lambda x: layer(x, training=True))

@@ -15,8 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfbn import validation
+from tfbn.diagnostics import batches
 from tfbn.diagnostics import diagnostic
 from tfbn.diagnostics import measurement
+from tfbn.diagnostics.activation_pooling import Moments
+from tfbn.diagnostics.activation_pooling import pooled
 from tfbn.diagnostics.activation_results import Activations
 from tfbn.diagnostics.activation_results import FirstActivations
 from tfbn.diagnostics.activation_results import LayerActivations
@@ -52,8 +55,13 @@ class ActivationMeter(diagnostic.Meter):
     state's buffers (averages, seeds) are used, so that noise is drawn anew in each step
     as in training.
 
-    Cost: a forward pass per state, and as much time for the statistics. No state
-    changes.
+    On a dataset of batches everything is of the activations on all of them together,
+    exact for batches of any sizes; in training mode each batch has its own statistics,
+    and all have the same noise.
+
+    Cost: a forward pass per state, and as much time for the statistics; on a dataset
+    twice that, for it is read again for the histograms, whose range is known only then,
+    and the memory of all values of one unit. No state changes.
 
     Args:
         model, training, jit_compile: as in `Diagnostic.meter`.
@@ -89,6 +97,7 @@ class ActivationMeter(diagnostic.Meter):
         self._num_bins = validation.integer("num_bins", num_bins, minimum=1)
         validation.memory(8 * num_bins, num_bins=num_bins)
         self._measure = measurement.compiled(self._statistics, jit_compile=jit_compile)
+        self._count = measurement.compiled(self._counts, jit_compile=jit_compile)
         # Two forward passes, and as much time for the statistics.
         self.cost = measurement.Cost(passes=4.0 / 3.0, copies=0)
 
@@ -106,7 +115,8 @@ class ActivationMeter(diagnostic.Meter):
 
         Args:
             state: `State`.
-            x: the inputs of a batch, a tensor or a structure of tensors.
+            x: the inputs of a batch, a tensor or a structure of tensors; or a dataset,
+                of inputs or of tuples that begin with them.
 
         Returns:
             `Activations`.
@@ -116,14 +126,49 @@ class ActivationMeter(diagnostic.Meter):
                 or returned anything but a tensor of floats of rank 2 or more, or a
                 layer has no unit of index `unit`.
         """
-        rows = self._measure(state.parameters, state.buffers, x)
+        if batches.is_dataset(x):
+            return self._of_dataset(state, x)
         return Activations(
-            self._result(name, *(part.numpy() for part in row))
-            for name, row in rows.items()
+            self._result(name, moments, counts)
+            for name, (moments, counts) in self._rows(state, x).items()
         )
+
+    def _of_dataset(self, state, dataset):
+        parts = [self._rows(state, x) for x in batches.inputs(dataset)]
+        moments = {name: pooled([part[name][0] for part in parts]) for name in parts[0]}
+        ranges = {
+            name: (tf.constant(m.low), tf.constant(m.high))
+            for name, m in moments.items()
+        }
+        counts = dict.fromkeys(moments, 0)
+        for x in batches.inputs(dataset):
+            more = self._count(state.parameters, state.buffers, x, ranges)
+            counts = {name: counts[name] + more[name].numpy() for name in counts}
+        return Activations(
+            self._result(name, moments[name], counts[name]) for name in moments
+        )
+
+    def _rows(self, state, x):
+        """Returns a dict from the name of a layer to its `Moments` and counts."""
+        rows = self._measure(state.parameters, state.buffers, x)
+        arrays = {k: [part.numpy() for part in row] for k, row in rows.items()}
+        return {k: (Moments(*row[:-1]), row[-1]) for k, row in arrays.items()}
 
     def _statistics(self, parameters, buffers, x):
         """Returns a dict from the name of a layer to what `_of_layer` returns."""
+        activations = self._activations(parameters, buffers, x)
+        return {name: self._of_layer(name, v) for name, v in activations.items()}
+
+    def _counts(self, parameters, buffers, x, ranges):
+        """Returns a dict from the name of a layer to its counts in a range."""
+        activations = self._activations(parameters, buffers, x)
+        return {
+            name: _histogram(activations[name], low, high, self._num_bins)
+            for name, (low, high) in ranges.items()
+        }
+
+    def _activations(self, parameters, buffers, x):
+        """Returns a dict from the name of a layer to its activations, units last."""
         layers = [layer for group in self._layers.values() for layer in group]
         capture = OutputCapture(layers, follow=self._follow)
         with intercepted(self._forward.model, capture):
@@ -134,11 +179,7 @@ class ActivationMeter(diagnostic.Meter):
             else capture.units_last(name, *group)
             for name, group in self._layers.items()
         }
-        return {
-            name: self._of_layer(name, values)
-            for name, values in found.items()
-            if values is not None
-        }
+        return {name: values for name, values in found.items() if values is not None}
 
     def _of_layer(self, name, values):
         """Returns `(mean, variance, values of the unit, least, largest, counts)`."""
@@ -150,23 +191,21 @@ class ActivationMeter(diagnostic.Meter):
         values = tf.reshape(values, [-1, values.shape[-1]])
         mean = tf.reduce_mean(values, axis=0)
         variance = tf.reduce_mean(tf.square(values - mean), axis=0)
-        return (
-            mean,
-            variance,
-            values[:, self._unit],
-            *_histogram(values, self._num_bins),
-        )
+        low, high = _range(values)
+        counts = _histogram(values, low, high, self._num_bins)
+        return mean, variance, values[:, self._unit], low, high, counts
 
-    def _result(self, name, mean, variance, of_unit, low, high, counts):
+    def _result(self, name, moments, counts):
         with np.errstate(invalid="ignore"):  # infinite activations
-            percentiles = np.percentile(of_unit.astype(np.float64), PERCENTILES)
+            of_unit = moments.of_unit.astype(np.float64)
+            percentiles = np.percentile(of_unit, PERCENTILES)
         return LayerActivations(
             name=name,
-            mean=mean.astype(np.float64),
-            variance=variance.astype(np.float64),
+            mean=moments.mean.astype(np.float64),
+            variance=moments.variance.astype(np.float64),
             unit=self._unit,
             percentiles=percentiles,
-            edges=_edges(float(low), float(high), self._num_bins),
+            edges=_edges(float(moments.low), float(moments.high), self._num_bins),
             counts=counts.astype(np.int64),
         )
 
@@ -184,7 +223,8 @@ def activation_moments(
 
     Args:
         model: a built Keras model.
-        x: inputs: an array, a tensor, or a structure of them.
+        x: inputs: an array, a tensor, or a structure of them; or a `tf.data.Dataset` of
+            batches, of inputs or of tuples that begin with them.
         layers, unit, num_bins, training: as in `ActivationMeter`.
 
     Returns:
@@ -198,8 +238,7 @@ def activation_moments(
     meter = ActivationMeter(
         model, layers=layers, unit=unit, num_bins=num_bins, training=training
     )
-    x, _ = measurement.as_batch(x, x)
-    return meter(snapshot(model), x)
+    return meter(snapshot(model), measurement.as_inputs(x))
 
 
 def _no_loss(y_true, y_pred):
@@ -207,11 +246,16 @@ def _no_loss(y_true, y_pred):
     return tf.zeros([])
 
 
-def _histogram(values, num_bins):
-    """Returns `(least, largest, counts)` of the finite values, in equal bins."""
+def _range(values):
+    """Returns `(least, largest)` of the finite values."""
     finite = tf.math.is_finite(values)
     low = tf.reduce_min(tf.where(finite, values, np.inf))
-    high = tf.reduce_max(tf.where(finite, values, -np.inf))
+    return low, tf.reduce_max(tf.where(finite, values, -np.inf))
+
+
+def _histogram(values, low, high, num_bins):
+    """Returns how many finite values are in each of the equal bins of a range."""
+    finite = tf.math.is_finite(values)
     # Halved, because the range of finite values can overflow.
     width = 0.5 * high - 0.5 * low
     place = tf.where(width > 0.0, (0.5 * values - 0.5 * low) / width, 0.5)
@@ -219,7 +263,7 @@ def _histogram(values, num_bins):
     bins = tf.minimum(tf.cast(place * num_bins, tf.int32), num_bins - 1)
     bins = tf.where(finite, bins, num_bins)
     counts = tf.math.unsorted_segment_sum(tf.ones_like(bins), bins, num_bins + 1)
-    return low, high, counts[:num_bins]
+    return counts[:num_bins]
 
 
 def _edges(low, high, num_bins):
@@ -275,6 +319,7 @@ DIAGNOSTIC = diagnostic.Diagnostic(
         ),
     ),
     arguments=("layers", "num_bins", "drift"),
+    many_batches=True,
     needs=frozenset({Need.PROBE_BATCH}),
     single={"drift": False},
     if_empty="no layer has activations of its own",

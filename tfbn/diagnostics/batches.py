@@ -1,6 +1,7 @@
 """Means over the batches of a dataset, weighted by their numbers of examples."""
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,15 @@ def checked(dataset: tf.data.Dataset, y: Any) -> tf.data.Dataset:
             "x must be a dataset of batches (x, y). Received: elements of "
             f"{validation.shown(spec)}. Map it to pairs."
         )
+    return checked_inputs(dataset)
+
+
+def checked_inputs(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns a dataset whose inputs can be measured on.
+
+    Raises:
+        ValueError: unless it has a finite number, one or more, of elements.
+    """
     cardinality = int(dataset.cardinality())
     if cardinality in (tf.data.INFINITE_CARDINALITY, 0):
         number = "no end" if cardinality else "no elements"
@@ -41,6 +51,12 @@ def checked(dataset: tf.data.Dataset, y: Any) -> tf.data.Dataset:
             f"with {number}. Use dataset.take(n)."
         )
     return dataset
+
+
+def inputs(dataset: tf.data.Dataset) -> Iterator[Any]:
+    """Yields the inputs of each batch: an element, or the first part of a tuple."""
+    for batch in dataset:
+        yield batch[0] if isinstance(batch, tuple) else batch
 
 
 def mean(

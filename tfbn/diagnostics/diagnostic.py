@@ -241,6 +241,32 @@ class Diagnostic:
             arguments["second_model"] = second_model
         return self.make(model=model, jit_compile=jit_compile, **arguments)
 
+    @staticmethod
+    def check_many_batches(
+        chosen: Iterable["Diagnostic"],
+        known: Iterable["Diagnostic"],
+        jit_compile: bool,
+    ) -> None:
+        """Raises a ValueError unless all chosen ones can measure on a dataset.
+
+        Args:
+            chosen: the diagnostics to measure.
+            known: all of them.
+            jit_compile: bool, whether XLA compiles the measurements.
+        """
+        if jit_compile:
+            raise ValueError(
+                "jit_compile must be False where x is a dataset, which XLA cannot "
+                "read. Received: jit_compile=True. Give one batch, or leave it out."
+            )
+        for diagnostic in chosen:
+            if not diagnostic.many_batches:
+                names = ", ".join(d.name for d in known if d.many_batches)
+                raise ValueError(
+                    f"diagnostics must be among {names} where x is a dataset. "
+                    f"Received: {diagnostic.name!r}. Give it one batch."
+                )
+
     def _checked(self, options):
         declared = {option.name: option for option in self.options}
         known = [*declared, *self.arguments]

@@ -58,6 +58,15 @@ def as_batch(x: Any, y: Any, *, many: bool = False) -> tuple[Any, Any]:
     return x, y
 
 
+def as_inputs(x: Any) -> Any:
+    """Returns inputs without targets, as `as_batch` does; or a dataset of them.
+
+    Raises:
+        ValueError: as `as_batch`, or for a dataset without an end or elements.
+    """
+    return batches.checked_inputs(x) if batches.is_dataset(x) else as_batch(x, x)[0]
+
+
 def _tensors(name, part):
     try:
         if all(isinstance(leaf, (int, float)) for leaf in tf.nest.flatten(part)):

@@ -27,6 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbn import validation
+from tfbn.diagnostics import batches
 from tfbn.diagnostics import diagnostic
 from tfbn.diagnostics import measurement
 from tfbn.diagnostics._layer_groups import Groups
@@ -39,7 +40,9 @@ from tfbn.options import Option
 
 
 class NoiseScale(NamedTuple):
-    """The estimates from one batch, over all parameters or those of a layer group.
+    """The estimates, over all parameters or those of a layer group.
+
+    They are from one batch, or means over several.
 
     Attributes:
         name: str, of the group; None for all parameters.
@@ -58,7 +61,7 @@ class NoiseScale(NamedTuple):
 
     @property
     def noise_scale(self) -> float:
-        """tr(Sigma) / |G|^2 of this batch alone."""
+        """tr(Sigma) / |G|^2, of the batch or the means."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return float(np.divide(self.covariance_trace, self.squared_norm))
 
@@ -86,6 +89,12 @@ class NoiseScaleMeter(diagnostic.Meter):
     of training with batches of b, and the noise of the statistics counts as noise of
     the gradient. Other noise, such as dropout's, is the same in all parts and does not
     count.
+
+    Of a dataset of batches, each is split in the same way, with the given seed and
+    those that follow it, and the estimates are their means, as unbiased and less noisy
+    by the root of their number. Batches whose parts would not have as many examples as
+    those of the first batch, such as a smaller last one, are not used: the estimates
+    compare two sizes of batch.
 
     Cost: one forward and backward pass over the batch, part by part, with the memory of
     a training step on a part and one copy of the parameters. No state changes.
@@ -128,7 +137,8 @@ class NoiseScaleMeter(diagnostic.Meter):
         """Measures at `state`.
 
         Args:
-            state, x, y: a `State`, and the batch as tensors or structures of tensors.
+            state, x, y: a `State`, and the batch as tensors or structures of tensors;
+                or a dataset of batches, and None.
             seed: int >= 0, of the split, which `jit_compile` may change.
 
         Returns:
@@ -137,20 +147,37 @@ class NoiseScaleMeter(diagnostic.Meter):
         Raises:
             ValueError: for fewer examples than parts, or a batch that does not fit.
         """
-        seed = tf.constant(validation.integer("seed", seed, minimum=0), tf.int64)
+        seed = validation.integer("seed", seed, minimum=0)
+        if batches.is_dataset(x):
+            return self._of_dataset(state, x, seed)
+        self._check_size(x)
+        squares = self._squares(*state, x, y, tf.constant(seed, tf.int64)).numpy()
+        small = self._size_of_part(x)
+        layers = tuple(
+            self._estimate(group.name, squares[:, group.indices], small)
+            for group in self._groups
+        )
+        return self._estimate(None, squares, small)._replace(layers=layers)
+
+    def _of_dataset(self, state, dataset, seed):
+        found, small = [], None
+        for i, (x, y) in enumerate(dataset):
+            small = self._size_of_part(x) if small is None else small
+            if self._size_of_part(x) == small:
+                found.append(self(state, x, y, seed=seed + i))
+        groups = zip(*(each.layers for each in found), strict=True)
+        return _mean(found)._replace(layers=tuple(map(_mean, groups)))
+
+    def _size_of_part(self, x):
+        return tf.nest.flatten(x)[0].shape[0] // self._parts
+
+    def _check_size(self, x):
         size = tf.nest.flatten(x)[0].shape[0]
         if size < self._parts:
             raise ValueError(
                 "parts must be at most the number of examples in a batch. Received: "
                 f"parts={self._parts}, and a batch of {size}."
             )
-        squares = self._squares(*state, x, y, seed).numpy()
-        small = size // self._parts
-        layers = tuple(
-            self._estimate(group.name, squares[:, group.indices], small)
-            for group in self._groups
-        )
-        return self._estimate(None, squares, small)._replace(layers=layers)
 
     def _estimate(self, name, squares, small):
         of_parts, of_whole = squares.sum(axis=1).tolist()
@@ -203,7 +230,7 @@ def gradient_noise_scale(
     model: keras.Model,
     loss: Loss,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
     parts: int = 4,
     seed: int = 0,
@@ -214,7 +241,8 @@ def gradient_noise_scale(
 
     Args:
         model, loss, parts, groups, training: as in `NoiseScaleMeter`.
-        x, y: a batch: arrays, tensors, or structures of them.
+        x, y: a batch: arrays, tensors, or structures of them; or a `tf.data.Dataset`
+            of batches, and None.
         seed: int >= 0, of the split into parts. Default 0.
 
     Returns:
@@ -225,7 +253,15 @@ def gradient_noise_scale(
         ValueError: as `NoiseScaleMeter`.
     """
     meter = NoiseScaleMeter(model, loss, parts=parts, groups=groups, training=training)
-    return meter(snapshot(model), *measurement.as_batch(x, y), seed=seed)
+    x, y = measurement.as_batch(x, y, many=True)
+    return meter(snapshot(model), x, y, seed=seed)
+
+
+def _mean(estimates):
+    """Returns the mean of a sequence of `NoiseScale`."""
+    norm = float(np.mean([each.squared_norm for each in estimates]))
+    trace = float(np.mean([each.covariance_trace for each in estimates]))
+    return estimates[0]._replace(squared_norm=norm, covariance_trace=trace)
 
 
 def _ratio(record):
@@ -275,4 +311,5 @@ DIAGNOSTIC = diagnostic.Diagnostic(
         ),
     ),
     arguments=("groups",),
+    many_batches=True,
 )

@@ -39,7 +39,8 @@ def first_nonfinite(model: keras.Model, loss: Loss, x: Any, y: Any) -> NonFinite
     Args:
         model: a built Keras model.
         loss: function `loss(y_true, y_pred)` -> scalar.
-        x, y: a batch, as in `LossFunction`.
+        x, y: a batch, as in `LossFunction`: the one of the step. Of a dataset, look at
+            one batch after the other.
 
     Returns:
         A `NonFinite`, or None if all is finite.

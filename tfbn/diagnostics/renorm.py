@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbn import _compat
+from tfbn.diagnostics import batches
 from tfbn.diagnostics import diagnostic
 from tfbn.diagnostics import layer_calls
 from tfbn.diagnostics import measurement
@@ -36,7 +37,8 @@ class RenormCorrection(NamedTuple):
     Attributes:
         name: str, the layer's path in the model.
         r, d: float64 `[virtual batches, channels]`, before clipping; one virtual batch
-            if the whole batch has the same statistics.
+            if the whole batch has the same statistics. Of a dataset, those of all its
+            batches, one after the other.
         rmax, dmax: floats, the bounds of this training call.
         scale_ratio: array like r, sigma_B / sigma: r without `drift_correction`.
         mean_distance: array like r, |mu_B - mu| / sigma_B: how many standard deviations
@@ -115,7 +117,8 @@ class RenormMeter(diagnostic.Meter):
 
         Args:
             state: `State`.
-            x: the inputs of a batch, a tensor or a structure of tensors.
+            x: the inputs of a batch, a tensor or a structure of tensors; or a dataset,
+                of inputs or of tuples that begin with them.
 
         Returns:
             A list of `RenormCorrection`, in the order of the calls; the second call of
@@ -124,6 +127,9 @@ class RenormMeter(diagnostic.Meter):
         Raises:
             ValueError: for a batch that does not fit.
         """
+        if batches.is_dataset(x):
+            parts = [self(state, batch) for batch in batches.inputs(x)]
+            return [_stacked(of_layer) for of_layer in zip(*parts, strict=True)]
         rows = self._measure(state.parameters, state.buffers, x)
         return [
             RenormCorrection(name, **{k: _plain(v) for k, v in row.items()})
@@ -177,7 +183,8 @@ def renorm_corrections(model: keras.Model, x: Any) -> list[RenormCorrection]:
 
     Args:
         model: a built Keras model.
-        x: inputs: an array, a tensor, or a structure of them.
+        x: inputs: an array, a tensor, or a structure of them; or a `tf.data.Dataset` of
+            batches, of inputs or of tuples that begin with them.
 
     Returns:
         A list of `RenormCorrection`, one per layer, in the order of their calls. Cost:
@@ -186,8 +193,14 @@ def renorm_corrections(model: keras.Model, x: Any) -> list[RenormCorrection]:
     Raises:
         ValueError: as `RenormMeter`.
     """
-    x, _ = measurement.as_batch(x, x)
-    return RenormMeter(model)(snapshot(model), x)
+    return RenormMeter(model)(snapshot(model), measurement.as_inputs(x))
+
+
+def _stacked(parts):
+    """Returns the correction of one layer for all batches, from those for each."""
+    arrays = ("r", "d", "scale_ratio", "mean_distance")
+    columns = {n: np.concatenate([getattr(p, n) for p in parts]) for n in arrays}
+    return parts[0]._replace(**columns)
 
 
 def _row(statistics, correction, bounds):
@@ -272,6 +285,7 @@ DIAGNOSTIC = diagnostic.Diagnostic(
             divergence="r_largest",
         ),
     ),
+    many_batches=True,
     needs=frozenset({Need.TRAINING_MODE, Need.RENORMALISATION}),
     if_empty="no layer renormalises its batches",
 )

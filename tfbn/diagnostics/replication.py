@@ -60,7 +60,8 @@ class ReplicationMeter(diagnostic.Meter):
 
     Cost: two forward and backward passes, and two for each measured layer, one after
     the other; memory of a training step and three copies of the parameters. The model
-    runs in training mode. No state changes.
+    runs in training mode. No state changes. The estimates are of the batches of two
+    successive steps, so that a dataset cannot take their place.
 
     Args:
         model, loss, jit_compile: as in `Diagnostic.meter`.

@@ -92,11 +92,11 @@ class Point:
         for k in range(1, len(program.groups)):
             for i in program.groups[k - 1].indices:
                 values[program.inputs[i]] = np.asarray(updated[i])
-            stage = program.stage(k)
-            known = values | settled
-            news = stage.settle(*(known[name] for name in stage.settle_feeds))
-            known |= zip(stage.news, news, strict=True)
-            yield stage.gradient(*(known[name] for name in stage.feeds))
+            stage, known = program.stage(k), values | settled
+            results = stage.run(*(known[name] for name in stage.feeds))
+            count = len(stage.news)
+            known |= zip(stage.news, results[:count], strict=True)
+            yield results[count:]
             settled = {name: known[name] for name in stage.settled}
 
 
@@ -126,20 +126,21 @@ class MeanPoint:
 
 
 class _Stage(NamedTuple):
-    """The functions of one group.
+    """The part of the graph that belongs to one group.
 
     Attributes:
-        settle: function from values of `settle_feeds` to values of `news`, the settled
-            tensors that were not among those of the stage before.
-        gradient: function from values of `feeds` to the gradient of the group.
-        settled: list of str, the settled tensors that `gradient` needs.
+        run: function from values of `feeds` to those of `news`, followed by the
+            gradient of the group. One function: TensorFlow copies the whole graph to
+            prepare each.
+        feeds: list of str.
+        news: list of str, the settled tensors that were not among those of the stage
+            before.
+        settled: list of str, all settled tensors that the gradient needs.
     """
 
-    settle: Callable
-    settle_feeds: list[str]
-    news: list[str]
-    gradient: Callable
+    run: Callable
     feeds: list[str]
+    news: list[str]
     settled: list[str]
 
 
@@ -171,16 +172,10 @@ class _Program:
             need, before = self._need(k), self._need(k - 1)
             news = [name for name in need.settled if name not in set(before.settled)]
             first = self._parts.need(news, -1, known=set(before.settled))
-            settle_feeds = [*first.settled, *first.inputs]
-            feeds = [*need.settled, *need.inputs]
-            self._stages[k] = _Stage(
-                settle=self._parts.function(news, settle_feeds),
-                settle_feeds=settle_feeds,
-                news=news,
-                gradient=self._parts.function(self._gradient_of(k), feeds),
-                feeds=feeds,
-                settled=need.settled,
-            )
+            needed = [*first.settled, *first.inputs, *need.settled, *need.inputs]
+            feeds = [name for name in dict.fromkeys(needed) if name not in set(news)]
+            run = self._parts.function([*news, *self._gradient_of(k)], feeds)
+            self._stages[k] = _Stage(run, feeds, news, need.settled)
         return self._stages[k]
 
     def _gradient_of(self, k):

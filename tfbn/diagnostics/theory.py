@@ -106,7 +106,8 @@ class GradientIdentityMeter(diagnostic.Meter):
     It checks `tfbn.BatchNorm`, `tfbn.NoisyBatchNorm`, Keras's `BatchNormalization` and
     subclasses of it that promise the same function. It does not check renormalisation,
     l_p norms, virtual batches, statistics over replicas or frozen layers, nor calls
-    with a mask, in inference mode or inside a loop.
+    with a mask, in inference mode or inside a loop. The identities are those of one
+    batch, whose statistics they contain: of several batches, check each.
 
     Cost: about two forward and backward passes; memory of a training step, and float64
     copies of a layer's activations. No state changes.

@@ -22,10 +22,11 @@ class Announcer:
 
     Args:
         say: function that shows a line.
+        per: str, what the passes are over, such as " over each batch".
     """
 
-    def __init__(self, say: Callable[[str], None]):
-        self._say = say
+    def __init__(self, say: Callable[[str], None], per: str = ""):
+        self._say, self._per = say, per
         self._empty: set[str] = set()
 
     @contextlib.contextmanager
@@ -35,8 +36,8 @@ class Announcer:
         if is_first:
             self._say(
                 f"Measuring {watch.name} at step {step}: about "
-                f"{watch.meter.cost.passes:.1f} forward and backward passes, and the "
-                "first time as much again or more for tracing."
+                f"{watch.meter.cost.passes:.1f} forward and backward passes{self._per},"
+                " and the first time as much again or more for tracing."
             )
         with progress.listening(self._listener(watch.name, begin)):
             yield
