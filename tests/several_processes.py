@@ -4,7 +4,7 @@ Usage: python tests/several_processes.py [--processes=2,4] [--kills=10]
 
 Runs of so many processes each must give the records of one. With --kills, a process,
 drawn by chance, is killed (SIGKILL) at a moment drawn by chance, so many times: the
-others must end by themselves, with status 1, and all are started again. A run takes
+others must end by themselves, with one line, and all are started again. A run takes
 about a minute, for TensorFlow starts in each process.
 """
 
@@ -93,7 +93,7 @@ def _killed(run_dir, number, chance):
     lost = processes.index(victim)
     said = [m for i, m in enumerate(_messages(run_dir, number)) if i != lost]
     for status, message in zip(statuses, said, strict=True):
-        assert status == 1 and message.startswith("train.py: error"), (status, message)
+        assert status == 2 and message.startswith("train.py: error"), (status, message)
     return (
         f"process {lost} after {moment:.0f} s, the others ended {ended:.0f} s later: "
         f"{said}"
