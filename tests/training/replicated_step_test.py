@@ -1,6 +1,8 @@
 """Tests of runs on several replicas: they are those of one device."""
 
 import contextlib
+import pathlib
+import sys
 import tempfile
 from unittest import mock
 
@@ -9,9 +11,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import parameterized
-
-# No public name of TensorFlow makes these operations outside a TPU.
-from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
 from tests import testing_utils
 from tfbn import data
@@ -23,6 +22,11 @@ from tfbn.training import Trainer
 from tfbn.training import batch_sources
 from tfbn.training.objective import Objective
 from tfbn.training.replicated_step import ReplicatedSteps
+
+_SCRIPTS = str(pathlib.Path(__file__).parents[2] / "scripts")
+sys.path.insert(0, _SCRIPTS)
+
+from _ahead_of_time.replicas import Replica  # noqa: E402
 
 # float32 steps whose sums are taken in another order.
 ROUNDING = 2e-4
@@ -81,24 +85,6 @@ class Problem:
         )
 
 
-class _FourReplicas:
-    """A replica of a TPU, as far as XLA sees it: no TPU is needed to compile for it."""
-
-    num_replicas_in_sync = 4
-    replica_id_in_sync_group = property(lambda self: gen_xla_ops.xla_replica_id())
-
-    def all_reduce(self, reduce_op, values):
-        assert reduce_op == tf.distribute.ReduceOp.SUM
-
-        @tf.custom_gradient
-        def call(value):
-            groups = tf.constant([[0, 1, 2, 3]])
-            total = gen_xla_ops.xla_all_reduce(value, groups, "Add", "CrossReplica")
-            return total, lambda upstream: self.all_reduce(reduce_op, upstream)
-
-        return tf.nest.map_structure(call, values)
-
-
 def _compiled_part(model):
     """What XLA makes of a replica's part of a step, for batches of 16 examples."""
     rng = np.random.default_rng(0)
@@ -113,14 +99,12 @@ def _compiled_part(model):
         source,
         strategy=tf.distribute.OneDeviceStrategy("CPU:0"),
     )
-    steps._number, steps._gathers_first = 4, True
+    steps._number, steps._gathers_first = Replica.num_replicas_in_sync, True
 
     @tf.function(jit_compile=True, autograph=False)
     def part(x, y):
         with (
-            mock.patch.object(
-                tf.distribute, "get_replica_context", lambda: _FourReplicas()
-            ),
+            mock.patch.object(tf.distribute, "get_replica_context", Replica),
             mock.patch.object(synchronization, "assign", _assign),
         ):
             losses, gradients, _, _ = steps._on_replica(x, y)
