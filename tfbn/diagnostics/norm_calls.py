@@ -217,8 +217,6 @@ def _exception(layer):
         return "which splits the batch in virtual batches"
     if not isinstance(layer.axis, int):
         return "which has several channel axes"
-    if layer.synchronized:
-        return "whose statistics are synchronized over replicas"
     if not layer.trainable:
         return "which is frozen"
     return None
