@@ -20,8 +20,9 @@ Simpler than there: one critic, no entropy term, no normalisation in the actor.
 All arms of a seed begin with the same weights. The table has the mean return of the
 last actor over 200 steps (0 is best; hanging still is -1974), and how far the critic's
 Q is above the discounted returns that the actor gets; both on the same 50 starts.
+docs/renorm.md has what five seeds showed.
 
-Usage: python examples/joint_critic.py [--seeds=3] [--steps=2500]
+Usage: python examples/joint_critic.py [--seeds=3] [--steps=750]
 """
 
 import functools
