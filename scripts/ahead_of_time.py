@@ -11,11 +11,13 @@ No program is run, and so no time is measured. Its sections:
   layers    a layer's training step: all layers, virtual batches, masks, another axis;
             and its inference
   networks  a training step of VGG-A, batch 512, and of ResNet50V2, batch 64
+  replicas  a training step on four TPUs with synchronized layers, and its all-reduces
 
 Example: python scripts/ahead_of_time.py --sections=passes --targets=h100,v5e
          python scripts/ahead_of_time.py --from=ahead_of_time.json > ahead_of_time.md
 """
 
+import collections
 import os
 import sys
 import tempfile
@@ -25,6 +27,7 @@ import _results
 import tensorflow as tf
 from _ahead_of_time import compilation
 from _ahead_of_time import programs
+from _ahead_of_time import replicas
 from _ahead_of_time import tables
 from absl import flags
 
@@ -77,15 +80,28 @@ def _compile_all():
     ]
     rows = []
     for target in _TARGETS.value:
-        with tempfile.TemporaryDirectory() as folder:
-            paths = [
-                _written(folder, program, compilation.TARGETS[target])
-                for program in chosen
-            ]
-            measured = compilation.measure(_PYTHON.value, target, paths)
-            for program, result in zip(chosen, measured, strict=True):
-                _results.progress(f"{target}: {program.name}")
-                rows.append({**program.described(), "target": target, **result})
+        together = collections.defaultdict(list)
+        for program in chosen:
+            together[program.replicas].append(program)
+        if compilation.TARGETS[target] != "tpu":
+            # Of several GPUs, no description is at hand that the compiler takes.
+            together.pop(replicas.NUMBER, None)
+        for number, group in together.items():
+            rows += _compiled(target, number, group)
+    return rows
+
+
+def _compiled(target, number, group):
+    """The rows of programs that so many replicas run together."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [
+            _written(folder, program, compilation.TARGETS[target]) for program in group
+        ]
+        measured = compilation.measure(_PYTHON.value, target, paths, number)
+        for program, result in zip(group, measured, strict=True):
+            _results.progress(f"{target}: {program.name}")
+            rows.append({**program.described(), "target": target, **result})
     return rows
 
 

@@ -4,8 +4,8 @@ Usage: python scripts/reproduce.py NAME... [flags]   (installed: tfbn-reproduce)
 
 NAME is a paper (santurkar, ioffe_2017, ioffe_2015, replication), one of its experiments
 (see --list), or all. Each experiment trains its networks with several seeds, draws
-figures and judges the paper's claims: holds, does not hold, or not decided at this
-scale.
+figures and judges the paper's claims by tests of paired runs: holds, equivalent within
+the margin, contradicted, or open. That needs scipy: pip install "tfbn[reproduce]".
 
   --scale=smoke  a few steps on built-in data, one seed, to check the setup; minutes
   --scale=cpu    CIFAR-10, small networks, three seeds; over 3 hours on two cores
@@ -34,8 +34,9 @@ from tfbn import validation
 from tfbn.commands import cli
 from tfbn.commands import flagfiles
 from tfbn.reproduction import experiments as experiments_lib
+from tfbn.reproduction import inference
+from tfbn.reproduction import phrases
 from tfbn.reproduction import plan
-from tfbn.reproduction import sections
 from tfbn.reproduction import workers
 from tfbn.reproduction.experiment import PAPERS
 from tfbn.reproduction.experiment import SCALES
@@ -48,8 +49,8 @@ _OUT = flags.DEFINE_string(
 _REPORT = flags.DEFINE_string(
     "report",
     None,
-    "Folder for the page, the figures and the records behind them. Default: "
-    "report/ in --out.",
+    "Folder for the page (README.md; index.html holds its figures too), the figures "
+    "and the records behind them. Default: report/ in --out.",
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
@@ -78,6 +79,7 @@ def main(argv):
     if _LIST.value:
         print(_listed(chosen))
         return 0
+    inference.check_scipy()  # before hours of training, not after
     report = Report(_REPORT.value or os.path.join(_out(), "report"), _SCALE.value)
     if not _TRAIN.value:
         _draw_again(chosen, studies, report)
@@ -196,14 +198,14 @@ def _write_complete(chosen, studies, report):
 
 
 def _write(study, studies, report):
-    """Draws and judges a study, writes the page and prints what was written."""
+    """Draws and judges a study, writes the pages and prints what was written."""
     paths = report.draw(study)
-    page = report.write_page(studies)
-    counts = sections.verdicts(report.judge(study))
+    pages = report.write_page(studies), report.write_web_page(studies)
+    counts = phrases.counts(report.judge(study))
     summary = ", ".join(
         f"{count} {verdict}" for verdict, count in counts.items() if count
     )
-    print(f"{study.name}: {summary}", *paths, page, sep="\n  ", flush=True)
+    print(f"{study.name}: {summary}", *paths, *pages, sep="\n  ", flush=True)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class CompilationTest(tf.test.TestCase):
 
     def test_a_compiler_that_is_killed_loses_one_file(self):
         python = self.python(
-            "for path in sys.argv[3:]:\n"
+            "for path in sys.argv[4:]:\n"
             f"    if path == 'b': os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
             '    print(\'{"error": null, "bytes": %d}\' % ord(path), flush=True)'
         )

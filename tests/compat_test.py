@@ -313,6 +313,23 @@ class DistributionTest(tf.test.TestCase):
             self.assertAllClose(self._on_replicas(value), [1.0, 1.0])
         self.assertAllClose(self._on_replicas(value), [0.5, 0.5])
 
+    def test_seeds_of_replicas(self):
+        with testing_utils.two_cpus_strategy().scope():
+            own, same = (keras.random.SeedGenerator(1) for _ in range(2))
+        same.same_on_replicas = True
+
+        def draw():
+            return tf.stack([tf.cast(g.next(), tf.int32) for g in (own, same)])
+
+        one, other = self._on_replicas(draw)
+        self.assertAllEqual(one, other)
+        with _compat.seeds_of_replicas():
+            one, other = self._on_replicas(draw)
+        self.assertNotAllEqual(one[0], other[0])
+        self.assertAllEqual(one[1], other[1])
+        one, other = self._on_replicas(draw)
+        self.assertAllEqual(one, other)
+
     def test_keras_mask(self):
         tokens = np.array([[1, 0]])
         y = keras.layers.Embedding(3, 2, mask_zero=True)(tokens)

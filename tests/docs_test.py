@@ -205,11 +205,25 @@ class ShellTest(tf.test.TestCase):
 class ClaimsTest(tf.test.TestCase):
     def test_readme_counts_those_of_the_reproduction(self):
         page = _PAGES["docs/reproduction/README.md"]
-        verdicts = ("holds", "does not hold", "not decided at this scale")
-        counts = [page.count(f"| **{verdict}** ") for verdict in verdicts]
-        wanted = "{} of {} claims hold, {} do not and {} are not decided"
-        holds, *others = counts
-        self.assertIn(wanted.format(holds, sum(counts), *others), _PAGES["README.md"])
+        told = " ".join(page.split())
+        (summary,) = re.findall(r"\*\*(Of \d+ claims of the papers, .*?)\.\*\*", told)
+        self.assertIn(summary, " ".join(_PAGES["README.md"].split()))
+        verdicts = "holds", "equivalent within the margin", "contradicted", "open"
+        rows = [page.count(f"| **{verdict}** ") for verdict in verdicts]
+        papers, others = (
+            re.findall(r"\d+", summary)[:5],
+            re.findall(r"\d+", summary)[5:],
+        )
+        self.assertEqual(sum(rows), int(papers[0]) + int(others[0]))
+        counts = zip(papers[1:], others[1:], strict=True)
+        self.assertEqual(rows, [int(a) + int(b) for a, b in counts])
+
+    def test_readme_answers_the_reader_as_the_reproduction_does(self):
+        page = _PAGES["docs/reproduction/README.md"]
+        (answer,) = re.findall(r"a2, .*VGG.*: (\S+) times \((\S+) to (\S+)\);", page)
+        wanted = "{} times as large with batch normalisation (95 % interval {} to {}"
+        readme = " ".join(_PAGES["README.md"].split())
+        self.assertIn(wanted.format(*answer), readme)
 
 
 class LinksTest(tf.test.TestCase):

@@ -107,7 +107,7 @@ class FromTheShellTest(tf.test.TestCase):
             self._check_told(about)
         with self.subTest("records"):
             self._check_records()
-        place = about[-1].strip()
+        place = about[-2].strip()
         page = _read(place)
         with self.subTest("nothing"):
             with mock.patch.object(workers, "_trained", side_effect=AssertionError):
@@ -127,13 +127,14 @@ class FromTheShellTest(tf.test.TestCase):
             self._check_rerun()
 
     def _check_told(self, told):
-        self.assertEqual(told[0], f"{_NAME}: 3 not decided at this scale")
-        self.assertLen(told, 4)
+        self.assertEqual(told[0], f"{_NAME}: 4 open")
+        self.assertLen(told, 5)
         report = os.path.join(self.out, "report")
         figures = [
             f"figures/{_NAME}_{key}.png" for key in ("accuracies", "percentiles")
         ]
-        expected = [os.path.join(report, name) for name in (*figures, "README.md")]
+        names = (*figures, "README.md", "index.html")
+        expected = [os.path.join(report, name) for name in names]
         self.assertEqual([line.strip() for line in told[1:]], expected)
         for path in expected:
             self.assertGreater(os.path.getsize(path), 1000)

@@ -309,6 +309,32 @@ def _same(value):
     return value
 
 
+@contextlib.contextmanager
+def seeds_of_replicas() -> Iterator[None]:
+    """Has each replica draw random numbers of its own in Keras's layers.
+
+    All replicas have the same seed. It is combined with the number of the replica,
+    unless the generator has a true attribute `same_on_replicas`.
+    """
+    generator = keras.random.SeedGenerator
+    draw = generator.next
+
+    def draw_on_replica(self, *args, **kwargs):
+        seed = draw(self, *args, **kwargs)
+        context = tf.distribute.get_replica_context()
+        if context is None or getattr(self, "same_on_replicas", False):
+            return seed
+        return tf.random.experimental.stateless_fold_in(
+            tf.cast(seed, tf.int32), context.replica_id_in_sync_group, alg="philox"
+        )
+
+    generator.next = draw_on_replica
+    try:
+        yield
+    finally:
+        generator.next = draw
+
+
 def keras_mask(tensor: Any) -> Any:
     """The mask that Keras's layers have computed for a tensor, or None."""
     module = importlib.import_module("keras.src.backend")

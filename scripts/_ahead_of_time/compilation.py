@@ -29,11 +29,12 @@ def versions(python):
     return json.loads(output)
 
 
-def measure(python, target, paths):
+def measure(python, target, paths, replicas=1):
     """Yields what `compiler.py` finds of each file, as a dict."""
     paths = list(paths)
+    options = (f"--target={target}", f"--replicas={replicas}")
     while paths:
-        with _started(python, f"--target={target}", *paths) as (process, errors):
+        with _started(python, *options, *paths) as (process, errors):
             for line in process.stdout:
                 paths.pop(0)
                 yield json.loads(line)

@@ -1,6 +1,6 @@
 """Compiles StableHLO for accelerators on a machine without any, and counts memory.
 
-Usage: python compiler.py --target=h100|v4|v5e|v6e FILE...
+Usage: python compiler.py --target=h100|v4|v5e|v6e [--replicas=N] FILE...
 
 Run in a process of its own: it needs JAX (`pip install tfbn[aot]`) and not TensorFlow.
 XLA's compilers for TPUs and GPUs come as Python packages, and compile for a device that
@@ -73,6 +73,7 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--target", choices=[*TPUS, *GPUS])
+    parser.add_argument("--replicas", type=int, default=1, help="of each program")
     parser.add_argument("--versions", action="store_true", help="print those of JAX")
     parser.add_argument("files", nargs="*")
     options = parser.parse_args()
@@ -80,16 +81,16 @@ def main():
         packages = ("jax", "libtpu", "jax-cuda12-plugin")
         print(json.dumps({name: importlib.metadata.version(name) for name in packages}))
         return
-    chip = described_device(options.target)
+    chips = described_devices(options.target)[: options.replicas]
     for path in options.files:
         with open(path, encoding="utf-8") as file:
             text = file.read()
-        result = measure(text, chip, count_kernels=options.target in GPUS)
+        result = measure(text, chips, count_kernels=options.target in GPUS)
         print(json.dumps(result), flush=True)
 
 
-def described_device(target):
-    """A device to compile for."""
+def described_devices(target):
+    """The devices to compile for."""
     jax.devices()  # registers the plugins
     if target in TPUS:
         topology = topologies.get_topology_desc(
@@ -102,18 +103,21 @@ def described_device(target):
             target_config=GPUS[target],
             topology="1x1x1",
         )
-    return topology.devices[0]
+    return topology.devices
 
 
-def measure(text, chip, *, count_kernels):
-    """The line for a module, as a dict."""
+def measure(text, chips, *, count_kernels):
+    """The line for a module, as a dict; each of the chips runs a replica of it."""
     options = compiler.get_compile_options(
-        num_replicas=1, num_partitions=1, device_assignment=np.array([[chip.id]])
+        num_replicas=len(chips),
+        num_partitions=1,
+        device_assignment=np.array([[chip.id] for chip in chips]),
     )
     with mlir.make_ir_context():
         module = ir.Module.parse(text)
     try:
-        program = chip.client.compile(module, _jax.DeviceList((chip,)), options)
+        client, devices = chips[0].client, _jax.DeviceList(tuple(chips))
+        program = client.compile(module, devices, options)
     except jax.errors.JaxRuntimeError as error:
         return {"error": " ".join(str(error).split())[:200]}
     text = program.hlo_modules()[0].to_string()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
+from _ahead_of_time import replicas
 from _benchmark import candidates
 from _benchmark import stablehlo
 
@@ -25,6 +26,8 @@ DTYPES = ("float32", "bfloat16")
 # One shape for what is asked of the layers beside a plain batch.
 VARIANT_SHAPE = (64, 14, 14, 128)
 VIRTUAL_BATCH_SIZE = 16
+# What each replica has of a batch of 512.
+_REPLICA_SHAPE = (512 // replicas.NUMBER, 32, 32, 3)
 
 LAYERS = {
     "keras_bn": keras.layers.BatchNormalization,
@@ -46,12 +49,13 @@ class Program:
     """A program to compile.
 
     Attributes:
-        section: "passes", "layers" or "networks".
+        section: "passes", "layers", "networks" or "replicas".
         what: str, the operation, the layer or the network's normalisation.
         variant: str, what is done with it.
         shape: tuple, that of its input.
         dtype: str, that of its input.
         make: a function that returns `(function, specs)`.
+        replicas: int, how many run it together.
     """
 
     section: str
@@ -60,11 +64,12 @@ class Program:
     shape: tuple[int, ...]
     dtype: str
     make: Callable = dataclasses.field(compare=False)
+    replicas: int = 1
 
     def described(self) -> dict:
         """Its fields, for a table."""
         fields = dataclasses.asdict(self)
-        del fields["make"]
+        del fields["make"], fields["replicas"]
         return fields
 
     @property
@@ -81,7 +86,12 @@ class Program:
 
 def all_programs(sections: Sequence[str]) -> list[Program]:
     """The programs of some of the sections."""
-    makers = {"passes": _passes, "layers": _layers, "networks": _networks}
+    makers = {
+        "passes": _passes,
+        "layers": _layers,
+        "networks": _networks,
+        "replicas": _replicas,
+    }
     return [program for section in sections for program in makers[section]()]
 
 
@@ -241,8 +251,49 @@ def _resnet(norm):
     return keras.models.clone_model(model, clone_function=exchange)
 
 
-def _network_step(build, norm, shape, dtype):
-    """A step of SGD as a function of images, labels and weights."""
+def _replicas():
+    layers = {
+        name: ("training", VARIANT_SHAPE, _replicated_layer(name))
+        for name in ("tfbn_bn", "tfbn_renorm", "tfbn_lp")
+    }
+    networks = {
+        norm: ("VGG-A", _REPLICA_SHAPE, _replicated_vgg(norm))
+        for norm in ("none", "tfbn_bn", "tfbn_renorm")
+    }
+    return [
+        Program("replicas", what, variant, shape, "float32", make, replicas.NUMBER)
+        for what, (variant, shape, make) in (*layers.items(), *networks.items())
+    ]
+
+
+def _replicated_layer(name):
+    def make():
+        step = _step(name, VARIANT_SHAPE, "float32", synchronized=True)
+        function, specs = step()
+        return replicas.replicated(function), specs
+
+    return make
+
+
+def _replicated_vgg(norm):
+    def build(norm):
+        return tfbn.synchronize(_vgg(norm))
+
+    def make():
+        step = _network_step(
+            build, norm, _REPLICA_SHAPE, "float32", replicas.all_reduce
+        )
+        function, specs = step()
+        return replicas.replicated(function), specs
+
+    return make
+
+
+def _network_step(build, norm, shape, dtype, combine=lambda gradients: gradients):
+    """A step of SGD as a function of images, labels and weights.
+
+    `combine` makes the gradients of the global batch of those of the replica's.
+    """
 
     def make():
         with dtype_policies.default(candidates.policy(dtype)):
@@ -262,7 +313,7 @@ def _network_step(build, norm, shape, dtype):
                         labels, tf.cast(logits, tf.float32), from_logits=True
                     )
                 )
-            gradients = tape.gradient(loss, kernels)
+            gradients = combine(tape.gradient(loss, kernels))
             updated = [w - 0.1 * g for w, g in zip(kernels, gradients, strict=True)]
             return [loss, *updated, *(v for v in after if stablehlo.is_float(v))]
 

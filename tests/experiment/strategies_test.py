@@ -47,6 +47,7 @@ class StrategiesTest(tf.test.TestCase, parameterized.TestCase):
             r"before TensorFlow starts\. Received: logical_cpus=3.* started with 2\.",
         ),
         ({"logical_cpus": 2}, "logical_cpus is not an option of strategy=none"),
+        ({"strategy": "tpu"}, r"needs a TPU.* Received: tpu=''.* TensorFlow says: "),
         (
             {"synchronized": True, "virtual_batch_size": 4},
             "Received: virtual_batch_size=4, synchronized=True",

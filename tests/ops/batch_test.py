@@ -1,4 +1,4 @@
-"""Tests of Batch: a tensor's layout, its sums, masks and replicas; and of helpers."""
+"""Tests of Batch: a tensor's layout, its sums and masks; and of helpers."""
 
 import numpy as np
 import tensorflow as tf
@@ -171,58 +171,6 @@ class SumsTest(tf.test.TestCase, parameterized.TestCase):
         x = tf.zeros([0, *shape[1:]])
         batch = make(x, 1)
         self.assertAllEqual(batch.near_mean(batch.view(x)), np.zeros((1, 1, 2, 1)))
-
-
-class ReplicasTest(tf.test.TestCase, parameterized.TestCase):
-    """The first replica has ones of one sign, the second twos of the other."""
-
-    def run_replicas(self, function, mask=None, synchronized=True):
-        strategy = testing_utils.two_cpus_strategy()
-
-        def replica_step(number):
-            x = tf.fill([3, 2], tf.where(number == 0, 1.0, -2.0))
-            kept = None
-            if mask is not None:
-                kept = tf.range(3)[:, tf.newaxis] < tf.where(number == 0, *mask)
-            batch = make(x, 1, mask=kept, synchronized=synchronized)
-            return function(batch, batch.view(x))
-
-        numbers = strategy.experimental_distribute_values_from_function(
-            lambda context: tf.constant(context.replica_id_in_sync_group)
-        )
-        # In a graph: eagerly, replicas run in threads.
-        result = tf.function(lambda: strategy.run(replica_step, [numbers]))()
-        return [np.ravel(r) for r in strategy.experimental_local_results(result)]
-
-    def test_count(self):
-        self.assertAllEqual(self.run_replicas(lambda b, x: b.count), [[6.0], [6.0]])
-        counts = self.run_replicas(lambda b, x: b.count, mask=(1, 3))
-        self.assertAllEqual(counts, [[4.0], [4.0]])
-        counts = self.run_replicas(lambda b, x: b.count, synchronized=False)
-        self.assertAllEqual(counts, [[3.0], [3.0]])
-
-    def test_total_is_that_of_a_replica(self):
-        totals = self.run_replicas(lambda b, x: b.total(x))
-        self.assertAllEqual(totals, [[3.0, 3.0], [-6.0, -6.0]])
-        totals = self.run_replicas(lambda b, x: b.across_replicas(b.total(x)))
-        self.assertAllEqual(totals, [[-3.0, -3.0]] * 2)
-
-    def test_mean(self):
-        means = self.run_replicas(lambda b, x: b.mean(x))
-        self.assertAllEqual(means, [[-0.5, -0.5]] * 2)
-        means = self.run_replicas(lambda b, x: b.mean(x), mask=(3, 1))
-        self.assertAllEqual(means, [[0.25, 0.25]] * 2)
-        means = self.run_replicas(lambda b, x: b.mean(x), synchronized=False)
-        self.assertAllEqual(means, [[1.0, 1.0], [-2.0, -2.0]])
-
-    def test_near_mean_is_the_same_on_both(self):
-        means = self.run_replicas(lambda b, x: b.near_mean(x))
-        self.assertAllEqual(means, [[-0.5, -0.5]] * 2)
-
-    def test_maximum(self):
-        self.assertAllEqual(
-            self.run_replicas(lambda b, x: b.maximum(tf.abs(x))), [[2.0, 2.0]] * 2
-        )
 
 
 class UpcastTest(tf.test.TestCase, parameterized.TestCase):

@@ -35,6 +35,23 @@ class PerturbTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLess(testing_utils.relative_error(graph, eager), SAME_NOISE)
         self.assertLess(testing_utils.relative_error(xla, eager), SAME_NOISE)
 
+    def test_replicas_share_distributions(self):
+        """A channel's, of which the elements of each replica are other samples."""
+        strategy = testing_utils.two_cpus_strategy()
+        x = np.ones((4, 3), "float32")
+
+        @tf.function
+        def on_replicas(**changes):
+            return strategy.run(
+                lambda: ops.perturb(x, (3, 4), axis=1, **NOISE | changes)
+            )
+
+        one, other = on_replicas(mean_jitter=0.0, stddev_jitter=0.0).values
+        self.assertAllEqual(one, other)
+        self.assertAllEqual(one, perturb(x, mean_jitter=0.0, stddev_jitter=0.0))
+        one, other = on_replicas().values
+        self.assertFalse(np.any(one.numpy() == other.numpy()))
+
     @parameterized.parameters((1, 1), (3, 5), (0, 5))
     def test_an_odd_number_of_elements_and_none(self, *shape):
         x = np.ones(shape, "float32")

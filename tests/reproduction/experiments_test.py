@@ -56,15 +56,17 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
                 judgement = claims.judge(claim, results)
                 for values in judgement.values:
                     self.assertLen(values, experiment.num_seeds(scale), claim.text)
-                    self.assertTrue(all(map(math.isfinite, values)), claim.text)
+                    # Some are about steps that a smoke test does not get to.
+                    if scale in claim.scales:
+                        self.assertTrue(all(map(math.isfinite, values)), claim.text)
                 if scale not in claim.scales:
-                    self.assertEqual(judgement.verdict, claims.NOT_DECIDED)
+                    self.assertEqual(judgement.verdict, claims.OPEN)
 
     @parameterized.named_parameters(*_EACH)
     def test_diverged_runs_are_judged_and_told_in_words(self, name):
         results = made_up.results(_ALL[name], "cpu", diverges=True)
         for claim in _ALL[name].claims:
-            told = sections.ours(claims.judge(claim, results))
+            told = " ".join(sections.row(claims.judge(claim, results)))
             self.assertNotRegex(told, r"\b(nan|inf)\b")
 
     @parameterized.named_parameters(*_EACH)

@@ -76,7 +76,7 @@ def _values(config, progress, size):
             ]
             made[kind] = {"layers": layers}
     if config.landscape_every:
-        made["landscape"] = _landscape(size, config.learning_rate)
+        made["landscape"] = _landscape(progress, size, config.learning_rate)
     return made
 
 
@@ -95,7 +95,8 @@ def _fit(progress, size):
 
 
 def _shift(progress, size):
-    return {"distance": size, "cosine": 0.9 - 0.5 * progress * size / (1 + size)}
+    cosine = 0.9 - 0.5 * progress * size / (1 + size)
+    return {"distance": size, "cosine": cosine, "norm": 2.0 * size}
 
 
 def _moments(progress, size):
@@ -120,11 +121,11 @@ def _replication(progress, size):
     return values | {"cosine": 0.7 + 0.2 * progress, "cosine_faulty": -0.05 * size}
 
 
-def _landscape(size, learning_rate):
+def _landscape(progress, size, learning_rate):
     sizes = np.geomspace(0.5, 4.0, 4) * learning_rate
     return {
         "learning_rate": learning_rate,
-        "loss": size,
+        "loss": 2.3 * np.exp(-2.0 * progress),
         "gradient_norm": size,
         "step_sizes": sizes.tolist(),
         "losses": (size * (1.0 + sizes)).tolist(),

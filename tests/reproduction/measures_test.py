@@ -62,6 +62,13 @@ class OverTest(tf.test.TestCase, parameterized.TestCase):
         )
         self.assertEqual(self._of(records, part=part, reduce=sum), sum(expected))
 
+    def test_steps(self):
+        records = _records("train", "loss", [1, 2, 3, 4])
+        self.assertEqual(self._of(records, steps=(20, 30), reduce=sum), 5)
+        self.assertEqual(
+            self._of(records, steps=(20, math.inf), part=(0.0, 0.8), reduce=sum), 5
+        )
+
     def test_nothing_in_that_part(self):
         records = _records("train", "loss", [1.0, 2.0])
         self.assertTrue(math.isnan(self._of(records, part=(0.0, 0.2))))
@@ -107,6 +114,15 @@ class OthersTest(tf.test.TestCase, parameterized.TestCase):
     def test_steps_to_of_a_run_without_accuracy(self):
         records = _records("train", "loss", [0.3])
         self.assertTrue(math.isnan(measures.steps_to(0.5).of(records)))
+
+    def test_steps_to_what_is_never_reached_may_be_the_whole_run(self):
+        records = _records("train", "accuracy", [0.3, 0.5, 0.4, 0.8])
+        censored = [measures.steps_to(a, censored=True).of(records) for a in (0.5, 0.9)]
+        self.assertEqual(censored, [20, 40])
+
+    def test_geometric_mean(self):
+        self.assertAllClose(measures.geometric_mean([1.0, 10.0, 100.0]), 10.0)
+        self.assertEqual(measures.geometric_mean([1.0, 0.0]), 0.0)
 
     def test_mean_over_layers(self):
         of = measures.mean_over_layers(lambda e: e["distance"])

@@ -10,6 +10,7 @@ from absl.testing import parameterized
 
 from tfbn.commands import flagfiles
 from tfbn.reproduction import experiments
+from tfbn.reproduction import networks
 from tfbn.reproduction import plan
 from tfbn.reproduction.experiment import SCALES
 from tfbn.reproduction.experiment import Experiment
@@ -93,6 +94,16 @@ class PlanTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLen(runs, 9)
         distinct = plan.distinct(runs)
         self.assertEqual(distinct, runs[:6])
+
+    def test_data_of_the_seed_keep_the_folder_of_seed_0(self):
+        runs = _runs(a={"data_seed": networks.OF_SEED})
+        self.assertEqual([run.config.data_seed for run in runs], [0, 1, 2])
+        # An older run of seed 0 had the same data; those of other seeds had not.
+        shared = set(_folders(a={})) & {run.config.run_dir for run in runs}
+        self.assertEqual(shared, {runs[0].config.run_dir})
+        for scale in SCALES:
+            for build in networks.deep_linear, networks.shapes_by_domain:
+                self.assertIs(build(scale)["data_seed"], networks.OF_SEED)
 
     def test_finished_and_removed(self):
         out = tempfile.mkdtemp(dir=self.get_temp_dir())

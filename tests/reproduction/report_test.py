@@ -17,6 +17,7 @@ from tfbn.experiment import TrainConfig
 from tfbn.recording.records import RecordWriter
 from tfbn.reproduction import claims
 from tfbn.reproduction import experiments
+from tfbn.reproduction import phrases
 from tfbn.reproduction import plan
 from tfbn.reproduction import sections
 from tfbn.reproduction.experiment import Experiment
@@ -65,27 +66,51 @@ class OursTest(tf.test.TestCase, parameterized.TestCase):
 
     def _told(self, a, b=(1.0, 1.0, 1.0)):
         claim = claims.larger("", "", _LOSS, "a", than="b")
-        return sections.ours(self._judged(claim, a=a, b=b))
+        return phrases.ours(self._judged(claim, a=a, b=b))
 
     @parameterized.parameters(
-        ((1.0, 2.0, 6.0), "3.00 (1.00 to 6.00)"),
+        ((1.0, 2.0, 6.0), "3.00 (1.00, 2.00, 6.00)"),
         ((2.0, 2.001, 2.0), "2.00"),
         ((float("inf"),) * 3, "not finite"),
-        ((1.0, float("inf"), 2.0), "not finite (1.00 to not finite)"),
+        ((1.0, float("inf"), 2.0), "not finite (1.00, not finite, 2.00)"),
         ((float("nan"),) * 3, "not measured"),
-        ((float("nan"), 1.0, 2.0), "1.50 (1.00 to 2.00; 1 not measured)"),
-        ((2.0, 1.0, float("nan")), "1.50 (1.00 to 2.00; 1 not measured)"),
+        ((float("nan"), 1.0, 2.0), "1.50 (not measured, 1.00, 2.00)"),
     )
-    def test_mean_and_range(self, values, expected):
+    def test_mean_and_seeds(self, values, expected):
         self.assertEqual(self._told(values), f"|loss|. a: {expected}; b: 1.00")
 
     def test_sides_of_different_measures(self):
         sides = claims.Side("a", _LOSS), claims.Side("a", _FRESH)
         claim = claims.exceeds("", "", sides[0], than=sides[1])
         self.assertEqual(
-            sections.ours(self._judged(claim, a=(2.0, 2.0, 2.0))),
+            phrases.ours(self._judged(claim, a=(2.0, 2.0, 2.0))),
             "|loss|, a: 2.00; first loss, a: 2.0",
         )
+
+    @parameterized.parameters(
+        # 2 +- 4.303 / sqrt(3); the geometric mean of 2, 4 and 8, and the same of logs.
+        (_LOSS, (2.0, 3.0, 4.0), "+2 (-0.484 to +4.48)"),
+        (_LOSS._replace(log=True), (2.0, 4.0, 8.0), "4 times (0.715 to 22.4)"),
+        (
+            _LOSS._replace(form="{:.1%}"),
+            (1.02, 1.03, 1.04),
+            "+3.0 points (+0.5 to +5.5)",
+        ),
+        (_LOSS, (3.0, 3.0, 3.0), "+2, the same in all seeds"),
+        (_LOSS, (3.0, float("inf"), 3.0), "no interval: not finite"),
+        (_LOSS, (3.0, float("nan"), 3.0), "not measured"),
+    )
+    def test_difference_and_interval(self, measure, values, expected):
+        claim = claims.larger("", "", measure, "a", than="b")
+        ones = tuple(v - 1.0 for v in (2.0, 2.0, 2.0))
+        judged = self._judged(claim, a=values, b=ones)
+        self.assertEqual(phrases.contrast(judged), expected)
+
+    def test_interval_of_one_side_is_in_its_own_numbers(self):
+        measure = _LOSS._replace(log=True, form="{:.1f}")
+        claim = claims.between("", "", measure, "a", low=1.0)
+        judged = self._judged(claim, a=(2.0, 4.0, 8.0))
+        self.assertEqual(phrases.contrast(judged), "4.0 (0.7 to 22.4)")
 
 
 class ReportTest(tf.test.TestCase, parameterized.TestCase):
@@ -96,7 +121,8 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
         where = {"out": self.folder, "data_dir": ""}
         self.study = plan.study("tiny", _TINY, "cpu", **where)
         for run in self.study.runs:
-            offset = run.config.seed + 5.0 * (run.label == "none")
+            seed = run.config.seed
+            offset = seed + (run.label == "none") * (5.0, 4.9, 5.1)[seed]
             with RecordWriter(run.config.run_dir) as writer:
                 for step in (10, 20, 30):
                     writer.write("train", step, loss=offset + step)
@@ -131,9 +157,17 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertEqual(page.count(f"- {run.label}: `{run.command()}`\n"), 1)
         with self.subTest("overview"):
             (row,) = (line for line in page.splitlines() if line.startswith("| [Is it"))
-            self.assertEqual(_cells(row)[2:], ["1", "1", "1"])
-            self.assertIn("probability 1/20", " ".join(page.split()))  # see claims_test
-            self.assertIn("Every run has 3 seed(s), or as many", page)
+            told = ["1 holds, 1 contradicted, 1 open", "–"]
+            self.assertEqual(_cells(row)[2:], told)
+            words = " ".join(page.split())
+            self.assertIn("Every run has 3 seed(s), or as many", words)
+            summary = (
+                "**Of 3 claims of the papers, 1 holds, 0 are equivalent within the "
+                "margin, 1 is contradicted and 1 is open; of 0 that are not in the "
+                "papers, 0 hold, 0 are equivalent within the margin, 0 are "
+                "contradicted and 0 are open.** Alone, "
+            )
+            self.assertIn(summary, words)
         with self.subTest("tables"):
             blocks = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
             self.assertLen(blocks, 2)
@@ -149,22 +183,42 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertGreater(os.path.getsize(place), 1000)
 
     def _check_claims(self, page):
-        command = "`scripts/reproduce.py tiny --scale=cpu`"
-        rows = [_cells(line) for line in page.splitlines() if command in line]
-        sides = "none: 36.00 (35.00 to 37.00)", "batch_norm: 31.00 (30.00 to 32.00)"
-        numbers = [
-            r"\|loss\|. " + "; ".join(sides),
-            r"\|loss\|. " + "; ".join(reversed(sides)),
-            "first loss. none: 16.0 (15.0 to 17.0)",
-        ]
-        verdicts = ("holds", "does not hold", "not decided at this scale")
-        texts = (r"\|a\| > \|b\|", r"\|a\| < \|b\|", "It is small")
-        papers = (r"2 \| 1", r"2 \| 1", "so")
+        self.assertIn("`scripts/reproduce.py tiny --scale=cpu` repeats it.", page)
+        rows = [_cells(line) for line in page.splitlines() if ", a screen" in line]
+        none = "none: 36.00 (35.00, 35.90, 37.10)"
+        other = "batch_norm: 31.00 (30.00, 31.00, 32.00)"
+        screen = "3, a screen"
         expected = [
-            [text, paper, number, "3", f"**{verdict}**", command]
-            for text, paper, number, verdict in zip(
-                texts, papers, numbers, verdicts, strict=True
-            )
+            [
+                r"\|a\| > \|b\|",
+                r"2 \| 1",
+                rf"\|loss\|. {none}; {other}",
+                "+5 (+4.75 to +5.25)",
+                screen,
+                "< 0.001",
+                "0.25",
+                "**holds**",
+            ],
+            [
+                r"\|a\| < \|b\|",
+                r"2 \| 1",
+                rf"\|loss\|. {other}; {none}",
+                "-5 (-5.25 to -4.75)",
+                screen,
+                "< 0.001",
+                "0.25",
+                "**contradicted**",
+            ],
+            [
+                "It is small",
+                "so",
+                "first loss. none: 16.0 (15.0, 15.9, 17.1)",
+                "no interval",
+                screen,
+                "1",
+                "1",
+                "**open**",
+            ],
         ]
         self.assertEqual(rows, expected)
 
@@ -181,9 +235,28 @@ class ReportTest(tf.test.TestCase, parameterized.TestCase):
     def test_size_of_a_run(self, options, told):
         experiment = mock.Mock(title="", source="", setting="")
         runs = [plan.Run("", TrainConfig(**options))] * 2
-        chapter = sections.Chapter(plan.Study("name", experiment, runs), [], [], "")
+        chapter = sections.Chapter(plan.Study("name", experiment, runs), [], [], {})
         page = sections.page([chapter], "smoke")
         self.assertIn(f"\n\nAt this scale: {told} (2 runs).\n\n", page)
+
+    def test_seconds_and_data_of_the_runs(self):
+        linear = {"model": "deep_linear", "dataset": "gaussian", "batch_size": 1000}
+        runs = [
+            plan.Run("a", TrainConfig(data_seed=seed, seed=seed, **linear))
+            for seed in range(2)
+        ]
+        study = plan.Study("name", mock.Mock(title="", source="", setting=""), runs)
+        about = {"machine": environment.machine(), "versions": environment.versions()}
+        about |= {"date": "2026-01-01"}
+        told = sections.sizes(sections.Chapter(study, [], [], about))
+        self.assertIn("one draw of gaussian, of data seed 0, for all seeds", told)
+        about["runs"] = [
+            {"label": "a", "seed": seed, "data_seed": seed, "seconds": 10.0 + 2 * seed}
+            for seed in range(2)
+        ]
+        chapter = sections.Chapter(study, [], [], about)
+        self.assertEndsWith(sections.sizes(chapter), " (2 runs, 11 s each).")
+        self.assertIn("--data_seed equal to it", sections.page([chapter], "smoke"))
 
     def test_made_again_from_its_records(self):
         self.report.gather(self.study)
@@ -248,7 +321,7 @@ class AnchorsTest(tf.test.TestCase):
     def test_of_all_experiments(self):
         everything = experiments.load()
         chapters = [
-            sections.Chapter(made_up.study(name, experiment, "smoke"), [], [], "")
+            sections.Chapter(made_up.study(name, experiment, "smoke"), [], [], {})
             for name, experiment in everything.items()
         ]
         page = sections.page(chapters, "smoke")
@@ -265,7 +338,7 @@ class AnchorsTest(tf.test.TestCase):
         ):
             experiment = mock.Mock(title=title, source="", setting="")
             study = plan.Study("name", experiment, [])
-            chapter = sections.Chapter(study, [], [], "")
+            chapter = sections.Chapter(study, [], [], {})
             self.assertIn(f"](#{expected})", sections.page([chapter], "smoke"))
             self.assertEqual(_anchor(title), expected)
 
@@ -277,26 +350,23 @@ class AllExperimentsTest(tf.test.TestCase):
             results = made_up.results(experiment, "cpu")
             judged = [claims.judge(claim, results) for claim in experiment.claims]
             study = made_up.study(name, experiment, "cpu")
-            chapters.append(sections.Chapter(study, judged, [], ""))
+            chapters.append(sections.Chapter(study, judged, [], {}))
         page = sections.page(chapters, "cpu")
         rows = [_cells(line) for line in page.splitlines() if line.startswith("| ")]
-        rows = [row for row in rows if row[-1].startswith("`scripts/reproduce.py")]
+        rows = [row for row in rows if len(row) == len(sections.COLUMNS)]
+        rows = [row for row in rows if row[-1].startswith("**")]
         expected = [
-            (
-                claim.text.replace("|", "\\|"),
-                f"`scripts/reproduce.py {c.study.name} --scale=cpu`",
-            )
+            claim.text.replace("|", "\\|")
             for c in chapters
             for claim in c.study.experiment.claims
         ]
-        self.assertEqual([(row[0], row[-1]) for row in rows], expected)
-        self.assertEqual({len(row) for row in rows}, {6})
+        self.assertEqual([row[0] for row in rows], expected)
         seeds = [
-            str(c.study.experiment.num_seeds("cpu"))
+            {3: "3, a screen", 10: "10"}[c.study.experiment.num_seeds("cpu")]
             for c in chapters
             for _ in c.judgements
         ]
-        self.assertEqual([row[3] for row in rows], seeds)
+        self.assertEqual([row[4] for row in rows], seeds)
 
 
 def _cells(line):

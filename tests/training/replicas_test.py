@@ -1,6 +1,7 @@
 """Tests of tfbn.training.replicas: slices, and what a strategy cannot train."""
 
 import tempfile
+from unittest import mock
 
 import keras
 import numpy as np
@@ -36,11 +37,6 @@ def _trainer(model, **options):
 
 class RefusalsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
-        (
-            lambda: [keras.layers.Dropout(0.5)],
-            {},
-            r"draw random.* dropout.* 2 replicas",
-        ),
         (_dense, {"loss": _cross}, r"a sum or a mean over .* Received: a loss of"),
         (
             _dense,
@@ -76,6 +72,18 @@ class RefusalsTest(tf.test.TestCase, parameterized.TestCase):
         trainer = _trainer(model, strategy=strategy)
         with self.assertRaisesRegex(ValueError, "no add_loss and no activity reg"):
             trainer.train()
+
+    @parameterized.parameters(
+        (None, "batches of an unknown number of examples, strategy of 4 replicas"),
+        (18, "batches of 18 examples, strategy of 4 replicas"),
+    )
+    def test_tpus_need_all_sizes(self, batch_size, received):
+        tpus = mock.create_autospec(tf.distribute.TPUStrategy, instance=True)
+        tpus.num_replicas_in_sync = 4
+        replicas.check_strategy(tpus)
+        replicas.check_batch_size(16, tpus)
+        with self.assertRaisesRegex(ValueError, f"ArrayBatches.* {received}"):
+            replicas.check_batch_size(batch_size, tpus)
 
     def test_strategies(self):
         strategy = testing_utils.two_cpus_strategy()

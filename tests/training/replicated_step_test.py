@@ -2,6 +2,7 @@
 
 import contextlib
 import tempfile
+from unittest import mock
 
 import keras
 import numpy as np
@@ -9,12 +10,19 @@ import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
+# No public name of TensorFlow makes these operations outside a TPU.
+from tensorflow.compiler.tf2xla.ops import gen_xla_ops
+
 from tests import testing_utils
 from tfbn import data
 from tfbn import layers
 from tfbn import schedules
+from tfbn.layers import synchronization
 from tfbn.recording import records
 from tfbn.training import Trainer
+from tfbn.training import batch_sources
+from tfbn.training.objective import Objective
+from tfbn.training.replicated_step import ReplicatedSteps
 
 # float32 steps whose sums are taken in another order.
 ROUNDING = 2e-4
@@ -73,6 +81,60 @@ class Problem:
         )
 
 
+class _FourReplicas:
+    """A replica of a TPU, as far as XLA sees it: no TPU is needed to compile for it."""
+
+    num_replicas_in_sync = 4
+    replica_id_in_sync_group = property(lambda self: gen_xla_ops.xla_replica_id())
+
+    def all_reduce(self, reduce_op, values):
+        assert reduce_op == tf.distribute.ReduceOp.SUM
+
+        @tf.custom_gradient
+        def call(value):
+            groups = tf.constant([[0, 1, 2, 3]])
+            total = gen_xla_ops.xla_all_reduce(value, groups, "Add", "CrossReplica")
+            return total, lambda upstream: self.all_reduce(reduce_op, upstream)
+
+        return tf.nest.map_structure(call, values)
+
+
+def _compiled_part(model):
+    """What XLA makes of a replica's part of a step, for batches of 16 examples."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(SIZE, 4)).astype("float32"), rng.integers(3, size=SIZE)
+    batches = data.ArrayBatches(x, y, data.IIDBatches(SIZE, 16, seed=0))
+    source = batch_sources.source_of(batches)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    steps = ReplicatedSteps(
+        model,
+        keras.optimizers.SGD(0.1),
+        Objective(model, loss, [], *source.spec),
+        source,
+        strategy=tf.distribute.OneDeviceStrategy("CPU:0"),
+    )
+    steps._number, steps._gathers_first = 4, True
+
+    @tf.function(jit_compile=True, autograph=False)
+    def part(x, y):
+        with (
+            mock.patch.object(
+                tf.distribute, "get_replica_context", lambda: _FourReplicas()
+            ),
+            mock.patch.object(synchronization, "assign", _assign),
+        ):
+            losses, gradients, _, _ = steps._on_replica(x, y)
+        return losses, gradients
+
+    batch = [tf.constant(t) for t in batches(0)]
+    return part.experimental_get_compiler_ir(*batch)(stage="optimized_hlo")
+
+
+def _assign(variable, value, *, same):
+    del same  # all of it is inside the program
+    variable.assign(value)
+
+
 class ReplicatedStepsTest(tf.test.TestCase, parameterized.TestCase):
     def test_two_replicas_are_one_device(self):
         problem = Problem(
@@ -88,6 +150,38 @@ class ReplicatedStepsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(alone.train(), both.train(), rtol=ROUNDING)
         self._assert_same_runs(alone, both)
         self._assert_mirrored(both)
+
+    def test_replicas_drop_other_elements(self):
+        """The gradient of a weight is the mean of two inputs, each 0 or 2."""
+        with testing_utils.two_cpus_strategy().scope():
+            dropout = keras.layers.Dropout(0.5, seed=1)
+            dense = keras.layers.Dense(1, kernel_initializer="zeros")
+            model = keras.Sequential([keras.Input((64,)), dropout, dense])
+            optimizer = keras.optimizers.SGD(1.0)
+        trainer = Trainer(
+            model,
+            optimizer,
+            lambda y, y_pred: y_pred[:, 0],
+            data.ArrayBatches(
+                np.ones((2, 64)), np.zeros((2, 1)), data.IIDBatches(2, 2, seed=0)
+            ),
+            strategy=testing_utils.two_cpus_strategy(),
+            run_dir=self.get_temp_dir(),
+            train_steps=1,
+            progress=False,
+        )
+        trainer.train()
+        self.assertAllEqual(np.unique(dense.kernel), [-2.0, -1.0, 0.0])
+        self._assert_mirrored(trainer)
+
+    def test_xla_compiles_the_part_of_a_tpu(self):
+        """All sizes are known, and all communication is all-reduces."""
+        compiled = _compiled_part(_model(_renorm, synchronized=True))
+        # Of the layer one forward and one backward; XLA combines loss and gradients.
+        self.assertEqual(compiled.count(" all-reduce("), 3)
+        self.assertIn(f"f32[{16 // 4},8]", compiled)  # four examples of sixteen
+        self.assertNotIn("infeed", compiled)
+        self.assertNotIn("custom-call", compiled)
 
     @pytest.mark.long
     def test_goes_on_with_another_number_of_replicas(self):

@@ -55,6 +55,12 @@ def build_trainer(config: TrainConfig, dataset: data.Dataset | None = None) -> T
             f"config={validation.shown(config)}."
         )
     strategy = builders.build_strategy(config)
+    # To make a variable is to send it to the other processes.
+    with processes.one_line_errors(strategy):
+        return _build_trainer(config, dataset, strategy)
+
+
+def _build_trainer(config, dataset, strategy):
     run_dir, settings = config.run_dir or _new_run_dir(config), _settings(config)
     if processes.is_chief(strategy):
         run_directory.check(run_dir, settings)

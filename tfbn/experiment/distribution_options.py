@@ -32,8 +32,8 @@ SECTION = Section(
             "strategy",
             "none",
             "Where the run computes: on one device, or as replicas with a slice of "
-            "each batch: on all accelerators of this machine (mirrored), or of all "
-            "machines that TF_CONFIG or Slurm names (multi_worker).",
+            "each batch: on all accelerators of this machine (mirrored), of all "
+            "machines that TF_CONFIG or Slurm names (multi_worker), or on a TPU.",
             choices=STRATEGIES.names,
             affects_results=False,
         ),

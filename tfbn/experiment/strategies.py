@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from tfbn.diagnostics.arguments import first_line
 from tfbn.experiment import clusters
 from tfbn.experiment import rendezvous
 from tfbn.options import Option
@@ -87,6 +88,26 @@ def _multi_worker_once():
         ) from error
 
 
+def _tpu(unused_settings, *, tpu):
+    return _tpu_once(tpu)
+
+
+@functools.cache
+def _tpu_once(name):
+    resolver_type = tf.distribute.cluster_resolver.TPUClusterResolver
+    try:
+        resolver = resolver_type(tpu=name or os.environ.get("TPU_NAME", "local"))
+        if resolver.master():
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
+        raise ValueError(
+            "strategy=tpu needs a TPU and a TensorFlow that is built for it. Received: "
+            f"tpu={name!r}, of which TensorFlow says: {first_line(error)}"
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
 STRATEGIES = Registry(
     "strategy",
     Entry("none", lambda settings: None),
@@ -104,4 +125,17 @@ STRATEGIES = Registry(
         ),
     ),
     Entry("multi_worker", _multi_worker),
+    Entry(
+        "tpu",
+        _tpu,
+        (
+            Option(
+                "tpu",
+                "",
+                "Name or address of a TPU; empty: the environment variable TPU_NAME, "
+                "otherwise the TPU of this machine.",
+                affects_results=False,
+            ),
+        ),
+    ),
 )

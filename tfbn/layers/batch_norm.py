@@ -15,6 +15,7 @@ from tfbn.layers import masks
 from tfbn.layers import modes
 from tfbn.layers import ragged
 from tfbn.layers import recomputation
+from tfbn.layers import synchronization
 
 
 @keras.saving.register_keras_serializable(package="tfbn")
@@ -256,7 +257,8 @@ class BatchNorm(keras.layers.BatchNormalization):
         momentum = self.momentum if momentum is None else momentum
         average = self._channels.vector(variable)
         average = ops.moving_average(average, value, momentum, statistics.valid)
-        variable.assign(self._channels.weight(average))
+        average = self._channels.weight(average)
+        synchronization.assign(variable, average, same=self.synchronized)
 
     def _add_affine_weight(self, name, shape):
         return self.add_weight(

@@ -12,6 +12,7 @@ from tfbn import validation
 from tfbn.layers import batch_norm
 from tfbn.layers import conversion
 from tfbn.layers import recomputation
+from tfbn.layers import synchronization
 
 
 @keras.saving.register_keras_serializable(package="tfbn")
@@ -254,7 +255,7 @@ class BatchRenorm(batch_norm.BatchNorm):
         stddev = self._channels.vector(self.moving_stddev)
         variance = ops.variance_of_stddev(stddev, self.epsilon)
         self._average(self.moving_variance, variance, statistics, momentum=0.0)
-        self.step.assign(self.step + 1)
+        synchronization.assign(self.step, self.step + 1, same=True)
 
     def _momentum_now(self, momentum):
         if not self.momentum_warmup:

@@ -29,6 +29,8 @@ class _Noise:
             seed = validation.integer("seed", seed, minimum=0)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        # The distribution of the noise is the same on all; `ops.perturb` does the rest.
+        self.seed_generator.same_on_replicas = True
 
     def _noise_config(self):
         return {**self._noise_parameters(), "seed": self.seed}

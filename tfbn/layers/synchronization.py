@@ -1,6 +1,7 @@
-"""Statistics over the global batch, for all layers of a model: `synchronize`."""
+"""Statistics over the global batch: for all layers of a model, and in their state."""
 
 import keras
+import tensorflow as tf
 
 from tfbn import _compat
 from tfbn import validation
@@ -52,6 +53,27 @@ def synchronize(model: keras.layers.Layer) -> keras.layers.Layer:
         if getattr(model, name, None) is not None:
             setattr(model, name, None)
     return model
+
+
+def assign(variable: keras.Variable, value: tf.Tensor, *, same: bool) -> None:
+    """Sets a variable of a layer, on all replicas.
+
+    Args:
+        variable: of the layer.
+        value: of the shape and dtype of `variable`.
+        same: bool, whether all replicas come to the same value. TensorFlow would
+            communicate to aggregate what they come to.
+    """
+    context = tf.distribute.get_replica_context()
+    if not same or context is None or context.num_replicas_in_sync == 1:
+        variable.assign(value)
+    else:
+        update = context.strategy.extended.update
+        update(variable.value, _assign, args=(value,))
+
+
+def _assign(variable, value):
+    return variable.assign(value)
 
 
 def _check(layer):

@@ -31,6 +31,8 @@ from tfbn.ops.normalization import serving_path
 from tfbn.ops.requests import TARGETS
 from tfbn.ops.requests import compiling_for
 from tfbn.ops.requests import exporting
+from tfbn.ops.self_compilation import self_compilation
+from tfbn.ops.self_compilation import set_self_compilation
 from tfbn.ops.statistics import Statistics
 from tfbn.ops.virtual_batches import ORDERS as VIRTUAL_BATCH_ORDERS
 
@@ -48,7 +50,9 @@ __all__ = [
     "perturb",
     "preferring",
     "renorm_correction",
+    "self_compilation",
     "serving_path",
+    "set_self_compilation",
     "stddev_of_variance",
     "upcast",
     "variance_of_stddev",

@@ -1,12 +1,13 @@
-"""The batch of a normalisation: its layout, sums, masks and replicas."""
+"""The batch of a normalisation: its layout, sums and masks."""
 
 import math
 
 import tensorflow as tf
 
 from tfbn.ops import sums
+from tfbn.ops.replicas import Moments
+from tfbn.ops.replicas import Replicas
 from tfbn.ops.requests import Request
-from tfbn.ops.requests import replica_context
 from tfbn.ops.statistics import Statistics
 from tfbn.ops.virtual_batches import VirtualBatches
 
@@ -42,9 +43,11 @@ class Batch:
         mask: boolean tensor, broadcastable to `x`, or None.
 
     Attributes:
-        count: the number of elements behind each statistic, over all replicas if they
-            share statistics: in the tensor's dtype, a scalar, or with a mask of the
-            statistics' shape, for one channel if all have the same mask.
+        count: the number of elements behind each statistic, on this replica until
+            `join`, and then on all that share statistics: in the tensor's dtype, a
+            scalar, or with a mask of the statistics' shape, for one channel if all have
+            the same mask.
+        replicas: the `Replicas` that share statistics.
         mask: None, or the mask broadcast and viewed as above, likewise.
         compiled: bool, whether XLA compiles the call.
     """
@@ -67,7 +70,7 @@ class Batch:
         self._rows_only = all(isinstance(size, int) and size == 1 for size in after)
         self._before_factor = math.prod(i for i in before if isinstance(i, int))
         self.compiled, self._exported = request.compiled, request.exported
-        self._replicas = replica_context() if request.replicated else None
+        self.replicas = Replicas(request)
         self.mask = self._view_mask(mask, axis, sizes)
         self.count = self._count()
 
@@ -112,7 +115,7 @@ class Batch:
 
     def over_groups(self, vector):
         """`[channels]`: the mean of `[groups, channels]` over the non-empty groups."""
-        if self.mask is None:
+        if self.mask is None or self._virtual is None:
             return tf.reduce_mean(vector, axis=0)
         filled = tf.cast(self.vector(self.count) > 0, vector.dtype)
         filled_count = tf.maximum(tf.reduce_sum(filled, axis=0), 1.0)
@@ -137,35 +140,36 @@ class Batch:
         )
         return total[:, tf.newaxis, :, tf.newaxis]
 
-    def across_replicas(self, total):
-        """The sum of `total` over the replicas, if they share statistics."""
-        if self._replicas is None:
-            return total
-        return self._replicas.all_reduce(tf.distribute.ReduceOp.SUM, total)
+    def totals(self, *sums):
+        """The sums over the elements of all replicas that share statistics."""
+        return self.replicas.totals(*sums)
+
+    def join(self, mean, remainder, variance):
+        """The moments over all replicas that share them, of those on this replica."""
+        part = Moments(mean, remainder, variance, self.count)
+        *moments, self.count = self.replicas.join(part)
+        return moments
+
+    @property
+    def divisor(self):
+        """The count, and 1 where there are no elements."""
+        return tf.maximum(self.count, 1.0)
 
     def mean(self, x):
         """The mean over the elements that the mask keeps; 0 if there are none."""
-        total = self.across_replicas(self.total(self.keep(x)))
-        return total / tf.maximum(self.count, 1.0)
+        return self.total(self.keep(x)) / self.divisor
 
     def maximum(self, x):
         """The maximum of a non-negative `x` over the elements that the mask keeps."""
-        largest = tf.reduce_max(self.keep(x), self._axes, keepdims=True)
-        if self._replicas is None:
-            return largest
-        # tf.distribute has no reduction by maximum.
-        gathered = self._replicas.all_gather(largest[tf.newaxis], axis=0)
-        return tf.reduce_max(gathered, 0)
+        return tf.reduce_max(self.keep(x), self._axes, keepdims=True)
 
     def near_mean(self, x):
         """Roughly the mean: sums of `x` less this keep their digits.
 
         It is the mean of a sample from all over the batch, which costs next to
-        nothing. With a mask, or where replicas must agree on it, it is the mean itself
-        as far as a float32 sum is right: in its first digits.
+        nothing. With a mask it is the mean itself as far as a float32 sum is right: in
+        its first digits.
         """
-        if self._replicas is not None:
-            return self.mean(upcast(x))
         return self._if_masked(
             lambda: self.mean(upcast(x)), lambda: self._mean_of_sample(x)
         )
@@ -220,7 +224,7 @@ class Batch:
         else:
             kept = tf.cast(self.mask, self._dtype)
             count = tf.reduce_sum(kept, self._axes, keepdims=True)
-        return self.across_replicas(count)
+        return count
 
     def _count_along(self, axes):
         return tf.cast(product([self._viewed[i] for i in axes]), self._dtype)

@@ -12,6 +12,7 @@ from tfbn.ops.batch import along_axis
 from tfbn.ops.requests import Request
 from tfbn.ops.statistics import Statistics
 from tfbn.ops.statistics import is_valid
+from tfbn.ops.statistics import rounded_sum
 
 NAME = "formula"
 
@@ -91,24 +92,17 @@ def gradients(x, statistics, batch: Batch, dy, gain):
     normalized = (x - statistics.mean - statistics.remainder) * inverse
     dgain = batch.total(_product(normalized, dy, batch))
     doffset = batch.total(dy)
-    count = tf.maximum(batch.count, 1.0)
-    slope = batch.across_replicas(dgain) / count
-    level = batch.across_replicas(doffset) / count
+    divisor = batch.divisor
+    slope, level = (total / divisor for total in batch.totals(dgain, doffset))
     through_moments = batch.keep(normalized * slope + level)
     return gain * inverse * (dy - through_moments), dgain, doffset
 
 
 def mean(x, batch: Batch):
-    """The `(mean, remainder)` of `Statistics` for a viewed `x`."""
+    """The `(mean, remainder)` of `Statistics` for a viewed `x`, on this replica."""
     # A float32 sum of data with a large offset has only its first digits right.
     shift = shift_of(x, batch)
     return rounded_sum(shift, batch.mean(x - shift))
-
-
-def rounded_sum(shift, rest):
-    """`(shift + rest, what its rounding leaves)`, for a `rest` smaller than `shift`."""
-    rounded = shift + rest
-    return rounded, rest - (rounded - shift)
 
 
 def moments(x, batch: Batch, epsilon):
@@ -118,11 +112,12 @@ def moments(x, batch: Batch, epsilon):
     return statistics(batch, rounded, remainder, variance, epsilon)
 
 
-def statistics(batch: Batch, rounded, remainder, variance, epsilon):
-    """`Statistics`, each of the view's rank."""
+def statistics(batch: Batch, mean, remainder, variance, epsilon):
+    """`Statistics`, each of the view's rank, of the moments on this replica."""
+    mean, remainder, variance = batch.join(mean, remainder, variance)
     scale = tf.sqrt(variance + epsilon)
-    valid = is_valid(batch.count, rounded, variance)
-    return Statistics(rounded, remainder, variance, scale, valid)
+    valid = is_valid(batch.count, mean, variance)
+    return Statistics(mean, remainder, variance, scale, valid)
 
 
 def shift_of(x, batch: Batch):

@@ -3,7 +3,9 @@
 import tensorflow as tf
 
 from tfbn.ops import formula
+from tfbn.ops import replicas as replicas_lib
 from tfbn.ops.accelerator_batch import make_batch
+from tfbn.ops.replicas import Moments
 from tfbn.ops.requests import Request
 from tfbn.ops.statistics import Statistics
 from tfbn.ops.statistics import is_valid
@@ -36,21 +38,32 @@ def lp_batch_norm(
 
 
 def _moments(x, batch, epsilon, order, centered, literal):
+    replicas = batch.replicas
     mean, remainder = formula.mean(x, batch)
-    norm = _power_mean(x - mean - remainder if centered else x, order, batch)
+    part = Moments(mean, remainder, tf.zeros_like(mean), batch.count)
+    if centered:
+        # Of all replicas: distances are measured before they can be joined.
+        whole = replicas.join(part, replicas_lib.mean_spread)
+        x = x - whole.mean - whole.remainder
+    part = part._replace(spread=_mean_power(x, order, batch))
+    joined = replicas_lib.largest_spread if order == "inf" else replicas_lib.mean_spread
+    mean, remainder, power, count = replicas.join(part, joined)
+    norm = _root(power) if order == 2 else power
     if literal:
-        count = tf.maximum(tf.cast(batch.count, x.dtype), 1.0)
-        norm *= count ** {1: 0.0, 2: -0.5, "inf": -1.0}[order]
-    valid = is_valid(batch.count, mean, norm)
+        count_or_1 = tf.maximum(tf.cast(count, x.dtype), 1.0)
+        norm *= count_or_1 ** {1: 0.0, 2: -0.5, "inf": -1.0}[order]
+    valid = is_valid(count, mean, norm)
     return Statistics(mean, remainder, norm, norm + epsilon, valid)
 
 
-def _power_mean(x, order, batch):
+def _mean_power(x, order, batch):
+    """The mean of |x|^p over the elements; their maximum for p = inf."""
     if order == 1:
         return batch.mean(tf.abs(x))
-    if order == "inf":
-        return batch.maximum(tf.abs(x))
-    square = batch.mean(tf.square(x))
+    return batch.maximum(tf.abs(x)) if order == "inf" else batch.mean(tf.square(x))
+
+
+def _root(square):
     # The gradient of sqrt at 0 is infinite; a constant-zero channel gets 0 instead.
     positive = square > 0
     return tf.where(positive, tf.sqrt(tf.where(positive, square, 1.0)), 0.0)

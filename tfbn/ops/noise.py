@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfbn.ops import batch
+from tfbn.ops import requests
 
 
 def perturb(x, seed, *, axis, mean_range, stddev_max, mean_jitter, stddev_jitter):
@@ -15,10 +16,12 @@ def perturb(x, seed, *, axis, mean_range, stddev_max, mean_jitter, stddev_jitter
     Args:
         x: float tensor.
         seed: integer tensor of shape `[2]`. The same seed gives the same noise on
-            every device, eager or compiled.
+            every device, eager or compiled. On replicas it gives the same distribution
+            for a channel, and other noise for the elements of each.
         axis: int >= 0, the channel axis.
     """
     seeds = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 4, alg=_PHILOX))
+    seeds[2:] = map(_of_replica, seeds[2:])  # of what is drawn for each element
     channels = [tf.shape(x)[axis]]
     mean = mean_range * _uniform(channels, seeds[0])
     half_range = 0.5 * (stddev_max - 1.0)
@@ -28,6 +31,15 @@ def perturb(x, seed, *, axis, mean_range, stddev_max, mean_jitter, stddev_jitter
     scale = tf.cast(batch.along_axis(stddev, x, axis) + scale, x.dtype)
     shift = tf.cast(batch.along_axis(mean, x, axis) + shift, x.dtype)
     return scale * x + shift
+
+
+def _of_replica(seed):
+    """Of a seed that all replicas have, one for this replica."""
+    context = requests.replica_context()
+    if context is None:
+        return seed
+    replica = context.replica_id_in_sync_group
+    return tf.random.experimental.stateless_fold_in(seed, replica, alg=_PHILOX)
 
 
 def _normal(shape, seed):

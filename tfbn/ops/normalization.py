@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfbn.ops import requests
+from tfbn.ops import self_compilation
 from tfbn.ops.implementations import choose
 from tfbn.ops.statistics import Statistics
 
@@ -64,6 +65,13 @@ def batch_norm(
         virtual_batch_size=virtual_batch_size,
         virtual_batch_order=virtual_batch_order,
     )
+    options = {"epsilon": epsilon, "correction": correction}
+    return self_compilation.call(
+        _batch_norm, options, request, x, gamma, beta, mask, shared=correction is None
+    )
+
+
+def _batch_norm(request, x, gamma, beta, mask, *, epsilon, correction):
     implementation: Any = choose(request)
     wide = tf.cast(x, implementation.compute_dtype(x.dtype))
     normalizer = implementation.Normalizer(wide, request, epsilon, mask)
@@ -153,17 +161,20 @@ def lp_batch_norm(
         virtual_batch_size=virtual_batch_size,
         virtual_batch_order=virtual_batch_order,
     )
+    options = {
+        "epsilon": epsilon,
+        "order": order,
+        "centered": centered,
+        "literal": literal,
+    }
+    return self_compilation.call(_lp_batch_norm, options, request, x, gamma, beta, mask)
+
+
+def _lp_batch_norm(request, x, gamma, beta, mask, **options):
     implementation: Any = choose(request)
+    wide = tf.cast(x, implementation.compute_dtype(x.dtype))
     y, statistics = implementation.lp_batch_norm(
-        tf.cast(x, implementation.compute_dtype(x.dtype)),
-        gamma,
-        beta,
-        request,
-        epsilon=epsilon,
-        order=order,
-        centered=centered,
-        literal=literal,
-        mask=mask,
+        wide, gamma, beta, request, mask=mask, **options
     )
     return tf.cast(y, x.dtype), statistics
 

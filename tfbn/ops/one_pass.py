@@ -12,6 +12,7 @@ from tfbn.ops import formula
 from tfbn.ops import sums
 from tfbn.ops.batch import upcast
 from tfbn.ops.requests import Request
+from tfbn.ops.statistics import rounded_sum
 
 NAME = "one_pass"
 
@@ -55,10 +56,8 @@ class Normalizer(formula.Normalizer):
         part_count = batch.first_count()
         part_mean = part_sum / tf.maximum(part_count, 1.0)
         inside = batch.first_sum(tf.square(moved)) - part_sum * part_mean
-        count = tf.maximum(batch.count, 1.0)
-        rest = batch.across_replicas(batch.second_sum(part_sum)) / count
+        rest = batch.second_sum(part_sum) / batch.divisor
         between = part_count * tf.square(part_mean - rest)
-        squares = batch.second_sum(tf.nn.relu(inside) + between)
-        variance = batch.across_replicas(squares) / count
-        rounded, remainder = formula.rounded_sum(shift, rest)
+        variance = batch.second_sum(tf.nn.relu(inside) + between) / batch.divisor
+        rounded, remainder = rounded_sum(shift, rest)
         return formula.statistics(batch, rounded, remainder, variance, epsilon)

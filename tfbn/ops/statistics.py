@@ -37,3 +37,9 @@ def is_valid(count, mean, spread):
     """Whether there are elements (`count`), and all statistics are finite."""
     finite = tf.math.is_finite(mean) & tf.math.is_finite(spread)
     return (count > 0) & tf.reduce_all(finite)
+
+
+def rounded_sum(shift: tf.Tensor, rest: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """`(shift + rest, what its rounding leaves)`, for a `rest` smaller than `shift`."""
+    rounded = shift + rest
+    return rounded, rest - (rounded - shift)

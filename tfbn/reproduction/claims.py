@@ -1,30 +1,41 @@
 """The claims of a paper, and whether the runs support them.
 
-A verdict compares every seed of one run with every seed of the other. A claim holds if
-it is true of all these pairs, does not hold if it is true of none, and is undecided
-otherwise. "a is larger than b" therefore holds if the ranges of the seeds do not
-overlap. Without a true difference, three seeds a side would separate like this, in
-either order, with probability 1/10 (the exact Mann-Whitney test), and two seeds with
-probability 1/3; hence the minimum of three.
+Runs of one seed see the same batches and begin with the same weights (except for those
+with noise layers, which draw seeds of their own from the same generator). They are a
+pair, and a claim about two runs is one about their differences: of the logarithms where
+a measure has no natural scale, such as a norm. A claim is the `Region` that it says
+their mean lies in. It is decided by Student's t, at 5 % in both directions together,
+after Holm's correction for all claims of an experiment from the same source.
 """
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
+from tfbn.reproduction import inference
+from tfbn.reproduction.inference import Estimate
+from tfbn.reproduction.inference import PValues
+from tfbn.reproduction.inference import Region
 from tfbn.reproduction.measures import Measure
 from tfbn.reproduction.results import Results
 
 HOLDS = "holds"
-DOES_NOT_HOLD = "does not hold"
-NOT_DECIDED = "not decided at this scale"
+EQUIVALENT = "equivalent within the margin"
+CONTRADICTED = "contradicted"
+OPEN = "open"
+VERDICTS = (HOLDS, EQUIVALENT, CONTRADICTED, OPEN)
 
+# What stands for the paper's words in a claim that it does not make.
+OURS = "not in the paper"
+READERS = "not in the paper; a question of its readers"
+
+# Two give an interval too, but 12.7 standard errors wide on either side.
 LEAST_SEEDS = 3
+# With fewer, Student's t leans on the normal distribution of differences; a screen.
+ENOUGH_SEEDS = 5
 
 
 class Side(NamedTuple):
@@ -68,29 +79,85 @@ class Sweep(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A statement about one or two sides.
+    """A statement about the mean of one side, or of the difference of two.
 
     Attributes:
-        text: str, the claim, worded so that `is_true` decides it.
-        paper: str, the paper's numbers, or its words.
-        sides: one or two, each a `Side` or a `Sweep`.
-        is_true: function from one number of each side to a bool.
+        text: str, the claim.
+        paper: str, the paper's numbers, or its words; or `OURS` or `READERS`.
+        sides: one or two, each a `Side` or a `Sweep`; of two, the claim is about the
+            first one minus the second one.
+        region: `Region` of the contrasts for which the claim is true: of differences,
+            or of logarithms if the first side's measure has `log`.
+        similar: bool, whether the claim is that two sides differ by no more than a
+            margin: then it is not said to hold but to be equivalent.
         scales: the scales at which the claim can be decided.
     """
 
     text: str
     paper: str
     sides: Sequence[Side | Sweep]
-    is_true: Callable[..., bool]
+    region: Region
+    similar: bool = False
     scales: Sequence[str] = ("cpu", "paper")
+
+    @property
+    def source(self) -> str:
+        """Whose claim it is: `OURS`, `READERS` or "paper"."""
+        return self.paper if self.paper in (OURS, READERS) else "paper"
+
+    @property
+    def measure(self) -> Measure:
+        """The measure of the first side."""
+        return self.sides[0].measure
+
+    @property
+    def affirmed(self) -> str:
+        """The verdict on the claim if it is true."""
+        return EQUIVALENT if self.similar else HOLDS
+
+    def contrasts(self, values: Sequence[Sequence[float]]) -> list[float]:
+        """Returns a number a seed, of the values of the sides; NaN if not measured."""
+        numbers = [[self._scaled(value) for value in seeds] for seeds in values]
+        if len(numbers) == 1:
+            return numbers[0]
+        # Both infinite: never reached on either side, which is no difference.
+        return [0.0 if a == b else a - b for a, b in zip(*numbers, strict=False)]
+
+    def _scaled(self, value):
+        if not self.measure.log or math.isnan(value):
+            return value
+        return math.log(value) if value > 0.0 else -math.inf
 
 
 class Judgement(NamedTuple):
-    """A claim, the values measured and the verdict."""
+    """A claim, what was measured, and the verdict.
+
+    Attributes:
+        claim: `Claim`.
+        values: a list for each side: a number for each seed.
+        contrasts: a number for each seed, or for each pair of runs of one seed.
+        estimate: their mean and 95 % interval.
+        p: the p-values, before Holm's correction.
+        adjusted: float, the p-value in the direction of the data after it.
+        sign_flip: float, the same of the exact sign-flip test, before the correction.
+        verdict: str, one of `VERDICTS`.
+        alone: str, the verdict if it were the only claim of its experiment.
+    """
 
     claim: Claim
-    values: list[list[float]]  # a list for each side: a number for each seed
-    verdict: str  # HOLDS, DOES_NOT_HOLD or NOT_DECIDED
+    values: list[list[float]]
+    contrasts: list[float]
+    estimate: Estimate
+    p: PValues
+    adjusted: float
+    sign_flip: float
+    verdict: str
+    alone: str
+
+    @property
+    def num_seeds(self) -> int:
+        """The number of seeds that every side has."""
+        return min(map(len, self.values))
 
 
 def larger(
@@ -100,17 +167,30 @@ def larger(
     return exceeds(text, paper, Side(label, measure), Side(than, measure), **options)
 
 
+def smaller(
+    text: str, paper: str, measure: Measure, label: str, than: str, **options: Any
+) -> Claim:
+    """Claims that `label` has a smaller value than `than`, with the contrast of it."""
+    sides = Side(label, measure), Side(than, measure)
+    return Claim(text, paper, sides, Region(high=0.0), **options)
+
+
 def exceeds(
     text: str,
     paper: str,
     side: Side | Sweep,
     than: Side | Sweep,
     *,
-    by: float = 1.0,
+    by: float | None = None,
     **options: Any,
 ) -> Claim:
-    """Claims that one side is more than `by` times the other."""
-    return Claim(text, paper, [side, than], lambda a, b: a > by * b, **options)
+    """Claims that one side is larger than the other.
+
+    `by` is a factor for a measure with `log` (default: 1), a difference for any other
+    (default: 0).
+    """
+    margin = 0.0 if by is None else _margin(side.measure, by)
+    return Claim(text, paper, [side, than], Region(low=margin), **options)
 
 
 def near(
@@ -123,9 +203,40 @@ def near(
     within: float,
     **options: Any,
 ) -> Claim:
-    """Claims that two labels differ by at most `within`."""
+    """Claims that two labels differ by less than `within`, as `by` in `exceeds`."""
     sides = [Side(label, measure), Side(to, measure)]
-    return Claim(text, paper, sides, lambda a, b: abs(a - b) <= within, **options)
+    margin = _margin(measure, within)
+    return Claim(text, paper, sides, Region(-margin, margin), True, **options)
+
+
+def not_less(
+    text: str,
+    paper: str,
+    measure: Measure,
+    label: str,
+    than: str,
+    *,
+    within: float,
+    **options: Any,
+) -> Claim:
+    """Claims that a label is at most `within` below another (non-inferiority)."""
+    sides = [Side(label, measure), Side(than, measure)]
+    return Claim(text, paper, sides, Region(-_margin(measure, within)), **options)
+
+
+def not_more(
+    text: str,
+    paper: str,
+    measure: Measure,
+    label: str,
+    than: str,
+    *,
+    within: float,
+    **options: Any,
+) -> Claim:
+    """Claims that a label is at most `within` above another."""
+    sides = [Side(label, measure), Side(than, measure)]
+    return Claim(text, paper, sides, Region(high=_margin(measure, within)), **options)
 
 
 def between(
@@ -137,23 +248,60 @@ def between(
     high: float = math.inf,
     **options: Any,
 ) -> Claim:
-    """Claims that the value of a label lies between `low` and `high`."""
-    sides = [Side(label, measure)]
-    return Claim(text, paper, sides, lambda a: low <= a <= high, **options)
+    """Claims that the mean of a label lies between `low` and `high`."""
+    if measure.log:
+        low = math.log(low) if low > 0.0 else -math.inf
+        high = math.log(high)
+    return Claim(text, paper, [Side(label, measure)], Region(low, high), **options)
 
 
 def judge(claim: Claim, results: Results) -> Judgement:
-    """Decides a claim from the results."""
+    """Decides one claim, without correction."""
+    return judge_all([claim], results)[0]
+
+
+def judge_all(claims: Sequence[Claim], results: Results) -> list[Judgement]:
+    """Decides the claims of an experiment from its results."""
+    measured = [_measured(claim, results) for claim in claims]
+    for source in {claim.source for claim in claims}:
+        family = [
+            i
+            for i, claim in enumerate(claims)
+            if claim.source == source and results.scale in claim.scales
+        ]
+        adjusted = inference.holm([measured[i].p.least for i in family])
+        for i, p in zip(family, adjusted, strict=True):
+            measured[i] = measured[i]._replace(adjusted=p)
+    return [_decided(judgement) for judgement in measured]
+
+
+def _margin(measure, by):
+    return math.log(by) if measure.log else by
+
+
+def _measured(claim, results):
+    """Returns a `Judgement` without the correction and the verdicts."""
     values = [side.values(results) for side in claim.sides]
-    return Judgement(claim, values, _verdict(claim, values, results.scale))
+    contrasts = claim.contrasts(values)
+    estimate, p, sign_flip = Estimate(*[math.nan] * 3), PValues(1.0, 1.0), 1.0
+    if results.scale in claim.scales and _enough(contrasts):
+        estimate = inference.estimate(contrasts)
+        p = inference.p_values(contrasts, claim.region)
+        flips = inference.sign_flip(contrasts, claim.region)
+        sign_flip = flips.true if p.true <= p.false else flips.false
+    return Judgement(
+        claim, values, contrasts, estimate, p, p.least, sign_flip, OPEN, OPEN
+    )
 
 
-def _verdict(claim, values, scale):
-    too_few = any(len(seeds) < LEAST_SEEDS for seeds in values)
-    unmeasured = any(math.isnan(value) for seeds in values for value in seeds)
-    if too_few or unmeasured or scale not in claim.scales:
-        return NOT_DECIDED
-    outcomes = {claim.is_true(*seeds) for seeds in itertools.product(*values)}
-    if len(outcomes) > 1:
-        return NOT_DECIDED
-    return HOLDS if outcomes == {True} else DOES_NOT_HOLD
+def _enough(contrasts):
+    return len(contrasts) >= LEAST_SEEDS and not any(map(math.isnan, contrasts))
+
+
+def _decided(judgement):
+    claim, p = judgement.claim, judgement.p
+    leaning = claim.affirmed if p.true < p.false else CONTRADICTED
+    return judgement._replace(
+        verdict=leaning if judgement.adjusted <= inference.LEVEL else OPEN,
+        alone=leaning if p.least <= inference.LEVEL else OPEN,
+    )

@@ -22,18 +22,36 @@ class Measure(NamedTuple):
             infinity if the value was not finite or never reached.
         form: str, the format of the number.
         infinite: str, the text for infinity.
+        log: bool, whether the number has no natural scale, so that runs are compared by
+            ratios: norms, losses, variances, steps. Default: False.
     """
 
     what: str
     of: Callable[[Sequence], float]
     form: str = "{:.3g}"
     infinite: str = "not finite"
+    log: bool = False
 
     def text(self, value: float) -> str:
         """Formats a number."""
         if math.isnan(value):
             return "not measured"
         return self.form.format(value) if math.isfinite(value) else self.infinite
+
+    def contrast_text(self, value: float) -> str:
+        """Formats a contrast of two runs: the ratio they stand in, or a difference."""
+        if self.log:
+            return f"{math.exp(value):.3g}"
+        if self.form.endswith("%}"):
+            return f"{100.0 * value:+.1f}"
+        return f"{value:+.3g}"
+
+    @property
+    def contrast_unit(self) -> str:
+        """What `contrast_text` is in."""
+        if self.log:
+            return "times"
+        return "points" if self.form.endswith("%}") else ""
 
 
 def over(
@@ -43,9 +61,11 @@ def over(
     what: str,
     layer: float | None = None,
     part: tuple[float, float] = (0.0, 1.0),
+    steps: tuple[float, float] = (0.0, math.inf),
     reduce: Callable[[Sequence[float]], Any] = np.median,
     undefined: float = math.inf,
     form: str = "{:.3g}",
+    log: bool = False,
 ) -> Measure:
     """Returns the `Measure` of a statistic of a value over a part of the run.
 
@@ -56,21 +76,29 @@ def over(
         layer: float, the relative depth of the layer whose entry holds the value (see
             `results.layer_at`), or None if the record itself holds it.
         part: (begin, end), the range of steps, as fractions of the last step.
+        steps: (begin, end), the range of steps itself. Both limits apply.
         reduce: function from a list of floats to a float. Default: the median.
         undefined: float, replaces values that are not finite; NaN drops them.
-        form: str, the format of the number.
+        form, log: as in `Measure`.
     """
 
     def of(records):
         chosen = _entries(records, kind, layer)
         end = max((record["step"] for record in records), default=0)
-        low, high = part[0] * end, part[1] * end
+        low, high = max(part[0] * end, steps[0]), min(part[1] * end, steps[1])
         values = [_value(e, value) for e in chosen if low <= e["step"] <= high]
         values = [v if math.isfinite(v) else undefined for v in values if v is not None]
         values = [v for v in values if not math.isnan(v)]
         return float(reduce(values)) if values else math.nan
 
-    return Measure(what, of, form)
+    return Measure(what, of, form, log=log)
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Returns the geometric mean of positive numbers; of others as well, 0."""
+    if min(values) <= 0.0:
+        return 0.0
+    return float(np.exp(np.mean(np.log(values))))
 
 
 def mean_over_layers(
@@ -89,8 +117,18 @@ def mean_over_layers(
     return of
 
 
-def steps_to(accuracy: float, *, kind: str = "train", form: str = "{:.0f}") -> Measure:
-    """Returns the `Measure` of the steps to an accuracy; infinity if never reached."""
+def steps_to(
+    accuracy: float,
+    *,
+    kind: str = "train",
+    form: str = "{:.0f}",
+    censored: bool = False,
+) -> Measure:
+    """Returns the `Measure` of the steps to an accuracy.
+
+    If it is never reached that is infinity; or, if `censored`, the last step of the
+    run, which the true number exceeds.
+    """
 
     def of(records):
         steps, values = records_lib.column(
@@ -99,10 +137,12 @@ def steps_to(accuracy: float, *, kind: str = "train", form: str = "{:.0f}") -> M
         reached = steps[values >= accuracy]
         if not steps.size:
             return math.nan
-        return float(reached[0]) if reached.size else math.inf
+        never = float(steps[-1]) if censored else math.inf
+        return float(reached[0]) if reached.size else never
 
     split = "training" if kind == "train" else "test"
-    return Measure(f"steps to a {split} accuracy of {accuracy:.0%}", of, form, "never")
+    what = f"steps to a {split} accuracy of {accuracy:.0%}"
+    return Measure(what, of, form, "never", log=True)
 
 
 def _entries(records, kind, layer):
@@ -139,4 +179,5 @@ TRAINING_LOSS = over(
     what="training loss, mean over the last tenth",
     part=(0.9, 1.0),
     reduce=np.mean,
+    log=True,
 )

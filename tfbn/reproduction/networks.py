@@ -18,6 +18,10 @@ _EVERY_OF_DEEP_LINEAR = {
 }
 EVERYTHING = ("ics", "landscape", "activations")
 
+# Stands for the seed of the run. Data that are generated are drawn for each seed, so
+# that results are not about one draw; all runs of a seed have the same data.
+OF_SEED = object()
+
 
 def vgg(scale: str, *, watch: Iterable[str] = (), **options: Any) -> dict[str, Any]:
     """VGG on images, by plain SGD in batches of 128 (Santurkar, App. A.1).
@@ -72,8 +76,9 @@ def deep_linear(
 ) -> dict[str, Any]:
     """25 linear layers of 10 units on 1,000 Gaussian inputs (Santurkar, App. A.1).
 
-    Full-batch gradient descent in float64: in float32, rounding errors dominate the
-    loss that remains above that of a linear model. For the arguments see `vgg`.
+    A and the inputs are drawn for each seed. Full-batch gradient descent in float64: in
+    float32, rounding errors dominate the loss that remains above that of a linear
+    model. For the arguments see `vgg`.
     """
     at_scale: _ByScale = {
         "smoke": {"linear_depth": 5, "train_steps": 20, "eval_every": 10},
@@ -83,6 +88,7 @@ def deep_linear(
     always = {
         "model": "deep_linear",
         "dataset": "gaussian",
+        "data_seed": OF_SEED,
         "batch_size": 1000,
         "optimizer": "sgd",
         "learning_rate": 1e-6,
@@ -137,7 +143,11 @@ def shapes_by_domain(scale: str, **options: Any) -> dict[str, Any]:
         "cpu": {"train_steps": 1000, "eval_every": 125, "steps_per_domain": 250},
         "paper": {"train_steps": 4000, "eval_every": 500, "steps_per_domain": 1000},
     }
-    always = {"dataset": "shapes", "sampling": "domain_biased"}
+    always = {
+        "dataset": "shapes",
+        "data_seed": OF_SEED,
+        "sampling": "domain_biased",
+    }
     scaled = {"renorm_schedule": "scaled"}
     return vgg_for_renorm(scale, **always | at_scale[scale] | scaled | options)
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from tfbn.experiment import TrainConfig
 from tfbn.experiment import config as config_lib
+from tfbn.reproduction import networks
 from tfbn.reproduction.experiment import Experiment
 from tfbn.training import run_directory
 
@@ -33,6 +34,19 @@ class Run(NamedTuple):
     @property
     def _last_file(self) -> str:
         return os.path.join(self.config.run_dir, run_directory.MODEL_FILE)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run trained, resumptions included; None if nobody measured."""
+        if not os.path.exists(self.seconds_file):
+            return None
+        with open(self.seconds_file, encoding="utf-8") as file:
+            return float(file.read())
+
+    @property
+    def seconds_file(self) -> str:
+        """The file of `seconds`."""
+        return os.path.join(self.config.run_dir, "seconds.txt")
 
     def command(self) -> str:
         """Returns the command that repeats the run."""
@@ -73,7 +87,7 @@ def study(
     """Plans the runs of an experiment.
 
     The name of a run's folder is a hash of its options, so experiments share runs with
-    equal options.
+    equal options. An option `networks.OF_SEED` is the run's seed.
 
     Args:
         name: the name of the experiment.
@@ -113,7 +127,11 @@ def _config(options: Mapping, seed, out, data_dir) -> TrainConfig:
     }
     # Networks set options for any norm; this one may not take all of them.
     inert = config_lib.not_taken(options)
-    options = {n: v for n, v in options.items() if inert.get(n) != "norm"}
+    options = {
+        name: seed if value is networks.OF_SEED else value
+        for name, value in options.items()
+        if inert.get(name) != "norm"
+    }
     settings |= {"data_dir": data_dir, "seed": seed, **options}
     config = TrainConfig(**settings)
     digest = hashlib.sha256(" ".join(flags(config)).encode()).hexdigest()[:8]

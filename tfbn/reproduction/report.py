@@ -11,11 +11,12 @@ from tfbn.files import atomic
 from tfbn.reproduction import archive
 from tfbn.reproduction import claims
 from tfbn.reproduction import sections
+from tfbn.reproduction import web_page
 from tfbn.reproduction.claims import Judgement
 from tfbn.reproduction.plan import Study
 from tfbn.reproduction.results import Results
 
-PAGE = "README.md"
+PAGE, WEB_PAGE = "README.md", "index.html"
 _DPI = 120  # reports are kept with the code, where every redrawing adds to the history
 
 
@@ -52,6 +53,7 @@ class Report:
             "date": datetime.date.fromtimestamp(ended).isoformat(),
             "machine": environment.machine(),
             "versions": environment.versions(),
+            "runs": [_origin(run) for run in study.runs],
         }
         archive.write(
             path,
@@ -73,21 +75,38 @@ class Report:
     def judge(self, study: Study) -> list[Judgement]:
         """Judges the claims of a study."""
         results = self._results(study)
-        return [claims.judge(claim, results) for claim in study.experiment.claims]
+        return claims.judge_all(study.experiment.claims, results)
 
     def write_page(self, studies: Iterable[Study]) -> str:
         """Writes the page on the studies that have records, and returns its path."""
         chapters = [self._chapter(study) for study in studies if self.has(study)]
-        path = os.path.join(self.path, PAGE)
+        return self._write(PAGE, sections.page(chapters, self.scale))
+
+    def write_web_page(self, studies: Iterable[Study]) -> str:
+        """Writes the same as one HTML file, figures included, and returns its path.
+
+        A figure that has not been drawn is left out.
+        """
+        chapters = [self._chapter(study) for study in studies if self.has(study)]
+        figures = {}
+        for name in [name for chapter in chapters for name in chapter.figures]:
+            path = os.path.join(self.path, name)
+            if os.path.exists(path):
+                with open(path, "rb") as file:
+                    figures[name] = file.read()
+        return self._write(WEB_PAGE, web_page.page(chapters, self.scale, figures))
+
+    def _write(self, name, text):
+        path = os.path.join(self.path, name)
         with atomic.replacing(path) as file:
-            file.write(sections.page(chapters, self.scale))
+            file.write(text)
         return path
 
     def _chapter(self, study):
         figures = [
             f"figures/{study.name}_{key}.png" for key in study.experiment.figures
         ]
-        about = environment.described(self._results(study).about)
+        about = self._results(study).about
         return sections.Chapter(study, self.judge(study), figures, about)
 
     def _results(self, study) -> Results:
@@ -106,6 +125,13 @@ class Report:
 
     def _records(self, study):
         return os.path.join(self.path, "records", f"{study.name}.jsonl.gz")
+
+
+def _origin(run):
+    """What the archive keeps of a run beside its records."""
+    config, seconds = run.config, run.seconds
+    origin = {"label": run.label, "seed": config.seed, "data_seed": config.data_seed}
+    return origin if seconds is None else origin | {"seconds": round(seconds, 1)}
 
 
 @functools.lru_cache(maxsize=16)

@@ -23,6 +23,7 @@ import keras
 from tfbn import data
 from tfbn import environment
 from tfbn.experiment import build_trainer
+from tfbn.files import atomic
 from tfbn.reproduction.plan import Run
 
 _SECONDS_BETWEEN_CHECKS = 0.5
@@ -146,8 +147,16 @@ def _trained(run):
             build_trainer(config, dataset).train()
         except Exception as caught:
             error = caught.with_traceback(None)
+        finally:
+            _add_seconds(run, time.monotonic() - begin)
     gc.collect()
     return time.monotonic() - begin, error
+
+
+def _add_seconds(run, seconds):
+    """Adds to the time that the run has trained; what a killed process did is lost."""
+    with atomic.replacing(run.seconds_file) as file:
+        file.write(f"{(run.seconds or 0.0) + seconds:.1f}\n")
 
 
 @contextlib.contextmanager

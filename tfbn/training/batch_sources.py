@@ -70,11 +70,15 @@ class ArraySource:
 
     def slice(self, feed: Any, i: tf.Tensor, replica: Any, number: int) -> Any:
         indices, size = feed[i], self.batch_size
-        begin, end = replicas.bounds(size, replica, number)
-        indices = indices[begin:end]
+        if size % number == 0:
+            indices = replicas.part_of(indices, size, replica, number)
+            share = 1.0 / number
+        else:
+            begin, end = replicas.bounds(size, replica, number)
+            indices, share = indices[begin:end], (end - begin) / size
         # Moves the slice to the replica's device, not all of the arrays.
         x, y = self._batches.arrays.gather(indices, in_place=True)
-        return x, y, (end - begin) / size
+        return x, y, share
 
     def at(self, step: int) -> Any:
         return self._batches(step)

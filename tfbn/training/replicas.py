@@ -14,6 +14,7 @@ STRATEGIES = (
     tf.distribute.OneDeviceStrategy,
     tf.distribute.MirroredStrategy,
     tf.distribute.MultiWorkerMirroredStrategy,
+    tf.distribute.TPUStrategy,
 )
 
 
@@ -37,17 +38,6 @@ def check_model(model: keras.Model, strategy: tf.distribute.Strategy | None) -> 
     if strategy is None:
         return
     _check_scope("model", model.variables, strategy)
-    if number_of(strategy) == 1:
-        return
-    layers = [model, *all_layers(model)]
-    *_, noisy = ["", *(i.name for i in layers if len(i.variables) > len(i.weights))]
-    if noisy:
-        raise ValueError(
-            "model must have no layers that draw random numbers (dropout, noise) on "
-            "several replicas, which would all draw the same ones. Received: model "
-            f"{model.name} with {noisy}, strategy of {number_of(strategy)} "
-            "replicas. Train it without a strategy, or without such layers."
-        )
 
 
 def check_optimizer(
@@ -77,11 +67,27 @@ def _check_scope(name, variables, strategy):
             )
 
 
+def is_tpu(strategy: tf.distribute.Strategy | None) -> bool:
+    """Whether the replicas are TPUs: XLA then compiles their part of a step."""
+    return isinstance(strategy, tf.distribute.TPUStrategy)
+
+
 def check_batch_size(
     batch_size: int | None, strategy: tf.distribute.Strategy | None
 ) -> None:
-    """Raises a ValueError for a batch that leaves a replica without examples."""
+    """Raises a ValueError for batches that the replicas cannot divide.
+
+    Args:
+        batch_size: None if it is not known.
+    """
     number = number_of(strategy)
+    if is_tpu(strategy) and (batch_size is None or batch_size % number):
+        known = "an unknown number of" if batch_size is None else batch_size
+        raise ValueError(
+            "batches must be tfbn.data.ArrayBatches whose size is a multiple of the "
+            "number of replicas on TPUs, for which all sizes must be known. Received: "
+            f"batches of {known} examples, strategy of {number} replicas."
+        )
     if batch_size is not None and batch_size < number:
         raise ValueError(
             "the batch size must be at least the number of replicas. Received: batches "
@@ -96,6 +102,19 @@ def bounds(size: Any, replica: Any, number: int) -> tuple[Any, Any]:
     at most. Ints give ints, integer tensors give tensors.
     """
     return size * replica // number, size * (replica + 1) // number
+
+
+def part_of(tensors: Any, size: int, replica: Any, number: int) -> Any:
+    """A replica's slice of each tensor of `size` examples, a multiple of `number`.
+
+    How many examples it has is known when the graph is made, as XLA wants it.
+    """
+
+    def part(tensor):
+        sizes = [number, size // number, *tensor.shape[1:]]
+        return tf.gather(tf.reshape(tensor, sizes), replica)
+
+    return tf.nest.map_structure(part, tensors)
 
 
 def unsynchronized(model: keras.Model) -> list[keras.layers.Layer]:

@@ -1,5 +1,7 @@
 """The compiled inner loop on the replicas of a `tf.distribute` strategy."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -18,7 +20,8 @@ class ReplicatedSteps(Steps):
     by its share of the examples, and penalties of regularizers by one over the number
     of replicas, so that the gradients add up to those of the global batch. They are
     added before the optimizer sees them: Keras would clip those of each replica. All
-    replicas then make the same update.
+    replicas then make the same update. Layers that draw random numbers draw other ones
+    on each replica.
 
     Args:
         model, optimizer, objective, source, on_nonfinite: as in `Steps`; model and
@@ -38,6 +41,8 @@ class ReplicatedSteps(Steps):
     ):
         self._strategy = strategy
         self._number = replicas.number_of(strategy)
+        # A TPU would otherwise be sent the arrays with each step.
+        self._gathers_first = replicas.is_tpu(strategy)
         if self._number > 1:
             objective.check_adds_up()
         self._drifting = replicas.drifting(model) if self._number > 1 else []
@@ -48,9 +53,10 @@ class ReplicatedSteps(Steps):
 
     @tf.autograph.experimental.do_not_convert
     def _step_of(self, feed, i):
-        with _compat.unscaled_losses():
+        batch = self._source.batch(feed, i) if self._gathers_first else (feed, i)
+        with _compat.unscaled_losses(), _compat.seeds_of_replicas():
             losses, gradients, outputs, kept = self._strategy.run(
-                self._on_replica, args=(feed, i)
+                self._on_replica, args=batch
             )
         losses = {name: self._first(value) for name, value in losses.items()}
         results = losses | self._metrics_of(outputs)
@@ -75,12 +81,11 @@ class ReplicatedSteps(Steps):
         results["skipped"] = tf.cond(all_finite(checked), apply, keep)
         return results
 
-    def _on_replica(self, feed, i):
+    def _on_replica(self, *batch):
         """`(losses, gradients)` of the global batch, and what this replica has."""
         context = tf.distribute.get_replica_context()
         kept = [tf.identity(v.value) for v in self._kept_if_not_finite()]
-        replica = context.replica_id_in_sync_group
-        x, y, share = self._source.slice(feed, i, replica, self._number)
+        x, y, share = self._slice(batch, context.replica_id_in_sync_group)
         share = None if self._objective.sums else share
         losses, y_pred, gradients = self._gradients(x, y, share)
         self._check_masks(y_pred)
@@ -93,6 +98,14 @@ class ReplicatedSteps(Steps):
                 variable.assign(value)
         outputs = (y, y_pred) if self._objective.has_metrics else ()
         return losses, gradients, outputs, kept
+
+    def _slice(self, batch, replica):
+        """`(x, y, share of the examples)`."""
+        source: Any = self._source
+        if not self._gathers_first:
+            return source.slice(*batch, replica, self._number)
+        parts = replicas.part_of(batch, source.batch_size, replica, self._number)
+        return *parts, 1.0 / self._number
 
     def _penalties(self):
         """This replica's part of the penalties, each of which it knows as a whole."""

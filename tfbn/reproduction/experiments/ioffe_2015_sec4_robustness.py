@@ -13,6 +13,7 @@ from tfbn.reproduction.experiment import Experiment
 
 _NORMS = ("none", "batch_norm")
 _RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+_HIGH = 0.3
 _SCALES = (0.1, 0.3, 1.0, 3.0, 10.0)
 _ACTIVATIONS = ("relu", "sigmoid")
 _TARGET = 0.3
@@ -48,37 +49,49 @@ def _runs(scale):
     return rates | initial
 
 
-def _reached(values):
-    return [value for value, steps in values if steps < math.inf]
+def _mean(values):
+    return float(np.mean([number for _, number in values]))
 
 
-def _sweep(what, form, of):
-    return measures.Measure(what, of, form, "never")
+def _accuracy(over):
+    what = f"training accuracy, mean over the last tenth and {over}"
+    return measures.Measure(what, _mean, "{:.1%}")
 
 
-_LARGEST_RATE = _sweep(
-    f"largest learning rate that reaches {_PERCENT}",
-    "{:.2g}",
-    lambda values: max(_reached(values), default=0.0),
-)
-_FEWEST_STEPS = _sweep(
-    f"fewest steps to {_PERCENT}, at the best learning rate",
-    "{:.0f}",
+_FEWEST_STEPS = measures.Measure(
+    f"fewest steps to {_PERCENT}, at the best learning rate; the length of the run if "
+    "never",
     lambda values: min(steps for _, steps in values),
+    "{:.0f}",
+    log=True,
 )
-_NUMBER = _sweep(
-    f"number that reach {_PERCENT}", "{:.2g}", lambda values: len(_reached(values))
-)
 
 
-def _rates(activation, norm, measure):
-    points = {_by_rate(activation, norm, rate): rate for rate in _RATES}
-    return claims.Sweep(f"{activation}, {norm}", points, _STEPS, measure)
+def _rates(activation, norm, of_each, measure, least=0.0):
+    points = {
+        _by_rate(activation, norm, rate): rate for rate in _RATES if rate >= least
+    }
+    return claims.Sweep(f"{activation}, {norm}", points, of_each, measure)
 
 
-def _scales(norm, measure):
+def _rate_claim(text, paper, activation, over, least=0.0):
+    """Claims a higher accuracy with BatchNorm, averaged over learning rates."""
+    sides = [
+        _rates(activation, norm, measures.TRAINING_ACCURACY, _accuracy(over), least)
+        for norm in ("batch_norm", "none")
+    ]
+    return claims.exceeds(text, paper, sides[0], than=sides[1])
+
+
+def _fewest_steps(norm):
+    censored = measures.steps_to(_TARGET, censored=True)
+    return _rates("relu", norm, censored, _FEWEST_STEPS)
+
+
+def _scales(norm):
     points = {_by_scale(norm, scale): scale for scale in _SCALES}
-    return claims.Sweep(norm, points, _STEPS, measure)
+    of_all = _accuracy(f"{len(_SCALES)} scales of the initial weights")
+    return claims.Sweep(norm, points, measures.TRAINING_ACCURACY, of_all)
 
 
 def _table(results, rows, columns, label, share):
@@ -138,9 +151,10 @@ EXPERIMENT = Experiment(
     setting=f"""
 Short runs of a small VGG over a grid of learning rates, over multiples of the initial
 weights (at learning rate 0.1), and over learning rates with sigmoids instead of ReLUs.
-A run counts as trained if it reaches {_PERCENT} training accuracy, averaged over 25
-steps (50 at the scale `paper`). The paper trains Inception on ImageNet, with learning
-rates of 0.0015, 0.0075 and 0.045.
+In the figures a run counts as trained if it reaches {_PERCENT} training accuracy,
+averaged over 25 steps (50 at the scale `paper`); the claims are about the accuracy at
+the end, averaged over the runs of a grid. The paper trains Inception on ImageNet, with
+learning rates of 0.0015, 0.0075 and 0.045.
 """,
     runs=_runs,
     kinds=("train",),
@@ -152,30 +166,30 @@ rates of 0.0015, 0.0075 and 0.045.
         "sigmoid": functools.partial(_rate_map, activation="sigmoid", title="Sigmoid"),
     },
     claims=(
-        claims.exceeds(
-            "BatchNorm trains at higher learning rates",
+        _rate_claim(
+            f"At learning rates of {_HIGH:g} and more, BatchNorm trains better",
             "0.045 and 0.0015; without, 0.0075 is too high (sec. 4.2.2)",
-            _rates("relu", "batch_norm", _LARGEST_RATE),
-            than=_rates("relu", "none", _LARGEST_RATE),
+            "relu",
+            f"learning rates from {_HIGH:g} on",
+            least=_HIGH,
         ),
         claims.exceeds(
             "At the best learning rate of each, BatchNorm needs fewer steps",
             "2.1 million and 31 million (sec. 4.2.2)",
-            _rates("relu", "none", _FEWEST_STEPS),
-            than=_rates("relu", "batch_norm", _FEWEST_STEPS),
+            _fewest_steps("none"),
+            than=_fewest_steps("batch_norm"),
         ),
         claims.exceeds(
-            f"More of {len(_SCALES)} scales of the initial weights train with "
-            "BatchNorm",
+            "Over the scales of the initial weights, BatchNorm trains better",
             '"less careful about initialization"',
-            _scales("batch_norm", _NUMBER),
-            than=_scales("none", _NUMBER),
+            _scales("batch_norm"),
+            than=_scales("none"),
         ),
-        claims.exceeds(
-            f"With sigmoids, more of {len(_RATES)} learning rates train with BatchNorm",
+        _rate_claim(
+            "With sigmoids, over the learning rates, BatchNorm trains better",
             "69.8 % with, chance without (sec. 4.2.2)",
-            _rates("sigmoid", "batch_norm", _NUMBER),
-            than=_rates("sigmoid", "none", _NUMBER),
+            "sigmoid",
+            "all learning rates",
         ),
     ),
 )

@@ -126,13 +126,13 @@ normalised as a whole.
             within=0.02,
         ),
         _renorm_is_better(_FOUR, "76.5 % and 74.2 % (sec. 4.2)"),
-        _renorm_is_better(_TWO, "not in the paper"),
+        _renorm_is_better(_TWO, claims.OURS),
         _renorm_is_better(_BIASED, "78.5 % and 67.0 % (sec. 4.3, 16 labels x 2)"),
         *[
             claims.exceeds(
                 f"In {groups}, BatchRenorm is more accurate than BatchNorm with "
                 "averages computed anew",
-                "not in the paper",
+                claims.OURS,
                 claims.Side(_label(_RENORM, groups), _ACCURACY),
                 than=claims.Side(_label(_BATCH_NORM, groups), _RECALIBRATED),
             )
@@ -141,7 +141,7 @@ normalised as a whole.
         claims.larger(
             "In groups of 2 labels x 16, BatchRenorm is more accurate than group "
             "normalisation",
-            "not in the paper",
+            claims.OURS,
             _ACCURACY,
             _label(_RENORM, _BIASED),
             than=_label(_GROUP_NORM, _BIASED),

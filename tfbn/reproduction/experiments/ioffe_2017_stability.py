@@ -33,6 +33,7 @@ _LARGEST_LOSS = measures.over(
     what="largest training loss after 6 % of the run",
     part=(0.06, 1.0),
     reduce=max,
+    log=True,
 )
 
 
@@ -56,21 +57,24 @@ def _curves(results):
 
 
 def _steady(arm):
-    return claims.exceeds(
+    return claims.not_more(
         f"{arm}: the largest loss is less than 1.5 times BatchNorm's",
-        "not in the paper",
-        claims.Side(_BATCH_NORM, _LARGEST_LOSS),
-        than=claims.Side(arm, _LARGEST_LOSS),
-        by=1.0 / 1.5,
+        claims.OURS,
+        _LARGEST_LOSS,
+        arm,
+        than=_BATCH_NORM,
+        within=1.5,
     )
 
 
 def _as_accurate(arm):
-    return claims.Claim(
+    return claims.not_less(
         f"{arm}: the test accuracy is at most 2 percentage points below BatchNorm's",
-        "not in the paper",
-        [claims.Side(label, measures.TEST_ACCURACY) for label in (arm, _BATCH_NORM)],
-        lambda accuracy, of_batch_norm: accuracy >= of_batch_norm - 0.02,
+        claims.OURS,
+        measures.TEST_ACCURACY,
+        arm,
+        than=_BATCH_NORM,
+        within=0.02,
     )
 
 

@@ -27,11 +27,14 @@ def _measure(value, what, **options):
     return measures.over("replication", value, layer=0.0, what=what, **options)
 
 
-_DISTANCE = _measure("distance", "|G - G'|, median until 68 % of the run", part=_BEFORE)
+_DISTANCE = _measure(
+    "distance", "|G - G'|, median until 68 % of the run", part=_BEFORE, log=True
+)
 _FAULTY_DISTANCE = _measure(
     "distance_faulty",
     "|G - G'| by the faulty estimator, median until 68 % of the run",
     part=_BEFORE,
+    log=True,
 )
 _COSINE = _measure(
     _absolute("cosine"), "|cos(G, G')|, median of the run", undefined=math.nan
@@ -41,10 +44,13 @@ _FAULTY_COSINE = _measure(
     "|cos(G, G')| by the faulty estimator, median of the run",
     undefined=math.nan,
 )
-_SUM = _measure("gradient_sum", "|g + g'| of two steps in a row, median of the run")
+_SUM = _measure(
+    "gradient_sum", "|g + g'| of two steps in a row, median of the run", log=True
+)
 _RELATIVE_CHANGE = _measure(
     lambda entry: entry["gradient_change"] / entry["gradient_sum"],
     "|g' - g| / |g + g'| of two steps in a row, median of the run",
+    log=True,
 )
 
 
@@ -59,6 +65,7 @@ _STEPS_OFF = measures.Measure(
     _off_the_plateau,
     "{:.0f}",
     "never",
+    log=True,
 )
 
 
@@ -136,7 +143,7 @@ predictiveness, |g_t + g_{t+1}|, grows with the gradient.
         ),
         _larger_with(
             "By the correct estimator, |G - G'| is larger with BatchNorm",
-            "not in the replication",
+            claims.OURS,
             _DISTANCE,
         ),
         claims.between(
@@ -156,7 +163,7 @@ predictiveness, |g_t + g_{t+1}|, grows with the gradient.
         *[
             claims.between(
                 f"By the correct estimator, |cos(G, G')| is above 0.5, {norm}",
-                "not in the replication",
+                claims.OURS,
                 _COSINE,
                 norm,
                 low=0.5,
@@ -171,7 +178,7 @@ predictiveness, |g_t + g_{t+1}|, grows with the gradient.
         _larger_without(
             "Relative to their size, gradients change less from step to step with "
             "BatchNorm",
-            "not in the replication",
+            claims.OURS,
             _RELATIVE_CHANGE,
         ),
     ),

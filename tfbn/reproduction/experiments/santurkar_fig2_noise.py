@@ -58,6 +58,7 @@ _CHANGE = measures.over(
     measures.mean_over_layers(_relative_change),
     what="change of an activation's mean in one update, in standard deviations",
     part=(0.1, 1.0),
+    log=True,
 )
 
 
@@ -98,7 +99,9 @@ EXPERIMENT = Experiment(
     setting="""
 Noise whose mean and variance change at every step (Algorithm 1) follows each
 normalisation (`noisy_batch_norm`) or replaces it (`noise_only`). The paper trains
-"VGG-like" networks for 15,000 steps; their depth is not stated.
+"VGG-like" networks for 15,000 steps; their depth is not stated. Here the VGG has 8
+convolutions, so noise of that fixed size passes through fewer layers. The training loss
+of a noisy network contains its noise; the deep linear networks are compared without.
 """,
     runs=_runs,
     kinds=("train", "eval", "activations"),
@@ -123,14 +126,13 @@ normalisation (`noisy_batch_norm`) or replaces it (`noise_only`). The paper trai
             _vgg("none", 0.5),
             high=0.15,
         ),
-        claims.larger(
-            "At learning rate 0.5, VGG with BatchNorm trains: over five times that "
-            "accuracy",
+        claims.between(
+            "At learning rate 0.5, VGG with BatchNorm trains: over five times chance "
+            "level",
             "about 80 % (read off Fig. 1)",
             measures.TEST_ACCURACY,
             _vgg("batch_norm", 0.5),
-            than=_vgg("none", 0.5),
-            by=5.0,
+            low=0.5,
         ),
         claims.near(
             "Noisy BatchNorm trains as well as BatchNorm, within 10 percentage points",
@@ -144,6 +146,13 @@ normalisation (`noisy_batch_norm`) or replaces it (`noise_only`). The paper trai
             "Noisy BatchNorm trains better than no normalisation",
             "72 % and 50 % after 1,000 steps (read off Fig. 2)",
             measures.TRAINING_ACCURACY,
+            _vgg("noisy_batch_norm"),
+            than=_vgg("none"),
+        ),
+        claims.larger(
+            "Noisy BatchNorm has a higher test accuracy than no normalisation",
+            claims.OURS,
+            measures.TEST_ACCURACY,
             _vgg("noisy_batch_norm"),
             than=_vgg("none"),
         ),
@@ -166,27 +175,20 @@ normalisation (`noisy_batch_norm`) or replaces it (`noise_only`). The paper trai
             )
             for rate in _RATES
         ),
-        claims.larger(
+        claims.smaller(
             "The deep linear network reaches a lower loss with BatchNorm than without",
-            "1.65e3 without, 4.8e2 with (read off the figure)",
+            "4.8e2 with, 1.65e3 without (read off the figure)",
             measures.TRAINING_LOSS,
-            _linear("none"),
-            than=_linear("batch_norm"),
-        ),
-        claims.larger(
-            "The deep linear network reaches a lower loss with noisy BatchNorm than "
-            "without",
-            "not shown",
-            measures.TRAINING_LOSS,
-            _linear("none"),
-            than=_linear("noisy_batch_norm"),
-        ),
-        claims.larger(
-            "The same noise alone raises the loss of the deep linear network",
-            "not shown",
-            measures.TRAINING_LOSS,
-            _linear("noise_only"),
+            _linear("batch_norm"),
             than=_linear("none"),
+        ),
+        claims.smaller(
+            "At learning rate 0.5, the noise alone trains worse than neither noise nor "
+            "normalisation",
+            claims.OURS,
+            measures.TRAINING_ACCURACY,
+            _vgg("noise_only", 0.5),
+            than=_vgg("none", 0.5),
         ),
     ),
 )

@@ -10,7 +10,11 @@ from tfbn.reproduction import networks
 from tfbn.reproduction.experiment import Experiment
 
 _NORMS = ("none", "batch_norm")
-_EARLY, _LATE = (0.0, 0.2), (0.5, 1.0)
+_LATE = (0.5, 1.0)
+# Without normalisation the loss is still above 1.9 at step 200, and 2.3 is chance; what
+# is measured at step 0 are the initial weights: claims about training leave both out.
+_TRAINING, _THERE = (200, math.inf), "from step 200 on"
+_LOSSES = (1.2, 1.6)
 
 
 def _vgg(norm):
@@ -42,38 +46,63 @@ def _beta_in_learning_rates(record):
     return record["beta"] * record["learning_rate"]
 
 
+def _relative_distance(record):
+    distance, norm = _predictiveness(record), record["gradient_norm"]
+    return distance / norm if norm else math.inf
+
+
+def _at_equal_loss(value):
+    """Only where the loss of the batch is one that both networks come by."""
+    low, high = _LOSSES
+    return lambda record: value(record) if low <= record["loss"] <= high else None
+
+
 def _measure(value, what, **options):
-    return measures.over("landscape", value, what=what, **options)
+    return measures.over("landscape", value, what=what, log=True, **options)
 
 
-_RANGE = _measure(_loss_range, "range of the loss, median of the run")
-_EARLY_RANGE = _measure(
-    _loss_range, "range of the loss, median of the first fifth", part=_EARLY
-)
+_RANGE = _measure(_loss_range, f"range of the loss, median {_THERE}", steps=_TRAINING)
 _WORST_RANGE = _measure(
-    _loss_range, "largest range of the loss in the first fifth", part=_EARLY, reduce=max
+    _loss_range, f"largest range of the loss {_THERE}", steps=_TRAINING, reduce=max
 )
-_PREDICTIVENESS = _measure(
-    _predictiveness, "largest distance of gradients, median of the run"
+_RANGE_AT_LOSS = _measure(
+    _at_equal_loss(_loss_range), "range of the loss, median at losses of 1.2 to 1.6"
 )
-_EARLY_PREDICTIVENESS = _measure(
-    _predictiveness,
-    "largest distance of gradients, median of the first fifth",
-    part=_EARLY,
+_DISTANCE = _measure(
+    _predictiveness, f"largest |g' - g|, median {_THERE}", steps=_TRAINING
 )
-_WORST_PREDICTIVENESS = _measure(
-    _predictiveness,
-    "largest distance of gradients in the first fifth",
-    part=_EARLY,
-    reduce=max,
+_WORST_DISTANCE = _measure(
+    _predictiveness, f"largest |g' - g| {_THERE}", steps=_TRAINING, reduce=max
 )
-_WORST_BETA = _measure("beta", "largest effective beta of the run", reduce=max)
+_RELATIVE_DISTANCE = _measure(
+    _relative_distance, f"largest |g' - g| / |g|, median {_THERE}", steps=_TRAINING
+)
+_WORST_BETA = _measure(
+    "beta", f"largest effective beta {_THERE}", steps=_TRAINING, reduce=max
+)
 _LATE_BETA = _measure(
     _beta_in_learning_rates,
     "effective beta times learning rate, median of the second half",
     part=_LATE,
 )
-_LINEARITY = _measure("local_linearity", "a2 (see the setting), median of the run")
+_BETA = _measure("beta", "effective beta, median of the run")
+_LINEARITY = _measure("local_linearity", "a2, median of the run")
+# Peaks of the deep linear network, which come in the paper's first few hundred steps.
+_EARLY_RANGE = _measure(
+    _loss_range,
+    "largest range of the loss in steps 1 to 1,000",
+    steps=(1, 1000),
+    reduce=max,
+)
+_EARLY_TYPICAL_RANGE = _measure(
+    _loss_range,
+    "range of the loss, geometric mean over steps 1 to 1,000",
+    steps=(1, 1000),
+    reduce=measures.geometric_mean,
+)
+_EARLY_DISTANCE = _measure(
+    _predictiveness, "largest |g' - g| in steps 1 to 1,000", steps=(1, 1000), reduce=max
+)
 
 
 def _seeds(results, label, name):
@@ -98,6 +127,9 @@ def _vgg_bands(results):
 _vgg_larger_without = functools.partial(
     claims.larger, label=_vgg("none"), than=_vgg("batch_norm")
 )
+_vgg_smaller_with = functools.partial(
+    claims.smaller, label=_vgg("batch_norm"), than=_vgg("none")
+)
 _linear_far_larger_without = functools.partial(
     claims.larger, label=_linear("none"), than=_linear("batch_norm"), by=100.0
 )
@@ -111,10 +143,12 @@ EXPERIMENT = Experiment(
 At a step, the loss and its gradient are evaluated at points along the negative
 gradient: 0.5 to 4 learning rates away, 0.01 to 30 in the deep linear network. Effective
 beta is the largest |g' - g| divided by the distance. Late in training it is close to
-2 / learning rate with and without normalisation, in the paper's own figures too (20 at
-0.1), as gradient descent stays at the edge of stability. The paper's figure therefore
-shows lower peaks, not a lower level. a2 is the smallest constant with |f(x + u) - f(x)
-- g.u| <= a2 |u|^2 / 2 at these points.
+2 / learning rate with and without normalisation in the paper's own figures (20 at 0.1),
+as gradient descent stays at the edge of stability. a2 is the smallest constant with
+|f(x + u) - f(x) - g.u| <= a2 |u|^2 / 2 at these points: the 2-Lipschitz constant that
+readers of the paper ask about. Except for these two, which were fixed beforehand,
+measures of VGG leave out the first 200 steps; that window was chosen with these records
+at hand and awaits fresh seeds.
 """,
     runs=_runs,
     kinds=("train", "landscape"),
@@ -124,34 +158,27 @@ shows lower peaks, not a lower level. a2 is the smallest constant with |f(x + u)
         "linear": functools.partial(_seeds, label=_linear, name="Deep linear network"),
     },
     claims=(
-        *[
-            _vgg_larger_without(
-                f"{when} the loss of VGG varies more without BatchNorm",
-                "up to 10 and 0.6 to 3 (read off Fig. 4)",
-                measure,
-            )
-            for when, measure in (
-                ("Over the run,", _RANGE),
-                ("In the first fifth,", _EARLY_RANGE),
-            )
-        ],
         _vgg_larger_without(
-            "In the first fifth, its largest variation is over 10 times larger",
+            "The loss of VGG varies more along the gradient without BatchNorm",
+            "up to 10 and 0.6 to 3 (read off Fig. 4)",
+            _RANGE,
+        ),
+        _vgg_larger_without(
+            "Its largest variation is over 10 times larger",
             '"close to two orders of magnitude" in the text, 5 to 10 in Fig. 4',
             _WORST_RANGE,
             by=10.0,
         ),
-        *[
-            _vgg_larger_without(
-                f"{when} the gradients of VGG vary more without BatchNorm",
-                "100 to 255 and under 40 (read off Fig. 4)",
-                measure,
-            )
-            for when, measure in (
-                ("Over the run,", _PREDICTIVENESS),
-                ("In the first fifth,", _EARLY_PREDICTIVENESS),
-            )
-        ],
+        _vgg_larger_without(
+            "The gradients of VGG vary more along the gradient without BatchNorm",
+            "as in Fig. 4",
+            _DISTANCE,
+        ),
+        _vgg_larger_without(
+            "Their largest variation is larger",
+            "100 to 255 and under 40 (read off Fig. 4)",
+            _WORST_DISTANCE,
+        ),
         _vgg_larger_without(
             "The effective beta of VGG has higher peaks without BatchNorm",
             "45 and 20 (read off Fig. 4)",
@@ -168,21 +195,16 @@ shows lower peaks, not a lower level. a2 is the smallest constant with |f(x + u)
             )
             for norm in _NORMS
         ],
-        _vgg_larger_without(
-            "The loss of VGG is more nearly linear with BatchNorm: a smaller a2",
-            "not in the paper; a question of its readers",
-            _LINEARITY,
-        ),
         _linear_far_larger_without(
-            "In the first fifth, the loss of the deep linear network varies over 100 "
-            "times more without BatchNorm",
+            "Early on, the loss of the deep linear network varies over 100 times more "
+            "without BatchNorm",
             "up to 1e15 and 1e3 to 1e5 (read off the figure)",
-            _WORST_RANGE,
+            _EARLY_RANGE,
         ),
         _linear_far_larger_without(
-            "In the first fifth, its gradients vary over 100 times more as well",
+            "Early on, its gradients vary over 100 times more as well",
             "up to 1e16 and 1e3 to 1e6 (read off the figure)",
-            _WORST_PREDICTIVENESS,
+            _EARLY_DISTANCE,
         ),
         claims.between(
             "The effective beta of the deep linear network ends near 2 / learning rate "
@@ -192,6 +214,50 @@ shows lower peaks, not a lower level. a2 is the smallest constant with |f(x + u)
             _linear("batch_norm"),
             low=1.5,
             high=2.5,
+        ),
+        claims.smaller(
+            "Early on, the loss of the deep linear network typically varies less "
+            "without BatchNorm, peaks apart",
+            claims.OURS,
+            _EARLY_TYPICAL_RANGE,
+            _linear("none"),
+            than=_linear("batch_norm"),
+        ),
+        _vgg_larger_without(
+            "At equal loss, the loss of VGG varies more without BatchNorm",
+            claims.OURS,
+            _RANGE_AT_LOSS,
+            scales=("cpu",),
+        ),
+        _vgg_larger_without(
+            "The gradients of VGG vary more relative to their size without BatchNorm",
+            claims.OURS,
+            _RELATIVE_DISTANCE,
+        ),
+        _vgg_smaller_with(
+            "The effective beta of VGG ends lower with BatchNorm",
+            claims.OURS,
+            _LATE_BETA,
+        ),
+        _vgg_smaller_with(
+            "The loss of VGG is more nearly linear along the gradient with BatchNorm: "
+            "a2 is smaller",
+            claims.READERS,
+            _LINEARITY,
+        ),
+        _vgg_smaller_with(
+            "The gradient of VGG changes less per distance with BatchNorm: effective "
+            "beta is smaller",
+            claims.READERS,
+            _BETA,
+        ),
+        claims.smaller(
+            "The loss of the deep linear network is more nearly linear with BatchNorm: "
+            "a2 is smaller",
+            claims.READERS,
+            _LINEARITY,
+            _linear("batch_norm"),
+            than=_linear("none"),
         ),
     ),
 )
