@@ -24,12 +24,22 @@ class _BuildWithoutTools(build_py):
         return [module for module in modules if module[1] in kept]
 
 
+def _long_description():
+    """README.md without what only a clone has: on an index its links would be dead."""
+    text = (_ROOT / "README.md").read_text(encoding="utf-8")
+    relative = r"\[([^\]]*)\]\((?!https?:)[^)]*\)"
+    text = re.sub(rf":\n\n!{relative}$", ".", text, flags=re.M)
+    text = re.sub(rf"^!{relative}\n\n", "", text, flags=re.M)
+    return re.sub(relative, r"\1", text)
+
+
 setuptools.setup(
     name="tfbn",
     version=_VERSION,
     description="Batch normalisation for Keras 3 on TensorFlow, and why it works",
-    long_description=(_ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description=_long_description(),
     long_description_content_type="text/markdown",
+    author="The tfbn authors",
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=[*setuptools.find_packages(include=["tfbn", "tfbn.*"]), "tfbn_scripts"],
@@ -39,6 +49,7 @@ setuptools.setup(
     entry_points={
         "console_scripts": [f"tfbn-{name} = tfbn_scripts:{name}" for name in _COMMANDS]
     },
+    # As Keras 3.14 and matplotlib 3.11 do.
     python_requires=">=3.11",
     # .ci/run tests these lower bounds themselves.
     install_requires=[
@@ -85,9 +96,16 @@ setuptools.setup(
         # To look at the event files; runs write them without it.
         "tensorboard": ["tensorboard>=2.20"],
     },
+    keywords="batch normalization, batch renormalization, Keras, TensorFlow",
     classifiers=[
+        "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
     ],

@@ -14,11 +14,14 @@ import os
 
 import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
 from absl import flags
+from absl import logging
 
 from tfbn import plots
 from tfbn import validation
 from tfbn.commands import cli
+from tfbn.recording import boards
 from tfbn.recording import records
+from tfbn.training.run_directory import FLAGS_FILE
 
 __doc__ = __doc__.format(
     figures="\n".join(f"  {name:23} {text}" for name, text in plots.FIGURES.items())
@@ -51,6 +54,12 @@ _LOG_STEPS = flags.DEFINE_bool(
     "Logarithmic step axes, which cannot show step 0; activation_ridges chooses its "
     "steps accordingly.",
 )
+_TENSORBOARD = flags.DEFINE_bool(
+    "tensorboard",
+    False,
+    "Show the figures in TensorBoard too, as images, and the flags of each run in its "
+    "table of hyperparameters, which needs the package tensorboard.",
+)
 
 
 def main(argv):
@@ -59,13 +68,34 @@ def main(argv):
     if not paths:
         raise ValueError("no run given; pass run directories made by scripts/train.py.")
     _check_figures()
+    if _TENSORBOARD.value and _FORMAT.value != "png":
+        raise ValueError(
+            "--format must be png with --tensorboard, which shows PNG files. "
+            f"Received: --format={_FORMAT.value}."
+        )
     runs = records.read_runs(paths)
     options = {"layers": _LAYERS.value, "log_steps": _LOG_STEPS.value}
     drawn = plots.figures(runs, names=_FIGURES.value, **options)
     if not drawn:
         raise ValueError(f"{', '.join(paths)}: no records to draw.")
-    for path in plots.save(drawn, _OUT.value or _default_out(paths), _FORMAT.value):
+    files = plots.save(drawn, _OUT.value or _default_out(paths), _FORMAT.value)
+    for path in files:
         print(path)
+    if _TENSORBOARD.value:
+        last = max(record["step"] for run in runs.values() for record in run)
+        _show_in_tensorboard(paths, files, last)
+
+
+def _show_in_tensorboard(paths, files, step):
+    """Images go to the run, those of several runs to the folder of the figures."""
+    folder = _run_dir(paths[0]) if len(paths) == 1 else os.path.dirname(files[0])
+    boards.write_figures(folder, files, step)
+    for run_dir in map(_run_dir, paths):
+        flagfile = os.path.join(run_dir, FLAGS_FILE)
+        # A run of tfbn.training.Trainer may have none.
+        if os.path.exists(flagfile) and not boards.write_hparams(run_dir, flagfile):
+            logging.warning("No hyperparameters: pip install tensorboard.")
+            break
 
 
 def _check_figures():
@@ -81,9 +111,11 @@ def _check_figures():
 def _default_out(paths):
     if len(paths) > 1:
         return "figures"
-    path = paths[0]
-    run_dir = os.path.dirname(path) if path.endswith(".jsonl") else path
-    return os.path.join(run_dir, "figures")
+    return os.path.join(_run_dir(paths[0]), "figures")
+
+
+def _run_dir(path):
+    return os.path.dirname(path) if path.endswith(".jsonl") else path
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import contextlib
 import doctest
 import importlib
 import io
+import json
 import pathlib
 import re
 import shlex
@@ -18,6 +19,7 @@ from unittest import mock
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl import flags
 from absl.testing import parameterized
@@ -131,6 +133,28 @@ class PythonTest(tf.test.TestCase, parameterized.TestCase):
             results = doctest.testmod(importlib.import_module(name), extraglobs=names)
             self.assertGreater(results.attempted, 0, name)
             self.assertEqual(results.failed, 0, name)
+
+
+class NotebookTest(tf.test.TestCase):
+    @pytest.mark.long
+    def test_it_runs(self):
+        """Without Jupyter: its cells are plain Python."""
+        namespace = {"__name__": "notebook"}
+        self.enter_context(contextlib.chdir(self.get_temp_dir()))
+        self.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        for number, cell in enumerate(_code_cells()):
+            exec(compile("".join(cell["source"]), f"cell {number}", "exec"), namespace)
+        shown = namespace["Shown"](namespace["figures"]["landscape"])
+        self.assertStartsWith(shown._repr_png_(), b"\x89PNG")
+
+    def test_is_committed_without_outputs(self):
+        for cell in _code_cells():
+            self.assertEqual((cell["outputs"], cell["execution_count"]), ([], None))
+
+
+def _code_cells():
+    notebook = json.loads(_text(_ROOT / "docs" / "tour.ipynb"))
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
 class ShellTest(tf.test.TestCase):

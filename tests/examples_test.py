@@ -40,10 +40,36 @@ class ExamplesTest(tf.test.TestCase):
         last = printed[0].splitlines()[-1]
         self.assertRegex(last, r"^batch_renorm_tight +\d+\.\d%   [+-]\d+\.\d% ± ")
 
+    @pytest.mark.long
+    def test_joint_critic(self):
+        arguments = "--seeds=1", "--steps=50", "--warm_up=50", "--batch_size=8"
+        arms = "--arm=none", "--arm=joint_norm"
+        status, out, _ = _run("joint_critic.py", *arguments, *arms)
+        self.assertEqual(status, 0)
+        seed, _, header, base, last = out.splitlines()
+        self.assertRegex(seed, r"^seed 0: joint_norm +return +-\d+, Q minus return ")
+        self.assertEqual(header[:16], "arm".ljust(16))
+        self.assertRegex(base, r"^joint_norm +-\d+ +[+-]\d+\.\d\d$")
+        self.assertRegex(last, r"^none +-\d+ +[+-]\d+ +[+-]\d+\.\d\d$")
+
+    @pytest.mark.long
+    def test_averaged_weights(self):
+        shapes = data.shapes(num_train=128, num_test=50)
+        with mock.patch.object(data, "shapes", lambda **unused: shapes):
+            status, out, _ = _run("averaged_weights.py", "--seeds=2", "--epochs=2")
+        self.assertEqual(status, 0)
+        self.assertRegex(out, r"seed 1: last \d+\.\d% -> \d+\.\d%, EMA ")
+        names = [line.split()[0] for line in out.splitlines()[2:]]
+        self.assertEqual(names, ["weights", "last", "EMA", "SWA"])
+
     def test_each_is_tested(self):
         tested = {name for name in dir(self) if name.startswith("test_")}
         for path in _EXAMPLES.glob("*.py"):
             self.assertIn(f"test_{path.stem}", tested)
+
+
+def _run(name, *arguments):
+    return testing_utils.run_script(str(_EXAMPLES / name), *arguments)
 
 
 if __name__ == "__main__":

@@ -116,15 +116,17 @@ class PlotTest(tf.test.TestCase):
                 writer.write("ics", 10, layers=layers)
 
     def test_draws_one_run_into_its_directory(self):
-        arguments = (self.runs[0], "--format=svg")
+        arguments = (self.runs[0], "--tensorboard")
         status, out, err = testing_utils.run_script(self.script, *arguments)
         self.assertEqual(status, 0, err)
         folder = os.path.join(self.runs[0], "figures")
-        names = ("learning_curves.svg", "covariate_shift.svg")
+        names = ("learning_curves.png", "covariate_shift.png")
         self.assertEqual(
             out.splitlines(), [os.path.join(folder, name) for name in names]
         )
         self.assertCountEqual(os.listdir(folder), names)
+        (events,) = set(os.listdir(self.runs[0])) - {"figures", "records.jsonl"}
+        self.assertEndsWith(events, ".figures.v2")
 
     def test_draws_runs_of_equal_names_over_each_other(self):
         folder = os.path.join(self.root, "out")
@@ -145,6 +147,7 @@ class PlotTest(tf.test.TestCase):
             (): "no run given; pass run directories made by scripts/train.py.",
             (self.runs[0], "--layers=three"): "`layers` must be among one, two. ",
             (self.runs[0], "--figures=loss"): among,
+            (self.runs[0], "--format=svg", "--tensorboard"): "--format must be png ",
             (self.runs[0], f"--out={self.script}"): f"File exists: {self.script}",
         }
         for arguments, message in cases.items():

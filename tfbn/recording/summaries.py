@@ -1,5 +1,6 @@
 """Event files for TensorBoard, written without its package."""
 
+import struct
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from tfbn.diagnostics import registry
 from tfbn.files.file_errors import as_os_errors
 
 # A plugin of TensorBoard, and the data class of its summaries.
+_IMAGES = "images", 3  # DATA_CLASS_BLOB_SEQUENCE
 _SCALAR = "scalars", 1  # DATA_CLASS_SCALAR
 _HISTOGRAM = "histograms", 2  # DATA_CLASS_TENSOR
 
@@ -32,15 +34,16 @@ class SummaryWriter:
 
     Args:
         folder: str, the folder of the event file.
+        suffix: str, how the name of the file ends. Default: that of TensorFlow.
 
     Raises:
         OSError: if it cannot be written, here and in all methods.
     """
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str, suffix: str = ".v2"):
         self._folder = folder
         with as_os_errors(folder):
-            self._writer = tf.summary.create_file_writer(folder)
+            self._writer = tf.summary.create_file_writer(folder, filename_suffix=suffix)
 
     def flush(self) -> None:
         """Writes everything that is still buffered."""
@@ -56,6 +59,19 @@ class SummaryWriter:
         """Writes a number."""
         # From an array: TensorFlow caches every Python number that it converts.
         self._write(tag, tf.constant(np.asarray(value, np.float32)), step, _SCALAR)
+
+    def image(self, tag: str, png: bytes, step: int) -> None:
+        """Writes the content of a PNG file."""
+        size = struct.unpack(">II", png[16:24])  # of its header: width, height
+        strings = [*(str(pixels).encode() for pixels in size), png]
+        self._write(tag, tf.constant(strings), step, _IMAGES)
+
+    def hparams(self, values: Mapping[str, bool | float | str]) -> None:
+        """Writes the settings of a run; needs the package tensorboard."""
+        from tensorboard.plugins.hparams import api  # an optional dependency
+
+        with as_os_errors(self._folder), self._writer.as_default():
+            api.hparams(dict(values))
 
     def histogram(
         self, tag: str, edges: Sequence[float], counts: Sequence[int], step: int
