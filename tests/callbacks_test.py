@@ -7,6 +7,7 @@ import os
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -163,6 +164,7 @@ class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
         ("noisy", "noisy", ["ics", "activations"], {}),
         ("xla", "functional", ["activations"], {"jit_compile": True}),
     )
+    @pytest.mark.long
     def test_watching_changes_nothing(self, name, names, options):
         x, y = _data_for(name)
         ended = []

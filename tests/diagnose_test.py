@@ -12,6 +12,7 @@ from unittest import mock
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
 from absl.testing import parameterized
@@ -151,6 +152,7 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
         train = dataset.train
         return dataset.standardize(train.inputs[places]), train.targets[places]
 
+    @pytest.mark.long
     def test_what_is_measured_of_a_run(self):
         run = self.run_dir()
         before = testing_utils.folder_contents(run)

@@ -13,6 +13,7 @@ import tempfile
 from unittest import mock
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl import logging
 from absl.testing import parameterized
@@ -136,6 +137,7 @@ class PreparedTest(tf.test.TestCase, parameterized.TestCase):
             with self.assertRaisesRegex(data.DataError, os.path.join(home, "data")):
                 data.load("mnist", data_dir="~/data")
 
+    @pytest.mark.long
     def test_real_cifar10(self):
         data_dir = _real_cifar10()
         if data_dir is None:

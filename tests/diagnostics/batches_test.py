@@ -6,6 +6,7 @@ mean of gradients of the live model, batch by batch.
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -183,6 +184,7 @@ class BatchesTest(tf.test.TestCase, parameterized.TestCase):
         )
         self.assertAllClose(found, expected, rtol=1e-4, atol=1e-6)
 
+    @pytest.mark.long
     def test_diagnose(self):
         self.model.compile(keras.optimizers.SGD(0.1), cross_entropy)
         dataset = _dataset(self.x, self.y, SIZES["unequal"])

@@ -4,6 +4,7 @@ import json
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -201,6 +202,7 @@ class RegistryTest(tf.test.TestCase, parameterized.TestCase):
             self.assertContainsSubset(kind.optional, values | layers)
             self.assertIn(kind.divergence, values | layers | {None})
 
+    @pytest.mark.long
     def test_every_figure_is_drawn_from_the_records(self):
         rows = [
             {"step": 5, "kind": kind, **values}

@@ -86,7 +86,7 @@ class Problem:
 
 
 def _compiled_part(model):
-    """What XLA makes of a replica's part of a step, for batches of 16 examples."""
+    """`(HLO, compiled HLO)` of a replica's part of a step, for batches of 16."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(SIZE, 4)).astype("float32"), rng.integers(3, size=SIZE)
     batches = data.ArrayBatches(x, y, data.IIDBatches(SIZE, 16, seed=0))
@@ -111,7 +111,8 @@ def _compiled_part(model):
         return losses, gradients
 
     batch = [tf.constant(t) for t in batches(0)]
-    return part.experimental_get_compiler_ir(*batch)(stage="optimized_hlo")
+    stages = part.experimental_get_compiler_ir(*batch)
+    return stages(stage="hlo"), stages(stage="optimized_hlo")
 
 
 def _assign(variable, value, *, same):
@@ -160,9 +161,11 @@ class ReplicatedStepsTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_xla_compiles_the_part_of_a_tpu(self):
         """All sizes are known, and all communication is all-reduces."""
-        compiled = _compiled_part(_model(_renorm, synchronized=True))
-        # Of the layer one forward and one backward; XLA combines loss and gradients.
-        self.assertEqual(compiled.count(" all-reduce("), 3)
+        program, compiled = _compiled_part(_model(_renorm, synchronized=True))
+        # The loss, five gradients, and of the layer one forward and one backward. The
+        # compiler may combine those of loss and gradients.
+        self.assertEqual(program.count(" all-reduce("), 1 + 5 + 2)
+        self.assertIn(" all-reduce(", compiled)
         self.assertIn(f"f32[{16 // 4},8]", compiled)  # four examples of sixteen
         self.assertNotIn("infeed", compiled)
         self.assertNotIn("custom-call", compiled)

@@ -11,6 +11,7 @@ from unittest import mock
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 from tensorflow.python.framework import config as tf_config
@@ -103,12 +104,17 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(_content(a, "records.jsonl"), _content(b, "records.jsonl"))
         self.assertEqual(_events(a), _events(b))
 
+    def test_a_killed_run_ends_as_one_that_was_not(self):
+        self._kill("arrays", "before_model", 1)
+
     @parameterized.parameters(
-        ("arrays", "before_model", 1),
-        ("function", "before_checkpoint", 3),
-        ("dataset", "after_evaluation", 2),
+        ("function", "before_checkpoint", 3), ("dataset", "after_evaluation", 2)
     )
-    def test_a_killed_run_ends_as_one_that_was_not(self, batches, moment, number):
+    @pytest.mark.long
+    def test_with_other_batches_too(self, batches, moment, number):
+        self._kill(batches, moment, number)
+
+    def _kill(self, batches, moment, number):
         whole, result = self._whole(model="with_all_state")
         first = self._trainer(batches=batches, model="with_all_state")
         self._killed(first, moment, number)
