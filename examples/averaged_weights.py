@@ -144,8 +144,8 @@ def _half_interval(values):
     """Half of the 95 % interval of a mean, by Student's t."""
     from scipy import stats  # which nothing but this table needs
 
-    error = np.std(values, ddof=1) / np.sqrt(len(values))
-    return stats.t.ppf(0.975, len(values) - 1) * error
+    low, high = stats.ttest_1samp(values, 0.0).confidence_interval()
+    return (high - low) / 2.0
 
 
 def main(argv):

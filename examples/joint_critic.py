@@ -238,8 +238,8 @@ def _interval(values, form=".0f"):
         return ""
     from scipy import stats  # which nothing but this table needs
 
-    error = np.std(values, ddof=1) / np.sqrt(len(values))
-    return f" ± {stats.t.ppf(0.975, len(values) - 1) * error:{form}}"
+    low, high = stats.ttest_1samp(values, 0.0).confidence_interval()
+    return f" ± {(high - low) / 2.0:{form}}"
 
 
 def main(argv):

@@ -113,16 +113,16 @@ class PythonTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIn(("README.md",) * 2, _WITH_PYTHON)
 
     def test_readme(self):
-        self._run("README.md")
+        self._assert_blocks_run("README.md")
 
     @parameterized.named_parameters(
         *(page for page in _WITH_PYTHON if page[0] != "README.md")
     )
     @pytest.mark.long
     def test_page(self, name):
-        self._run(name)
+        self._assert_blocks_run(name)
 
-    def _run(self, name):
+    def _assert_blocks_run(self, name):
         keras.utils.set_random_seed(0)
         namespace = {"__name__": "page"}
         folder = self.enter_context(tempfile.TemporaryDirectory())

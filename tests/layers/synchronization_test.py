@@ -44,6 +44,27 @@ class SynchronizeTest(tf.test.TestCase):
         self.assertAllClose(inner.moving_mean, [0.0, 0.0], atol=1e-6)
         self.assertAllClose(inner.moving_variance, [1.0, 1.0], rtol=1e-3)
 
+    def test_stateless_calls_on_replicas(self):
+        """Their state is what they return, and nothing that the layer holds."""
+        strategy = testing_utils.two_cpus_strategy()
+        with strategy.scope():
+            norm = tfbn.BatchRenorm(momentum=0.5, synchronized=True)
+            norm.build((None, 1))
+
+        def replica_step():
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            x = tf.fill([2, 1], tf.cast(replica, tf.float32))
+            weights = norm.trainable_variables, norm.non_trainable_variables
+            weights = [[tf.identity(v.value) for v in group] for group in weights]
+            return norm.stateless_call(*weights, x, training=True)[1]
+
+        state = tf.function(lambda: strategy.run(replica_step))()
+        mean, step = state[0].values, state[-1].values
+        self.assertAllEqual(mean, [[0.25], [0.25]])  # half of the mean of 0 and 1
+        self.assertAllEqual(step, [1, 1])
+        self.assertAllEqual(norm.moving_mean, [0.0])
+        self.assertAllEqual(norm.step, 0)
+
     def test_refusals_change_nothing(self):
         plain, virtual = tfbn.BatchNorm(), tfbn.BatchRenorm(virtual_batch_size=4)
         model = keras.Sequential([plain, virtual])

@@ -105,16 +105,16 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(_events(a), _events(b))
 
     def test_a_killed_run_ends_as_one_that_was_not(self):
-        self._kill("arrays", "before_model", 1)
+        self._assert_ends_as_if_not_killed("arrays", "before_model", 1)
 
     @parameterized.parameters(
         ("function", "before_checkpoint", 3), ("dataset", "after_evaluation", 2)
     )
     @pytest.mark.long
     def test_with_other_batches_too(self, batches, moment, number):
-        self._kill(batches, moment, number)
+        self._assert_ends_as_if_not_killed(batches, moment, number)
 
-    def _kill(self, batches, moment, number):
+    def _assert_ends_as_if_not_killed(self, batches, moment, number):
         whole, result = self._whole(model="with_all_state")
         first = self._trainer(batches=batches, model="with_all_state")
         self._killed(first, moment, number)

@@ -65,11 +65,13 @@ def assign(variable: keras.Variable, value: tf.Tensor, *, same: bool) -> None:
             communicate to aggregate what they come to.
     """
     context = tf.distribute.get_replica_context()
-    if not same or context is None or context.num_replicas_in_sync == 1:
-        variable.assign(value)
+    several = context is not None and context.num_replicas_in_sync > 1
+    held = variable.value
+    # In a stateless call that is a tensor, and Keras keeps the new value itself.
+    if same and several and isinstance(held, tf.Variable):
+        context.strategy.extended.update(held, _assign, args=(value,))
     else:
-        update = context.strategy.extended.update
-        update(variable.value, _assign, args=(value,))
+        variable.assign(value)
 
 
 def _assign(variable, value):

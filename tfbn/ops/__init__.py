@@ -22,6 +22,8 @@ from tfbn.ops.averages import variance_of_stddev
 from tfbn.ops.averages import warmed_up_momentum
 from tfbn.ops.batch import upcast
 from tfbn.ops.channels import Channels
+from tfbn.ops.compiled_calls import self_compilation
+from tfbn.ops.compiled_calls import set_self_compilation
 from tfbn.ops.implementations import preferring
 from tfbn.ops.noise import perturb
 from tfbn.ops.normalization import batch_norm
@@ -31,8 +33,6 @@ from tfbn.ops.normalization import serving_path
 from tfbn.ops.requests import TARGETS
 from tfbn.ops.requests import compiling_for
 from tfbn.ops.requests import exporting
-from tfbn.ops.self_compilation import self_compilation
-from tfbn.ops.self_compilation import set_self_compilation
 from tfbn.ops.statistics import Statistics
 from tfbn.ops.virtual_batches import ORDERS as VIRTUAL_BATCH_ORDERS
 

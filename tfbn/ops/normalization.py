@@ -5,8 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfbn.ops import compiled_calls
 from tfbn.ops import requests
-from tfbn.ops import self_compilation
 from tfbn.ops.implementations import choose
 from tfbn.ops.statistics import Statistics
 
@@ -66,7 +66,7 @@ def batch_norm(
         virtual_batch_order=virtual_batch_order,
     )
     options = {"epsilon": epsilon, "correction": correction}
-    return self_compilation.call(
+    return compiled_calls.call(
         _batch_norm, options, request, x, gamma, beta, mask, shared=correction is None
     )
 
@@ -167,7 +167,7 @@ def lp_batch_norm(
         "centered": centered,
         "literal": literal,
     }
-    return self_compilation.call(_lp_batch_norm, options, request, x, gamma, beta, mask)
+    return compiled_calls.call(_lp_batch_norm, options, request, x, gamma, beta, mask)
 
 
 def _lp_batch_norm(request, x, gamma, beta, mask, **options):

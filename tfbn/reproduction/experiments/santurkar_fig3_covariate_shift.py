@@ -103,11 +103,14 @@ def _shift(results, network, name):
     return plots.seed_curves([*_panels(results, network)], title=title, columns=4)
 
 
-def _about_vgg(share, rate):
-    pair = {
+def _pair(rate):
+    return {
         "label": _label("VGG", "batch_norm", rate),
         "than": _label("VGG", "none", rate),
     }
+
+
+def _about_vgg(share, rate):
     where = f"in VGG at learning rate {rate:g}, at {share:.0%} of the depth"
     return [
         claims.not_less(
@@ -116,36 +119,32 @@ def _about_vgg(share, rate):
             "similar or larger (Fig. 3)",
             _distance(share),
             within=1.25,
-            **pair,
+            **_pair(rate),
         ),
         claims.not_more(
             f"cos(G, G') is not closer to 1 with BatchNorm {where}, to 0.1",
             "similar or smaller (Fig. 3)",
             _cosine(share),
             within=0.1,
-            **pair,
+            **_pair(rate),
         ),
     ]
 
 
 def _about_halves(rate):
-    pair = {
-        "label": _label("VGG", "batch_norm", rate),
-        "than": _label("VGG", "none", rate),
-    }
     where = f"half of VGG at learning rate {rate:g}"
     return [
         claims.smaller(
             f"cos(G, G') is smaller with BatchNorm in the lower {where}",
             claims.OURS,
             _of_half("lower"),
-            **pair,
+            **_pair(rate),
         ),
         claims.larger(
             f"cos(G, G') is closer to 1 with BatchNorm in the upper {where}",
             claims.OURS,
             _of_half("upper"),
-            **pair,
+            **_pair(rate),
         ),
     ]
 
