@@ -12,7 +12,11 @@ layer, shape and dtype this writes
                   out000, ... as TensorFlow computes them
 
 An input stored as "normal:SEED:SIZES:DTYPE" is drawn when it is needed, by
-numpy.random.default_rng(SEED).standard_normal(SIZES, dtype="float32").
+numpy.random.default_rng(SEED).standard_normal(SIZES, dtype="float32"); a fifth part is
+a factor.
+
+With --networks it also writes training steps of whole networks: VGG-A in batches of
+512 and ResNet50V2 in batches of 64, with each layer in turn.
 
 The other machine needs JAX for its device (`pip install jax`), the folder DIR and the
 file scripts/run_stablehlo.py:
@@ -24,6 +28,7 @@ Example: python scripts/export_stablehlo.py --out_dir=stablehlo --layers=tfbn_bn
 
 import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
 import tensorflow as tf
+from _ahead_of_time import programs
 from _benchmark import candidates
 from _benchmark import stablehlo
 from absl import flags
@@ -52,6 +57,9 @@ _DTYPES = list_flags.define_names(
     ("float32", "bfloat16", "float16"),
     "Dtypes of the inputs; the halves by Keras's mixed policies.",
 )
+_NETWORKS = list_flags.define_names(
+    "networks", ["none"], ("none", "VGG-A", "ResNet50V2"), "Networks to export."
+)
 _TARGET = flags.DEFINE_enum(
     "target", "gpu", ops.TARGETS, "The device that XLA is to compile the modules for."
 )
@@ -76,6 +84,12 @@ def main(argv):
                     target=_TARGET.value,
                 )
                 print(path, flush=True)
+    for program in programs.all_programs(["networks"]):
+        if program.variant in _NETWORKS.value and program.dtype in _DTYPES.value:
+            path, _ = stablehlo.export_program(
+                _OUT_DIR.value, program, seed=_SEED.value, target=_TARGET.value
+            )
+            print(path, flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ This file needs JAX and NumPy, and nothing else of tfbn.
 """
 
 import argparse
+import concurrent.futures
+import functools
 import os
 import time
 
@@ -36,8 +38,11 @@ def main():
         parser.error("JAX is missing; install it, such as by: pip install jax")
     device = jax.devices()[0]
     print(f"JAX {jax.__version__} on {device.platform}: {device.device_kind}")
-    for path in options.modules:
-        print(_result(path, device, options.runs), flush=True)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        programs = pool.map(lambda path: _compiled(path, device), options.modules)
+        programs = dict(zip(options.modules, programs, strict=True))
+    for path, program in programs.items():
+        print(_result(path, program, device, options.runs), flush=True)
 
 
 def _module(path):
@@ -51,11 +56,14 @@ def _data_path(path):
     return f"{path.removesuffix('.stablehlo')}.npz"
 
 
-def _result(path, device, runs):
+def _result(path, run, device, runs):
     with np.load(_data_path(path)) as data:
-        inputs = [jax.device_put(value, device) for value in _values(data, "in")]
+        inputs = [
+            _drawn_on(value, device) if isinstance(value, str) else value
+            for value in _values(data, "in")
+        ]
         expected = _values(data, "out")
-    run = _compiled(path, device)
+    inputs = jax.device_put(inputs, device)
     copy = jax.jit(lambda x: x + 1)
     seconds = _median_seconds(run, inputs, runs)
     copy_seconds = _median_seconds(copy, inputs[0], runs)
@@ -70,16 +78,21 @@ def _result(path, device, runs):
 
 
 def _values(data, prefix):
-    """The arrays in000, in001, ... or out000, ...; those stored as recipes drawn."""
+    """The arrays in000, in001, ... or out000, ...; recipes as strings."""
     stored = [data[name] for name in sorted(data) if name.startswith(prefix)]
-    return [_drawn(str(v)) if v.dtype.kind == "U" else v for v in stored]
+    return [str(v) if v.dtype.kind == "U" else v for v in stored]
+
+
+@functools.cache  # modules have inputs in common
+def _drawn_on(recipe, device):
+    return jax.device_put(_drawn(recipe), device)
 
 
 def _drawn(recipe):
-    _, seed, sizes, dtype = recipe.split(":")
-    shape = [int(size) for size in sizes.split(",")]
+    _, seed, sizes, dtype, *scale = recipe.split(":")
+    shape = [int(size) for size in sizes.split(",") if size]
     values = np.random.default_rng(int(seed)).standard_normal(shape, np.float32)
-    return values.astype(jax.numpy.dtype(dtype))
+    return np.asarray(float(*scale or [1.0]) * values).astype(jax.numpy.dtype(dtype))
 
 
 def _compiled(path, device):

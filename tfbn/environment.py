@@ -40,11 +40,24 @@ def described(results: Mapping) -> str:
     machine, versions = results["machine"], results["versions"]
     devices = ", ".join(machine["accelerators"]) or "no accelerator"
     onednn = "with" if versions["onednn"] else "without"
-    return (
+    here = (
         f"{results['date']}: {machine['cpu']}, {machine['cores']} cores, {devices}, "
         f"{machine['platform']}; Python {versions['python']}, TensorFlow "
         f"{versions['tensorflow']} ({onednn} oneDNN), Keras {versions['keras']}, tfbn "
         f"{versions['tfbn']}, NumPy {versions['numpy']}"
+    )
+    return here + _elsewhere(results.get("elsewhere"))
+
+
+def _elsewhere(origin):
+    """Of runs that scripts/run_exported.py trained."""
+    if origin is None:
+        return ""
+    products = "by the device's default precision" if origin["fast"] else "in float32"
+    return (
+        f". {origin['runs']} runs were compiled there and trained by JAX "
+        f"{origin['jax']} on {origin['device']}, {origin['platform']}, with products "
+        f"{products}"
     )
 
 

@@ -47,6 +47,28 @@ def export(folder, name, shape, dtype, *, seed, check, target="gpu"):
     return f"{path}.stablehlo", f"{path}.npz"
 
 
+def export_program(folder, program, *, seed, target="gpu"):
+    """Writes a program of `_ahead_of_time.programs`, as `export` does a layer.
+
+    Its inputs are drawn: images, and weights of a size with which no activation
+    overflows.
+    """
+    _, specs = program.make()
+    scales = [1.0] + [_WEIGHT_SCALE] * (len(specs) - 1)
+    inputs = [
+        _recipe(seed + i, spec.shape, spec.dtype.name, scale)
+        if spec.dtype.is_floating
+        else np.zeros(spec.shape, spec.dtype.as_numpy_dtype)
+        for i, (spec, scale) in enumerate(zip(specs, scales, strict=True))
+    ]
+    path = os.path.join(folder, program.name)
+    with atomic.replacing(f"{path}.stablehlo") as file:
+        file.write(program.text(target))
+    with atomic.replacing(f"{path}.npz", "wb") as file:
+        np.savez(file, **_numbered("in", inputs))
+    return f"{path}.stablehlo", f"{path}.npz"
+
+
 def compiled(function):
     """The function, for XLA."""
     return tf.function(function, autograph=False, jit_compile=True)
@@ -95,8 +117,9 @@ def draw(recipe):
     return tf.cast(values, dtype)
 
 
-def _recipe(seed, shape, dtype):
-    return f"normal:{seed}:{','.join(map(str, shape))}:{dtype}"
+def _recipe(seed, shape, dtype, scale=1.0):
+    recipe = f"normal:{seed}:{','.join(map(str, shape))}:{dtype}"
+    return recipe if scale == 1.0 else f"{recipe}:{scale}"
 
 
 def _random_weights(layer, seed):
@@ -117,6 +140,8 @@ def is_float(value):
 def _numbered(prefix, values):
     return {f"{prefix}{i:03d}": np.asarray(v) for i, v in enumerate(values)}
 
+
+_WEIGHT_SCALE = 0.01
 
 # Where in TensorFlow's files an operation was made: this machine's paths.
 _LOCATIONS = re.compile(

@@ -54,8 +54,9 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
                     else:
                         self.assertContainsSubset(points, runs)
                 judgement = claims.judge(claim, results)
-                for values in judgement.values:
-                    self.assertLen(values, experiment.num_seeds(scale), claim.text)
+                for side, values in zip(claim.sides, judgement.values, strict=True):
+                    number = experiment.num_seeds(scale, side.label)
+                    self.assertLen(values, number, claim.text)
                     # Some are about steps that a smoke test does not get to.
                     if scale in claim.scales:
                         self.assertTrue(all(map(math.isfinite, values)), claim.text)
@@ -87,18 +88,20 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
             for name in _ALL
         }
         landscape = folders["santurkar_fig4_landscape"]
-        self.assertLen(landscape, 4 * SEEDS[scale])
+        few = SEEDS[scale]
+        many = 10 if scale == "cpu" else few  # of VGG
+        self.assertLen(landscape, 2 * many + 2 * few)
         linear = {f for f, label in landscape.items() if label.startswith("linear")}
-        self.assertLen(linear, 2 * SEEDS[scale])
+        self.assertLen(linear, 2 * few)
         # At the cpu scale their VGG is narrower.
         of_narrow = linear if scale == "cpu" else set(landscape)
-        for name, num_others, shared in (
-            ("santurkar_fig2_noise", 8, of_narrow),
-            ("santurkar_fig3_covariate_shift", 4, set(landscape)),
-            ("santurkar_fig5_lp_norms", 6, of_narrow),
+        for name, number, shared in (
+            ("santurkar_fig2_noise", 12 * few, of_narrow),
+            ("santurkar_fig3_covariate_shift", 4 * many + 4 * few, set(landscape)),
+            ("santurkar_fig5_lp_norms", 10 * few, of_narrow),
         ):
             self.assertEqual(shared, set(landscape) & set(folders[name]))
-            self.assertLen(folders[name], len(landscape) + num_others * SEEDS[scale])
+            self.assertLen(folders[name], number)
         noise, lp = folders["santurkar_fig2_noise"], folders["santurkar_fig5_lp_norms"]
         self.assertLen(set(noise) & set(lp), 4 * SEEDS[scale])
 

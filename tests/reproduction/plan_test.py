@@ -126,7 +126,7 @@ class CommandTest(tf.test.TestCase, parameterized.TestCase):
     def test_is_a_command_of_the_run(self, name):
         for scale in SCALES:
             runs = plan.study(name, _ALL[name], scale, out="out", data_dir="/data").runs
-            for run in runs[:: _ALL[name].num_seeds(scale)]:
+            for run in {run.label: run for run in runs}.values():
                 parsed = _parsed(run.command())
                 places = ("data_dir", "run_dir", "seed", "progress")
                 kept = {name: getattr(run.config, name) for name in places}

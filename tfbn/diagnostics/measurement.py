@@ -1,6 +1,7 @@
 """Tools that all measurements share: batches, compilation, cost, lists of tensors."""
 
 import contextlib
+import contextvars
 import functools
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -14,6 +15,10 @@ import tensorflow as tf
 from tfbn import validation
 from tfbn.diagnostics import arguments
 from tfbn.diagnostics import batches
+
+_HANDLER: contextvars.ContextVar[Callable | None] = contextvars.ContextVar(
+    "handler", default=None
+)
 
 
 class Cost(NamedTuple):
@@ -103,10 +108,27 @@ def compiled(function: Callable, *, jit_compile: bool = False) -> Callable:
 
     @functools.wraps(function)
     def call(*args, **kwargs):
+        handler = _HANDLER.get()
+        if handler is not None:
+            return handler(function, args)
         with errors_of_the_batch():
             return function_of_graph(*args, **kwargs)
 
     return call
+
+
+@contextlib.contextmanager
+def calls_go_to(handler: Callable[[Callable, tuple], Any]) -> Iterator[None]:
+    """Has all functions of `compiled` computed by a handler, such as elsewhere.
+
+    Args:
+        handler: function `handler(function, args)` -> what `function(*args)` returns.
+    """
+    token = _HANDLER.set(handler)
+    try:
+        yield
+    finally:
+        _HANDLER.reset(token)
 
 
 @contextlib.contextmanager

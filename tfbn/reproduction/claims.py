@@ -209,34 +209,51 @@ def near(
     return Claim(text, paper, sides, Region(-margin, margin), True, **options)
 
 
-def not_less(
+def not_below(
     text: str,
     paper: str,
-    measure: Measure,
-    label: str,
-    than: str,
+    side: Side | Sweep,
+    than: Side | Sweep,
     *,
     within: float,
     **options: Any,
 ) -> Claim:
-    """Claims that a label is at most `within` below another (non-inferiority)."""
-    sides = [Side(label, measure), Side(than, measure)]
-    return Claim(text, paper, sides, Region(-_margin(measure, within)), **options)
+    """Claims that a side is at most `within` below another (non-inferiority).
+
+    `within` is as `by` in `exceeds`.
+    """
+    region = Region(-_margin(side.measure, within))
+    return Claim(text, paper, [side, than], region, **options)
+
+
+def not_above(
+    text: str,
+    paper: str,
+    side: Side | Sweep,
+    than: Side | Sweep,
+    *,
+    within: float,
+    **options: Any,
+) -> Claim:
+    """Claims that a side is at most `within` above another."""
+    region = Region(high=_margin(side.measure, within))
+    return Claim(text, paper, [side, than], region, **options)
+
+
+def not_less(
+    text: str, paper: str, measure: Measure, label: str, than: str, **options: Any
+) -> Claim:
+    """Claims `not_below` of two labels."""
+    sides = Side(label, measure), Side(than, measure)
+    return not_below(text, paper, *sides, **options)
 
 
 def not_more(
-    text: str,
-    paper: str,
-    measure: Measure,
-    label: str,
-    than: str,
-    *,
-    within: float,
-    **options: Any,
+    text: str, paper: str, measure: Measure, label: str, than: str, **options: Any
 ) -> Claim:
-    """Claims that a label is at most `within` above another."""
-    sides = [Side(label, measure), Side(than, measure)]
-    return Claim(text, paper, sides, Region(high=_margin(measure, within)), **options)
+    """Claims `not_above` of two labels."""
+    sides = Side(label, measure), Side(than, measure)
+    return not_above(text, paper, *sides, **options)
 
 
 def between(

@@ -43,6 +43,8 @@ class Experiment:
         figures: name -> function from `Results` to a figure.
         claims: the paper's statements, in a form that the runs can decide.
         seeds: scale -> number of seeds, where it is not that of `SEEDS`.
+        seeds_of: the first word of labels -> scale -> number of seeds, where their runs
+            have another number. A claim is about runs with the same number.
         histograms: labels of the runs whose histograms of activations the figures show
             (of the first seed); the archive keeps only these.
     """
@@ -57,7 +59,9 @@ class Experiment:
     claims: Sequence[Claim]
     histograms: Sequence[str] = ()
     seeds: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    seeds_of: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
 
-    def num_seeds(self, scale: str) -> int:
-        """The number of seeds of each run."""
-        return self.seeds.get(scale, SEEDS[scale])
+    def num_seeds(self, scale: str, label: str) -> int:
+        """The number of seeds of the runs with a label."""
+        of_label = self.seeds_of.get(label.partition(",")[0], {})
+        return of_label.get(scale, self.seeds.get(scale, SEEDS[scale]))

@@ -17,6 +17,7 @@ _EVERY_OF_DEEP_LINEAR = {
     "paper": {"ics": 100, "landscape": 100, "activations": 100},
 }
 EVERYTHING = ("ics", "landscape", "activations")
+_GRADIENTS = ("ics", "landscape")
 
 # Stands for the seed of the run. Data that are generated are drawn for each seed, so
 # that results are not about one draw; all runs of a seed have the same data.
@@ -32,7 +33,7 @@ def vgg(scale: str, *, watch: Iterable[str] = (), **options: Any) -> dict[str, A
 
     Args:
         scale: str.
-        watch: the diagnostics of the run, from `EVERYTHING`. Experiments share a run
+        watch: the diagnostics of the run, some of `EVERYTHING`. Experiments share a run
             only if these are equal as well.
         **options: fields of `TrainConfig`.
     """
@@ -64,6 +65,14 @@ def vgg(scale: str, *, watch: Iterable[str] = (), **options: Any) -> dict[str, A
     }
     measured = _watching(_EVERY_OF_VGG[scale], watch)
     return always | at_scale[scale] | measured | options
+
+
+def of_wide_vgg(scale: str) -> tuple[str, ...]:
+    """What is measured in the runs of `vgg` that experiments share.
+
+    At the scale cpu the experiments that read activations use `narrow_vgg`.
+    """
+    return _GRADIENTS if scale == "cpu" else EVERYTHING
 
 
 def narrow_vgg(scale: str, **options: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The runs that experiments need, and their folders."""
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterable
@@ -13,6 +14,9 @@ from tfbn.experiment import config as config_lib
 from tfbn.reproduction import networks
 from tfbn.reproduction.experiment import Experiment
 from tfbn.training import run_directory
+
+# In the directory of a run that scripts/import_runs.py wrote: where it was trained.
+ORIGIN_FILE = "origin.json"
 
 
 class Run(NamedTuple):
@@ -32,7 +36,22 @@ class Run(NamedTuple):
         return os.path.getmtime(self._last_file)
 
     @property
+    def origin_file(self) -> str:
+        """A file that says where the run was trained, if not here: see `origin`."""
+        return os.path.join(self.config.run_dir, ORIGIN_FILE)
+
+    @property
+    def origin(self) -> dict[str, Any] | None:
+        """The device and the versions that trained the run, if that was elsewhere."""
+        if not os.path.exists(self.origin_file):
+            return None
+        with open(self.origin_file, encoding="utf-8") as file:
+            return json.load(file)
+
+    @property
     def _last_file(self) -> str:
+        if os.path.exists(self.origin_file):
+            return self.origin_file
         return os.path.join(self.config.run_dir, run_directory.MODEL_FILE)
 
     @property
@@ -99,7 +118,7 @@ def study(
     runs = [
         Run(label, _config(options, seed, out, data_dir))
         for label, options in experiment.runs(scale).items()
-        for seed in range(experiment.num_seeds(scale))
+        for seed in range(experiment.num_seeds(scale, label))
     ]
     return Study(name, experiment, runs)
 

@@ -53,7 +53,8 @@ class Report:
             "date": datetime.date.fromtimestamp(ended).isoformat(),
             "machine": environment.machine(),
             "versions": environment.versions(),
-            "runs": [_origin(run) for run in study.runs],
+            "runs": [_identity(run) for run in study.runs],
+            **_elsewhere(study),
         }
         archive.write(
             path,
@@ -127,11 +128,21 @@ class Report:
         return os.path.join(self.path, "records", f"{study.name}.jsonl.gz")
 
 
-def _origin(run):
+def _identity(run):
     """What the archive keeps of a run beside its records."""
     config, seconds = run.config, run.seconds
-    origin = {"label": run.label, "seed": config.seed, "data_seed": config.data_seed}
-    return origin if seconds is None else origin | {"seconds": round(seconds, 1)}
+    identity = {"label": run.label, "seed": config.seed, "data_seed": config.data_seed}
+    return identity if seconds is None else identity | {"seconds": round(seconds, 1)}
+
+
+def _elsewhere(study):
+    """Where runs were trained that were not trained here: see `Run.origin`."""
+    origins = [origin for run in study.runs if (origin := run.origin) is not None]
+    if not origins:
+        return {}
+    fields = ("device", "platform", "python", "jax", "fast")
+    origin = {field: origins[0][field] for field in fields}
+    return {"elsewhere": {"runs": len(origins), **origin}}
 
 
 @functools.lru_cache(maxsize=16)

@@ -22,15 +22,17 @@ def _label(network, norm, rate):
     return f"{network}, {norm}, {rate:g}"
 
 
-def _watch(network, rate):
-    """The shift, or everything if other experiments share the run."""
-    return networks.EVERYTHING if rate == _RATES[network][0] else ("ics",)
+def _watch(scale, network, rate):
+    """The shift, and more where other experiments share the run."""
+    if rate != _RATES[network][0]:
+        return ("ics",)
+    return networks.of_wide_vgg(scale) if network == "VGG" else networks.EVERYTHING
 
 
 def _runs(scale):
     return {
         _label(network, norm, rate): build(
-            scale, norm=norm, learning_rate=rate, watch=_watch(network, rate)
+            scale, norm=norm, learning_rate=rate, watch=_watch(scale, network, rate)
         )
         for network, build in _NETWORKS.items()
         for rate in _RATES[network]
@@ -193,6 +195,7 @@ only.
 """,
     runs=_runs,
     kinds=("train", "ics"),
+    seeds_of={"VGG": {"cpu": 10}},
     figures={
         "vgg": functools.partial(_shift, network="VGG", name="VGG"),
         "linear": functools.partial(_shift, network="linear", name="linear layers"),

@@ -26,9 +26,14 @@ def _linear(norm):
 
 
 def _runs(scale):
-    options = {norm: {"norm": norm, "watch": networks.EVERYTHING} for norm in _NORMS}
-    images = {_vgg(n): networks.vgg(scale, **options[n]) for n in _NORMS}
-    linear = {_linear(n): networks.deep_linear(scale, **options[n]) for n in _NORMS}
+    images = {
+        _vgg(norm): networks.vgg(scale, norm=norm, watch=networks.of_wide_vgg(scale))
+        for norm in _NORMS
+    }
+    linear = {
+        _linear(norm): networks.deep_linear(scale, norm=norm, watch=networks.EVERYTHING)
+        for norm in _NORMS
+    }
     return images | linear
 
 
@@ -152,6 +157,7 @@ at hand and awaits fresh seeds.
 """,
     runs=_runs,
     kinds=("train", "landscape"),
+    seeds_of={"VGG": {"cpu": 10}},
     figures={
         "vgg": functools.partial(_seeds, label=_vgg, name="VGG"),
         "vgg_bands": _vgg_bands,
