@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 
 import keras
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
+import tfbn
+from tests import testing_utils
 from tests.callbacks import small
 from tfbn import callbacks
 
@@ -20,6 +23,7 @@ class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.named_parameters(
         ("noisy", "noisy", ["ics", "activations"], {}),
         ("xla", "functional", ["activations"], {"jit_compile": True}),
+        ("group", "functional", ["activations"], {"steps_per_execution": 2}),
     )
     @pytest.mark.long
     def test_watching_changes_nothing(self, name, names, options):
@@ -84,21 +88,6 @@ class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
         measured = [record["loss"] for record in watch.history["landscape"]]
         self.assertAllClose(measured, history["loss"], rtol=RTOL)
 
-    def test_a_loss_that_is_given_wins(self):
-        x, y = small.data()
-        model = small.compiled("functional")
-        kernel = model.layers[1].kernel.numpy()
-
-        def nothing(y_true, y_pred):
-            del y_true
-            return 0.0 * keras.ops.sum(y_pred)
-
-        watch = callbacks.Diagnostics(["landscape"], *small.probe(x, y), loss=nothing)
-        small.fit(model, x, y, watch, epochs=1)
-        # Only the penalty is left, once.
-        expected = 0.01 * np.sum(kernel**2)
-        self.assertAllClose(watch.records[0]["loss"], expected, rtol=RTOL)
-
     def test_internal_covariate_shift_of_the_update_that_was_made(self):
         x, y = small.data()
         model = small.compiled("subclassed", keras.optimizers.SGD(0.1))
@@ -115,30 +104,6 @@ class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
         length = np.sqrt(sum(np.sum(m**2) for m in moved))
         self.assertAllClose(layers[1]["norm"], length / 0.1, rtol=1e-4)
         self.assertGreater(layers[1]["distance"], 0.0)
-
-    def test_another_fit_counts_on_with_the_same_meters(self):
-        x, y = small.data()
-        model = small.compiled("functional")
-        steps, made = [], []
-
-        def make(of_model):
-            made.append(of_model)
-            return small.spy(steps)(of_model)
-
-        watch = callbacks.Diagnostics(make, *small.probe(x, y), every=2)
-        small.fit(model, x, y, watch, epochs=1)
-        small.fit(model, x, y, watch, epochs=1)
-        self.assertEqual([r["step"] for r in watch.records], [0, 2, 4])
-        self.assertLen(made, 1)
-        self.assertIs(made[0], model)
-        model.layers[1].trainable = False
-        model.compile("sgd", "mse")
-        small.fit(model, x, y, watch, epochs=1)
-        self.assertLen(made, 2)
-        self.assertLen(steps[-1].before.parameters, len(model.trainable_variables))
-        # A new optimizer begins at 0; the later record of a step is kept.
-        self.assertEqual([r["step"] for r in watch.records], [4, 0, 2])
-        self.assertEqual([r["number"] for r in watch.history["spy"]], [3.0, 4.0, 5.0])
 
     def test_logarithmic_spacing(self):
         x, y = small.data(size=184)
@@ -248,6 +213,70 @@ class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
             "Measuring Spy at step 2: about 0.0 forward and backward passes",
         )
         self.assertRegex(lines[first + 1], r"^Measured Spy in 0\.0 s\.$")
+
+
+class ReplicasTest(tf.test.TestCase):
+    def _model(self, strategy, **options):
+        keras.utils.set_random_seed(3)
+        with strategy.scope():
+            model = keras.Sequential(
+                [
+                    keras.Input((4,)),
+                    keras.layers.Dense(6, kernel_regularizer="l2"),
+                    tfbn.BatchNorm(synchronized=True),
+                    keras.layers.ReLU(),
+                    keras.layers.Dense(2),
+                ]
+            )
+            optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
+            optimizer.build(model.trainable_variables)
+            model.compile(optimizer, "mse", jit_compile=False, **options)
+        return model
+
+    def test_records_are_those_of_one_device_and_nothing_changes(self):
+        x, y = small.data(size=21)  # replicas get 4 and 4, at last 3 and 2
+        one, several = tf.distribute.get_strategy(), testing_utils.two_cpus_strategy()
+        found = []
+        for strategy in (one, several):
+            model = self._model(strategy, run_eagerly=strategy is one)
+            variables = [*model.variables, *model.optimizer.variables]
+            start, ended = [v.numpy() for v in variables], []
+            for watched in (False, True)[strategy is one :]:
+                for variable, value in zip(variables, start, strict=True):
+                    variable.assign(value)
+                watch = callbacks.Diagnostics(["ics"], *small.probe(x, y), every=1)
+                with strategy.scope():  # where Keras takes half of a loss
+                    small.fit(model, x, y, *[watch] * watched, epochs=1, shuffle=False)
+                ended.append([v.numpy() for v in variables])
+            for a, b in zip(ended[0], ended[-1], strict=True):
+                np.testing.assert_array_equal(a, b)
+            found.append(watch.records)
+        self.assertEqual([record["step"] for record in found[1]], [0, 1, 2])
+        # Keras weighs the halves of the last batch alike, and so makes another update.
+        for a, b in zip(found[0][:2], found[1][:2], strict=True):
+            self.assertAllClose(_numbers(a), _numbers(b), rtol=1e-4, atol=1e-6)
+
+    def test_several_steps_per_execution(self):
+        x, y = small.data(size=21)
+        # Eagerly, for Keras compiles no loop of steps on several replicas.
+        model = self._model(
+            testing_utils.two_cpus_strategy(), run_eagerly=True, steps_per_execution=3
+        )
+        steps = []
+        watch = callbacks.Diagnostics(small.spy(steps), *small.probe(x, y), every=1)
+        small.fit(model, x, y, watch, epochs=1)
+        self.assertEqual([step.step for step in steps], [0, 1, 2])
+        states = [state for step in steps for state in (step.before, step.after)]
+        for i, (state, following) in enumerate(itertools.pairwise(states)):
+            compare = self.assertAllClose if i % 2 else self.assertNotAllClose
+            compare(state.parameters[0], following.parameters[0])
+        self.assertAllEqual(steps[-1].after.parameters[0], model.trainable_variables[0])
+
+
+def _numbers(record):
+    """The numbers of a record of layers, in order."""
+    values = [layer.values() for layer in record["layers"]]
+    return [v for layer in values for v in layer if isinstance(v, float)]
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
-import keras
-
 from tfbn import validation
 from tfbn.diagnostics import Meter
 from tfbn.diagnostics import registry
@@ -67,19 +65,3 @@ def checked_meters(meters: Any) -> list[Meter]:
             "subclass of Meter."
         )
     return list(meters)
-
-
-def check_model(model: keras.Model) -> None:
-    """Raises a ValueError if single steps of `fit` cannot be measured."""
-    if model.steps_per_execution != 1:
-        raise ValueError(
-            "steps_per_execution must be 1, or single steps cannot be measured. "
-            f"Received: steps_per_execution={model.steps_per_execution}. Compile the "
-            "model without it while it is measured."
-        )
-    replicas = model.distribute_strategy.num_replicas_in_sync
-    if replicas > 1:
-        raise ValueError(
-            f"the model must be on one replica. Received: {model.name} on {replicas}. "
-            "Measure it without a distribution strategy."
-        )
