@@ -313,6 +313,27 @@ class DistributionTest(tf.test.TestCase):
             self.assertAllClose(self._on_replicas(value), [1.0, 1.0])
         self.assertAllClose(self._on_replicas(value), [0.5, 0.5])
 
+    def test_outside_strategy(self):
+        loss = keras.losses.MeanSquaredError()
+        strategy = testing_utils.two_cpus_strategy()
+
+        def value():
+            return loss(tf.zeros([2, 1]), tf.ones([2, 1]))
+
+        with strategy.scope():
+            self.assertAllClose(value(), 0.5)
+            with _compat.outside_strategy():
+                self.assertFalse(tf.distribute.has_strategy())
+                self.assertAllClose(value(), 1.0)
+                self.assertAllClose(tf.function(value)(), 1.0)
+                variable = keras.Variable(1.0)
+            self.assertNotIsInstance(variable.value, tf.distribute.DistributedValues)
+            variable = keras.Variable(1.0)
+            self.assertIsInstance(variable.value, tf.distribute.DistributedValues)
+            self.assertIs(tf.distribute.get_strategy(), strategy)
+        with _compat.outside_strategy():
+            self.assertFalse(tf.distribute.has_strategy())
+
     def test_seeds_of_replicas(self):
         with testing_utils.two_cpus_strategy().scope():
             own, same = (keras.random.SeedGenerator(1) for _ in range(2))

@@ -310,6 +310,33 @@ def _same(value):
 
 
 @contextlib.contextmanager
+def outside_strategy() -> Iterator[None]:
+    """Leaves the scope of a `tf.distribute` strategy, if within one, for a while.
+
+    Within a scope Keras divides losses by the number of replicas, although whoever
+    called `fit` there has not started any.
+    """
+    if not tf.distribute.has_strategy():
+        yield
+        return
+    module = "tensorflow.python.distribute.distribute_lib"
+    mode = _tensorflow(module, "_get_default_replica_mode")()
+    pop = _tensorflow(module, "_pop_per_thread_mode")
+    _tensorflow(module, "_push_per_thread_mode")(mode)
+    try:
+        with tf.variable_creator_scope(_variable_of_no_strategy):
+            yield
+    finally:
+        pop()
+
+
+def _variable_of_no_strategy(next_creator, **kwargs):
+    del next_creator  # that of the scope
+    module = "tensorflow.python.ops.resource_variable_ops"
+    return _tensorflow(module, "default_variable_creator_v2")(**kwargs)
+
+
+@contextlib.contextmanager
 def seeds_of_replicas() -> Iterator[None]:
     """Has each replica draw random numbers of its own in Keras's layers.
 

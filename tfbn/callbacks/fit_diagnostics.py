@@ -1,4 +1,4 @@
-"""Diagnostics during `model.fit`, for your own models."""
+"""The callback that measures a model while `fit` trains it."""
 
 import functools
 import os
@@ -8,32 +8,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from tfbn import _compat
 from tfbn import validation
+from tfbn.callbacks import checks
+from tfbn.callbacks.due_steps import DueSteps
+from tfbn.callbacks.due_steps import number_of_step
+from tfbn.callbacks.measurements import Measurements
+from tfbn.callbacks.single_steps import SingleSteps
+from tfbn.callbacks.watch_list import WatchList
 from tfbn.diagnostics import Diagnostic
 from tfbn.diagnostics import Meter
-from tfbn.diagnostics import Need
 from tfbn.diagnostics import arguments
 from tfbn.diagnostics import batches
-from tfbn.diagnostics import compiled_loss
 from tfbn.diagnostics import measurement
 from tfbn.diagnostics import registry
 from tfbn.diagnostics.loss_function import Loss
-from tfbn.diagnostics.loss_function import LossFunction
-from tfbn.diagnostics.loss_function import snapshot
 from tfbn.recording import announcements
 from tfbn.recording.cadence import Cadence
-from tfbn.recording.records import RecordWriter
-from tfbn.recording.summaries import SummaryWriter
-from tfbn.recording.watching import StepBegin
-from tfbn.recording.watching import Watch
-from tfbn.recording.watching import watches
-
-NAMES = tuple(
-    name for name, d in registry.items() if d.during_training and d.on_one_batch
-)
 
 _NOTHING: Mapping = {}
 
@@ -49,6 +41,12 @@ class Diagnostics(keras.callbacks.Callback):
     share a batch. A `tf.data.Dataset` of batches may take its place, for less noise at
     the cost of as many passes: see `tfbn.diagnostics.LossFunction`. Sample and class
     weights given to `fit` are ignored.
+
+    On several replicas of a `tf.distribute` strategy, too, everything is measured on
+    one device, with the statistics of the whole probe batch: that is what is trained
+    where layers have `synchronized=True`. `docs/distributed.md` says what it is
+    otherwise. With `steps_per_execution` > 1, the steps of an execution in which one is
+    due are made in single calls of the same compiled function.
 
     A step is an update of the weights, numbered by `optimizer.iterations` before it, so
     that another `fit` of the model continues the numbers. With
@@ -109,15 +107,15 @@ class Diagnostics(keras.callbacks.Callback):
 
     Raises:
         ValueError: at once for an argument outside its range; when `fit` begins, if the
-            probe batch does not fit, there is no loss, the model has nothing to train
-            or belongs to a strategy of several replicas, or it was compiled with
-            `steps_per_execution` > 1, which hides single steps from callbacks.
+            probe batch does not fit, there is no loss, or the model has nothing to
+            train.
 
     State: weights, optimizer, metrics and seeds of the model stay as they are. A
     callback belongs to one model, and may be used for several calls of its `fit`.
 
     Cost: a copy of the model's variables during a measured step, and `meter.cost` for
-    each diagnostic.
+    each diagnostic; with `steps_per_execution` > 1, some milliseconds for each step of
+    an execution in which one is due.
     """
 
     def __init__(
@@ -134,30 +132,31 @@ class Diagnostics(keras.callbacks.Callback):
         jit_compile: bool = False,
     ):
         super().__init__()
-        self._diagnostics = _checked_diagnostics(diagnostics)
-        self._options = _checked_options(options)
+        diagnostics = checks.checked_diagnostics(diagnostics)
         self._probe = measurement.as_batch(x, y, many=True)
         if loss is not None:
             arguments.check_loss(loss)
-        self._loss = loss
         every = validation.integer("every", every, minimum=1)
-        self._cadence = Cadence(every, spacing)
-        self._log_dir = _checked_folder(log_dir)
-        self._jit_compile = validation.boolean("jit_compile", jit_compile)
+        cadence = Cadence(every, spacing)
+        self._list = WatchList(
+            diagnostics,
+            self._probe,
+            cadence,
+            options=checks.checked_options(options),
+            loss=loss,
+            jit_compile=validation.boolean("jit_compile", jit_compile),
+        )
+        self._due = DueSteps(cadence, self._measure)
+        log_dir = checks.checked_folder(log_dir)
         per = ""
         if batches.is_dataset(x):
             per = " over each batch"
-            chosen = [] if callable(diagnostics) else self._diagnostics
+            names = [] if callable(diagnostics) else diagnostics
             Diagnostic.check_many_batches(
-                [registry[name] for name in chosen], registry.values(), jit_compile
+                [registry[name] for name in names], registry.values(), jit_compile
             )
-        self._watches: list[Watch] = []
-        self._made_for: tuple | None = None
-        self._pending: StepBegin | None = None
-        self._writers: tuple[RecordWriter, SummaryWriter] | None = None
-        self._records: dict[tuple[str, int], dict[str, Any]] = {}
-        self._left_out: dict[str, str] = {}
         self._announcer = announcements.Announcer(self._say, per)
+        self._measured = Measurements(log_dir, self._announcer)
         self._first_step: int = 0
         self._num_before = 0  # measurements, when the fit began
         self._bar_is_open = False
@@ -170,20 +169,20 @@ class Diagnostics(keras.callbacks.Callback):
         them. If a step was measured again, after the model was compiled anew, only the
         later record is kept.
         """
-        return list(self._records.values())
+        return self._measured.records()
 
     @property
     def history(self) -> dict[str, list[dict[str, Any]]]:
         """A dict from kind to the list of its records."""
         history = {}
-        for record in self._records.values():
+        for record in self.records:
             history.setdefault(record["kind"], []).append(record)
         return history
 
     @property
     def left_out(self) -> dict[str, str]:
         """Name of a diagnostic -> why there was nothing to measure."""
-        return dict(self._left_out)
+        return dict(self._measured.left_out)
 
     def set_model(self, model: keras.Model) -> None:
         """Called by Keras; see `keras.callbacks.Callback`."""
@@ -198,24 +197,13 @@ class Diagnostics(keras.callbacks.Callback):
         """Makes the meters and checks that the probe batch fits."""
         del logs
         model = self.model
-        _check_model(model)
-        if not model.built:
-            _build(model, self._one_batch()[0])
-        # What meters are tied to: the variables that are trained, and the loss.
-        made_for = (
-            _compat.compile_loss(model),
-            *map(id, model.trainable_variables),
-        )
-        if made_for != self._made_for:
-            self._watches = self._made_watches()
-            self._made_for = made_for
-            self._left_out.clear()
-        self._pending = None
-        self._first_step, self._bar_is_open = _step(model), False
+        with _compat.outside_strategy():
+            if self._list.prepare(model):
+                self._measured.left_out.clear()
+        self._due.start(model)
+        self._first_step, self._bar_is_open = number_of_step(model), False
         self._num_before = sum(len(w.seconds) for w in self._used_watches())
-        self._close()
-        if self._log_dir is not None:
-            self._writers = RecordWriter(self._log_dir), SummaryWriter(self._log_dir)
+        self._measured.open()
 
     def on_train_batch_begin(
         self, batch: int, logs: Mapping[str, Any] | None = None
@@ -223,64 +211,40 @@ class Diagnostics(keras.callbacks.Callback):
         """Copies the state before a step that is measured."""
         del logs
         self._bar_is_open = batch > 0
-        step = _step(self.model)
-        is_new = self._pending is None or self._pending.step != step
-        if is_new and self._cadence.due(step):
-            self._pending = StepBegin.of(step, self.model, self.model.optimizer)
+        number = self.model.steps_per_execution
+        if number == 1:
+            self._due.begin()
+        elif self._due.within(number):
+            SingleSteps.of(self.model).watch(self._due.begin, self._due.end)
 
     def on_train_batch_end(
         self, batch: int, logs: Mapping[str, Any] | None = None
     ) -> None:
-        """Measures, once the pending step has updated the weights."""
+        """Measures, once a step that is due has updated the weights."""
         del batch, logs
-        pending = self._pending
-        if pending is None or _step(self.model) == pending.step:
-            return
-        self._pending = None
-        step = pending.completed(self.model, *[self._probe] * 3)
-        for watch in self._used_watches():
-            with self._announcer.measuring(watch, step.step):
-                watch.measure(step, functools.partial(self._write, watch.name))
+        if self.model.steps_per_execution == 1:
+            self._due.end()
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Closes the files, and sums up."""
         del logs
-        self._pending = None
-        self._close()
+        self._measured.close()
         self._bar_is_open = False
-        steps = range(self._first_step, _step(self.model))
+        steps = range(self._first_step, number_of_step(self.model))
         watches = self._used_watches()
         for line in announcements.summary(watches, self._num_before, steps):
             self._say(line)
 
-    def _made_watches(self):
-        model = self.model
-        if callable(self._diagnostics):
-            meters = _checked_meters(self._diagnostics(model))
-            return [Watch(type(m).__name__, m, self._cadence, []) for m in meters]
-        training = _compat.call_has_training_arg(model)
-        loss = self._loss
-        if any(Need.LOSS in registry[name].needs for name in self._diagnostics):
-            loss = compiled_loss.compiled_loss(model) if loss is None else loss
-            # Eagerly, so that a batch that does not fit is reported before any step.
-            check = LossFunction(model, loss, training=training)
-            check(*snapshot(model), *self._one_batch())
-        return watches(
-            dict.fromkeys(self._diagnostics, self._cadence.every),
-            model,
-            loss,
-            options=self._options,
-            spacing=self._cadence.spacing,
-            training=training,
-            jit_compile=self._jit_compile,
-        )
-
-    def _one_batch(self):
-        dataset = self._probe[0]
-        return next(iter(dataset)) if batches.is_dataset(dataset) else self._probe
+    def _measure(self, begin):
+        step = begin.completed(self.model, *[self._probe] * 3)
+        for watch in self._used_watches():
+            with self._announcer.measuring(watch, step.step):
+                write = functools.partial(self._measured.write, watch.name)
+                watch.measure(step, write)
 
     def _used_watches(self):
-        return [watch for watch in self._watches if watch.name not in self._left_out]
+        left_out = self._measured.left_out
+        return [w for w in self._list.watches if w.name not in left_out]
 
     def _say(self, line):
         verbose = (self.params or {}).get("verbose", 0)
@@ -290,101 +254,3 @@ class Diagnostics(keras.callbacks.Callback):
         begin = "\n" if self._bar_is_open and verbose != 2 else ""
         self._bar_is_open = False
         print(f"{begin}{line}", flush=True)
-
-    def _write(self, name, kind, step, values):
-        reason = registry[name].if_empty if name in registry else ""
-        if reason and not values["layers"]:
-            self._left_out[name] = reason
-            self._announcer.nothing(name, reason)
-            return
-        self._records.pop((kind, step), None)
-        self._records[kind, step] = {"step": step, "kind": kind, **values}
-        if self._writers is not None:
-            records, summaries = self._writers
-            records.write(kind, step, **values)
-            summaries.measurement(kind, step, values)
-
-    def _close(self):
-        for writer in self._writers or ():
-            writer.close()
-        self._writers = None
-
-
-def _checked_folder(log_dir):
-    if log_dir is not None and not isinstance(log_dir, (str, os.PathLike)):
-        raise ValueError(
-            "log_dir must be a path or None. Received: "
-            f"log_dir={validation.shown(log_dir)}."
-        )
-    return None if log_dir is None else os.fspath(log_dir)
-
-
-def _checked_diagnostics(diagnostics):
-    """Returns the function, or a list of names without repetitions."""
-    if callable(diagnostics):
-        return diagnostics
-    if not isinstance(diagnostics, (list, tuple)) or not diagnostics:
-        raise ValueError(
-            "diagnostics must be a list of names, one or more, or a function from a "
-            "model to a list of Meter. Received: diagnostics="
-            f"{validation.shown(diagnostics)}. "
-            'Such as diagnostics=["ics", "landscape"].'
-        )
-    return [
-        validation.choice("diagnostics", name, NAMES)
-        for name in dict.fromkeys(diagnostics)
-    ]
-
-
-def _checked_options(options):
-    valid = isinstance(options, Mapping) and all(
-        isinstance(values, Mapping) for values in options.values()
-    )
-    if not valid:
-        raise ValueError(
-            "options must be a mapping from names of diagnostics to mappings. Received:"
-            f" options={validation.shown(options)}. "
-            'Such as options={"curvature": {"iterations": 50}}.'
-        )
-    return {validation.choice("options", name, NAMES): v for name, v in options.items()}
-
-
-def _checked_meters(meters):
-    """Returns what a function of meters returned, as a list."""
-    is_list = isinstance(meters, (list, tuple))
-    if not is_list or not all(isinstance(meter, Meter) for meter in meters):
-        raise ValueError(
-            "diagnostics(model) must return a list of tfbn.diagnostics.Meter. "
-            f"Received: {meters!r}. Use meters such as CovariateShiftMeter, or a "
-            "subclass of Meter."
-        )
-    return list(meters)
-
-
-def _check_model(model):
-    if model.steps_per_execution != 1:
-        raise ValueError(
-            "steps_per_execution must be 1, or single steps cannot be measured. "
-            f"Received: steps_per_execution={model.steps_per_execution}. Compile the "
-            "model without it while it is measured."
-        )
-    replicas = model.distribute_strategy.num_replicas_in_sync
-    if replicas > 1:
-        raise ValueError(
-            f"the model must be on one replica. Received: {model.name} on {replicas}. "
-            "Measure it without a distribution strategy."
-        )
-
-
-def _build(model, x):
-    """Creates the variables of a model, as the first batch of `fit` would."""
-
-    def free(tensor):
-        return keras.KerasTensor((None, *tensor.shape[1:]), tensor.dtype.name)
-
-    # Symbolically, so that no layer advances its seeds.
-    model(tf.nest.map_structure(free, x), training=False)
-
-
-def _step(model):
-    return int(keras.ops.convert_to_numpy(model.optimizer.iterations))
