@@ -595,7 +595,9 @@ class DistributionTest(ConformanceTest):
                 loss = tf.reduce_sum(tf.sin(y))
             return y, tape.gradient(loss, x)
 
-        step = tf.function(lambda: strategy.run(replica_step, (inputs,)))
+        step = tf.function(
+            lambda: strategy.run(replica_step, (inputs,)), autograph=False
+        )
         for _ in range(steps):
             results = step()
         results = [strategy.experimental_local_results(r) for r in results]

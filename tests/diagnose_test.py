@@ -100,7 +100,11 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
             "gaussian": data.gaussian(num_examples=50),
         }
         mlp = functools.partial(models.mlp, hidden_units=(4,))
-        with cls.small_data(), mock.patch.object(models, "mlp", mlp):
+        with (
+            testing_utils.graphs_as_traced(),
+            cls.small_data(),
+            mock.patch.object(models, "mlp", mlp),
+        ):
             for norm in ("batch_norm", "none"):
                 cls.config = _config(norm, run_dir=os.path.join(cls.made, norm))
                 build_trainer(cls.config).train()
@@ -114,6 +118,7 @@ class DiagnoseTest(tf.test.TestCase, parameterized.TestCase):
 
     def setUp(self):
         super().setUp()
+        self.enter_context(testing_utils.graphs_as_traced())
         keras.utils.set_random_seed(1)
         self.folder = tempfile.mkdtemp(dir=self.get_temp_dir())
         self.enter_context(testing_utils.flags_of_its_own())

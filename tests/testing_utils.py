@@ -27,6 +27,10 @@ NUM_LOGICAL_CPUS = 2
 
 MODES = ("eager", "graph", "xla")
 
+# What XLA's compiler rewrites stays; only the machine code of it is made fast, and runs
+# slowly. With the default a test of a compiled layer compiles four times as long.
+XLA_FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
 
 def start_tensorflow():
     """Sets what TensorFlow takes only before it starts; tests/conftest.py calls it.
@@ -34,6 +38,9 @@ def start_tensorflow():
     The CPU is split in two for the tests of distribution. And each pytest worker, with
     its child processes, uses its share of the cores: threads of several workers on one
     core wait for each other, which costs a tenth of the time of layers and ops.
+
+    XLA compiles by `XLA_FLAGS`, unless that is set (`XLA_FLAGS= pytest ...` for its
+    defaults). The numerics have a long test by the defaults in exactness_test.
     """
     num_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if num_workers > 1:
@@ -47,6 +54,10 @@ def start_tensorflow():
     tf.config.set_logical_device_configuration(
         cpu, [tf.config.LogicalDeviceConfiguration()] * NUM_LOGICAL_CPUS
     )
+    if "XLA_FLAGS" not in os.environ:
+        # XLA reads them once; child processes are those of a user again.
+        with mock.patch.dict(os.environ, XLA_FLAGS=XLA_FLAGS):
+            tf.function(tf.negative, jit_compile=True, autograph=False)(0.0)
 
 
 # absl defines them once in a process, in the name of whoever calls it: were that within
@@ -72,10 +83,14 @@ def two_cpus_strategy():
 
 
 def in_mode(function, mode):
-    """`function` as it is, as a tf.function, or compiled by XLA."""
+    """`function` as it is, as a tf.function, or compiled by XLA.
+
+    Without AutoGraph, as inside of a Keras layer: it would convert and wrap each
+    function of tfbn, a fifth of the time of tests/ops.
+    """
     if mode == "eager":
         return function
-    return tf.function(function, jit_compile=mode == "xla")
+    return tf.function(function, jit_compile=mode == "xla", autograph=False)
 
 
 def count_traces(function, **options):
@@ -152,7 +167,7 @@ def trainer(layer, mask=None, mode="graph"):
         return y, tape.gradient(loss, [x, *variables])
 
     if mode == "unknown_size":
-        return tf.function(lambda x, upstream: call(of_unknown_size(x), upstream))
+        return in_mode(lambda x, upstream: call(of_unknown_size(x), upstream), "graph")
     return in_mode(call, mode)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from tests import testing_utils
 from tfbn import data
 from tfbn import experiment
 from tfbn.experiment import TrainConfig
@@ -18,6 +19,7 @@ from tfbn.recording import records
 class OwnFilesTest(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
+        self.enter_context(testing_utils.graphs_as_traced())
         self.folder = tempfile.mkdtemp(dir=self.get_temp_dir())
 
     def path(self, name):

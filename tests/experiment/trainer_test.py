@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from tests import testing_utils
 from tfbn import data
 from tfbn.experiment import TrainConfig
 from tfbn.experiment import build_trainer
@@ -25,6 +26,7 @@ class BuildTrainerTest(tf.test.TestCase, parameterized.TestCase):
 
     def setUp(self):
         super().setUp()
+        self.enter_context(testing_utils.graphs_as_traced())
         self._folder = tempfile.mkdtemp(dir=self.get_temp_dir())
 
     def _trainer(self, **options):

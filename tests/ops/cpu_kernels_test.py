@@ -41,7 +41,7 @@ class NormalizerTest(tf.test.TestCase, parameterized.TestCase):
             gradients = normalizer.gradients(upstream, gain)
             return normalizer.statistics, normalizer.affine(gain, offset), gradients
 
-        call = call if known else tf.function(call)
+        call = testing_utils.in_mode(call, "eager" if known else "graph")
         statistics, y, gradients = call(x, upstream)
         wide, upstream = (
             testing_utils.channels_last(tf.cast(t, "float64")) for t in (x, upstream)

@@ -4,8 +4,13 @@ float32 results against float64 references on the same (float32) data.
 """
 
 import functools
+import os
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -494,6 +499,25 @@ class OtherTypesTest(ExactTestCase):
             self.assert_exact(actual, expected, tolerance=ROUNDING[dtype] + 2 * EXACT)
         for actual, expected in zip(sums, wanted_sums, strict=True):
             self.assert_exact(actual, expected)
+
+
+class OptimizedCodeTest(tf.test.TestCase):
+    @pytest.mark.long
+    def test_numbers_by_the_defaults_of_xla(self):
+        """Other tests run machine code that is not optimised, see testing_utils."""
+        ran = subprocess.run(
+            [
+                *(sys.executable, "-m", "pytest", "-q", "-m", "not long"),
+                *("-p", "no:cacheprovider", "tests/ops/exactness_test.py"),
+                "tests/conformance_test.py::NumericalTest",
+            ],
+            env=os.environ | {"XLA_FLAGS": ""},
+            cwd=pathlib.Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.assertEqual(ran.returncode, 0, ran.stdout[-2000:])
 
 
 if __name__ == "__main__":

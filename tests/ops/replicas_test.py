@@ -24,7 +24,7 @@ def run(function, *parts):
         return [tf.constant(pair[index]) for pair in parts]
 
     inputs = strategy.experimental_distribute_values_from_function(values)
-    result = tf.function(lambda: strategy.run(function, inputs))()
+    result = tf.function(lambda: strategy.run(function, inputs), autograph=False)()
     local = strategy.experimental_local_results
     return tf.nest.map_structure(local, result)
 
@@ -133,7 +133,7 @@ class MessagesTest(tf.test.TestCase, parameterized.TestCase):
         x = strategy.experimental_distribute_values_from_function(
             lambda context: tf.ones([4, 3])
         )
-        step = tf.function(lambda x: strategy.run(replica_step, (x,)))
+        step = tf.function(lambda x: strategy.run(replica_step, (x,)), autograph=False)
         operations = step.get_concrete_function(x).graph.get_operations()
         types = collections.Counter(operation.type for operation in operations)
         self.assertEqual(types["CollectiveReduceV2"], 2 * expected)

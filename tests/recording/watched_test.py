@@ -9,6 +9,7 @@ from unittest import mock
 import keras
 import tensorflow as tf
 
+from tests import testing_utils
 from tfbn import data
 from tfbn import layers
 from tfbn import schedules
@@ -105,6 +106,7 @@ class WatchedTest(tf.test.TestCase):
             mock.patch.object(builders, "build_model", _network),
             # The network has layers of both kinds, which no norm alone provides.
             mock.patch.object(watching_options, "_MET_BY_NORMS", set()),
+            testing_utils.graphs_as_traced(),
         ):
             cls.plain = cls._trained("plain")
             cls.watched = cls._trained("watched", **_WATCHING)

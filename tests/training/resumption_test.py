@@ -124,8 +124,14 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         (model,) = glob.glob(os.path.join(first.run_dir, "*.keras"))
         self.assertEqual(os.path.basename(model), "model.keras")
 
-    @parameterized.parameters("arrays", "dataset")
-    def test_diagnostics_resume_too(self, batches):
+    def test_diagnostics_resume_too(self):
+        self._assert_diagnostics_resume("dataset")
+
+    @pytest.mark.long
+    def test_diagnostics_of_arrays_resume_too(self):
+        self._assert_diagnostics_resume("arrays")
+
+    def _assert_diagnostics_resume(self, batches):
         """The drift is that since step 0, on the batch of step 0."""
         watched = {"activations": 5}
         whole, _ = self._whole(diagnostics=watched)

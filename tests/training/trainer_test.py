@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from tests import testing_utils
 from tests.training import small
 from tfbn import data
 from tfbn.recording import records
@@ -310,6 +311,7 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
 
     def setUp(self):
         super().setUp()
+        self.enter_context(testing_utils.graphs_as_traced())
         rng = np.random.default_rng(0)
         self._x = rng.normal(size=(small.SIZE, 4)).astype("float32")
         self._y = rng.normal(size=(small.SIZE, 3)).astype("float32")
