@@ -41,8 +41,7 @@ def main():
     print(f"JAX {jax.__version__} on {device.platform}: {device.device_kind}")
     with concurrent.futures.ThreadPoolExecutor() as pool:
         programs = pool.map(lambda path: _compiled(path, device), options.modules)
-        programs = dict(zip(options.modules, programs, strict=True))
-    for path, program in programs.items():
+    for path, program in zip(options.modules, programs, strict=True):
         print(_result(path, program, device, options.runs), flush=True)
 
 

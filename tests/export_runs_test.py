@@ -15,13 +15,16 @@ import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
 from tests import testing_utils
+from tfbn.experiment import TrainConfig
 from tfbn.recording import records
+from tfbn.reproduction.plan import Run
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _SCRIPTS = os.path.join(_ROOT, "scripts")
 sys.path.insert(0, _SCRIPTS)
 
 import run_exported  # noqa: E402
+from _elsewhere import exporting  # noqa: E402
 from _elsewhere import modules  # noqa: E402
 from _elsewhere import plans  # noqa: E402
 
@@ -141,6 +144,26 @@ class RunTest(tf.test.TestCase):
             self.assertEqual(status, 2, script)
             self.assertRegex(err, message)
             self.assertNotIn("Traceback", err)
+
+    def test_what_cannot_be_measured_elsewhere(self):
+        for options, message in (
+            ({"curvature_every": 5}, "can measure ics, .* Received: curvature"),
+            (
+                {"landscape_every": 5, "landscape_directions": "both"},
+                "follows the gradient. Received: landscape_directions=both",
+            ),
+            (
+                {"landscape_every": 5, "learning_rate_schedule": "cosine"},
+                "constant learning rate. Received: learning_rate_schedule=cosine",
+            ),
+            ({"recalibration_batches": 1}, "Received: eval_recalibrated, which runs"),
+        ):
+            config = TrainConfig(
+                dataset="shapes", model="mlp", train_steps=6, run_dir="run", **options
+            )
+            with self.assertRaisesRegex(ValueError, message):
+                folder = plans.Folder(self.get_temp_dir())
+                exporting.export([Run("run", config)], folder)
 
     def _script(self, name, *arguments):
         status, out, err = testing_utils.run_script(

@@ -21,6 +21,7 @@ from tfbn.recording.cadence import Cadence
 from tfbn.reproduction.plan import Run
 
 TARGET = "gpu"
+_MEASURED = ("ics", "landscape", "activations", "renorm")
 
 
 def groups(runs: Iterable[Run]) -> list[list[Run]]:
@@ -51,7 +52,30 @@ def export(group: Sequence[Run], folder: plans.Folder) -> None:
         folder.run(common | _own(run, parts, folder))
 
 
+def _check(config):
+    """Refuses measurements whose calls depend on the step or on earlier results."""
+    every = watching_options.every(config)
+    others = [name for name, k in every.items() if k and name not in _MEASURED]
+    if others:
+        raise ValueError(
+            "A run that trains elsewhere can measure "
+            f"{', '.join(_MEASURED)}. Received: {', '.join(others)}."
+        )
+    along_lines = every["landscape"] > 0
+    if along_lines and config.learning_rate_schedule != "constant":
+        raise ValueError(
+            "A landscape that is measured elsewhere needs a constant learning rate. "
+            f"Received: learning_rate_schedule={config.learning_rate_schedule}."
+        )
+    if along_lines and config.landscape_directions != "gradient":
+        raise ValueError(
+            "A landscape that is measured elsewhere follows the gradient. Received: "
+            f"landscape_directions={config.landscape_directions}."
+        )
+
+
 def _trainer(run):
+    _check(run.config)
     keras.backend.clear_session()  # names count from 0, as in a new process
     # XLA compiles measurements in one piece.
     config = dataclasses.replace(run.config, jit_compile="on")

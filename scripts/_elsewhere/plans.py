@@ -61,7 +61,7 @@ class Folder:
     def write(self) -> None:
         """Writes the plan."""
         with atomic.replacing(os.path.join(self.path, "arrays.npz"), "wb") as file:
-            np.savez_compressed(file, **self._arrays)
+            np.savez_compressed(file, **self._arrays)  # type: ignore[arg-type]
         with atomic.replacing(os.path.join(self.path, PLAN)) as file:
             json.dump({"runs": self._runs}, file)
 

@@ -15,6 +15,7 @@ from tfbn.diagnostics.diagnostic import TrainingStep
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.training import Trainer
 from tfbn.training import TrainingModeEvaluation
+from tfbn.training.batch_sources import ArraySource
 
 
 class RunModules(NamedTuple):
@@ -49,6 +50,11 @@ class Parts:
     def __init__(self, trainer: Trainer):
         # The trainer's own parts: what is exported is what it would run itself.
         self.steps, self.source = trainer._steps, trainer._source
+        if not isinstance(self.source, ArraySource):
+            raise ValueError(
+                "A run that trains elsewhere must have its data in memory. Received: "
+                f"{type(self.source).__name__}. Give tfbn.data.ArrayBatches."
+            )
         self.evaluation, self.diagnostics = trainer._evaluation, trainer._diagnostics
         self.model = trainer.model
         objective = self.evaluation._objective
@@ -63,13 +69,14 @@ class Parts:
         self.batches, self.train = batches, batches.arrays
         self.test = self.evaluation._data
         splits = {"train": self.train, "test": self.test}
-        self.evaluations = trainer._evaluations
-        for kind, evaluation in self.evaluations.items():
+        self.evaluations: dict[str, TrainingModeEvaluation] = {}
+        for kind, evaluation in trainer._evaluations.items():
             if not isinstance(evaluation, TrainingModeEvaluation):
                 raise ValueError(
                     "A run that trains elsewhere must have evaluations that compile. "
                     f"Received: {kind}, which runs eagerly. Leave it out."
                 )
+            self.evaluations[kind] = evaluation
             splits[kind] = evaluation._batches.arrays
         self.data = {
             f"{split}:{i}": tensor
