@@ -6,8 +6,10 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 runs=docs/runs
 
+"$python" scripts/plot.py "$runs"/cifar10/vgg_{bn,renorm} --out=docs/figures \
+  --figures=learning_curves
 "$python" scripts/plot.py "$runs"/vgg_{none,bn,renorm} --out=docs/figures \
-  --figures=learning_curves,covariate_shift
+  --figures=covariate_shift
 "$python" scripts/plot.py "$runs"/diagnostics/vgg_{none,bn} \
   --out=docs/figures/diagnostics_vgg \
   --figures=landscape,covariate_shift,activation_moments,activation_ridges,curvature

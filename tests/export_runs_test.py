@@ -11,6 +11,7 @@ import sys
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
@@ -108,6 +109,7 @@ class ModulesTest(tf.test.TestCase):
 
 
 class RunTest(tf.test.TestCase):
+    @pytest.mark.long
     def test_records_are_those_of_a_run_here(self):
         flagfile = os.path.join(self.get_temp_dir(), "small.cfg")
         with open(flagfile, "w", encoding="utf-8") as file:

@@ -96,8 +96,10 @@ def _play_back(trainer, plan, results):
     parts = Parts(trainer)
     trainer._steps = _Steps(parts, results)
     trainer._resumption = _NoCheckpoints()
+    # How it was compiled is said in origin.json.
+    settings = [s for s in trainer._settings if s.name != "jit_compile"]
     trainer._results = lambda: _Records(
-        trainer.run_dir, trainer._settings, header="Trained elsewhere: see origin.json."
+        trainer.run_dir, settings, header=f"Trained elsewhere: see {ORIGIN_FILE}."
     )
     calls = _Calls(trainer, plan, results)
 
