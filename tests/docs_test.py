@@ -244,8 +244,9 @@ class LinksTest(tf.test.TestCase):
 
 
 def _flags(script):
-    """The names of the flags of a script."""
-    names = set()
+    """The names of the flags of a script, be they absl's or argparse's."""
+    text = script.read_text(encoding="utf-8")
+    names = set(re.findall(r'add_argument\(\s*"--(\w+)"', text))
     _until_it_parses(script, lambda argv: names.update(flags.FLAGS))
     return names
 
@@ -260,8 +261,8 @@ def _until_it_parses(script, parse, *arguments):
         parse(prepare([script.name, *arguments]))
         raise SystemExit(0)
 
-    if script.name == "run_stablehlo.py":  # takes no flags of absl
-        return
+    if script.name in ("run_stablehlo.py", "run_exported.py"):
+        return  # take no flags of absl
     with mock.patch.object(cli, "run", run):
         testing_utils.run_script(str(script))
 
