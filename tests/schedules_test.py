@@ -97,6 +97,13 @@ class Ioffe2017Test(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual((rmax.begin_step, rmax.end_step), (100, 800))
         self.assertEqual((dmax.begin_step, dmax.end_step), (100, 500))
 
+    def test_other_final_bounds_are_reached_at_the_same_steps(self):
+        rmax, dmax = schedules.ioffe_2017(1300, rmax=1.5, dmax=0.5)
+        self.assertAllClose([rmax(50), rmax(225), rmax(400)], [1.0, 1.25, 1.5])
+        self.assertAllClose([dmax(50), dmax(150), dmax(250)], [0.0, 0.25, 0.5])
+        with self.assertRaisesRegex(ValueError, "rmax must be .*Received: rmax=0.5"):
+            schedules.ioffe_2017(1300, rmax=0.5)
+
 
 class GetTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(2, 2.0, np.float32(2.0))

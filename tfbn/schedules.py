@@ -81,7 +81,11 @@ class LinearRamp(Schedule):
 
 
 def ioffe_2017(
-    total_steps: int | None = None, *, reference_steps: int = IOFFE_2017_STEPS
+    total_steps: int | None = None,
+    *,
+    rmax: float = 3.0,
+    dmax: float = 5.0,
+    reference_steps: int = IOFFE_2017_STEPS,
 ) -> tuple[LinearRamp, LinearRamp]:
     """The schedules of Batch Renormalization's paper (arXiv 1702.03275, sec. 4).
 
@@ -91,11 +95,14 @@ def ioffe_2017(
 
     In a run of a few thousand steps the bounds open while moving averages of momentum
     0.99 still hold much of their initial values: then use a smaller momentum, or
-    `BatchRenorm(momentum_warmup=True)`.
+    `BatchRenorm(momentum_warmup=True)`. In wide networks that does not suffice, and
+    final bounds of 1.5 and 0.5 do: see docs/renorm.md.
 
     Args:
         total_steps: int, the length of your run in steps, to which the ramps are
             scaled. Default None: the steps of the paper, not scaled.
+        rmax, dmax: floats, at least 1 and 0, the final bounds. Default: the paper's, 3
+            and 5.
         reference_steps: int, the length of the paper's run that corresponds to
             `total_steps`. The default of 130,000 is inferred: the step at which
             sec. 4.1 reports its accuracies. With 40,000 the ramp of rmax ends with the
@@ -105,7 +112,8 @@ def ioffe_2017(
         A pair `(rmax, dmax)` of `LinearRamp`, as `BatchRenorm` takes them.
 
     Raises:
-        ValueError: if `total_steps` or `reference_steps` is not a positive integer.
+        ValueError: if `total_steps` or `reference_steps` is not a positive integer, or
+            a bound is out of range.
 
     Example:
 
@@ -114,6 +122,8 @@ def ioffe_2017(
     (50, 400, 250)
     """
     scale = 1.0
+    rmax = validation.number("rmax", rmax, minimum=1.0)
+    dmax = validation.number("dmax", dmax, minimum=0.0)
     reference_steps = validation.integer("reference_steps", reference_steps, minimum=1)
     if total_steps is not None:
         total_steps = validation.integer("total_steps", total_steps, minimum=1)
@@ -124,7 +134,7 @@ def ioffe_2017(
         end = max(round(end_step * scale), begin + 1)  # a ramp of at least one step
         return LinearRamp(initial_value, final_value, begin, end)
 
-    return ramp(1.0, 3.0, 40_000), ramp(0.0, 5.0, 25_000)
+    return ramp(1.0, rmax, 40_000), ramp(0.0, dmax, 25_000)
 
 
 def after(

@@ -38,7 +38,8 @@ class BatchRenorm(batch_norm.BatchNorm):
     - from scratch, long runs: the default. It is plain batch normalisation for 5,000
       training calls, in which the averages form and the largest changes pass.
     - from scratch, shorter runs: `tfbn.schedules.ioffe_2017(total_steps=...)`, with
-      `momentum_warmup=True` if it opens the bounds within some hundred calls. The
+      `momentum_warmup=True` if it opens the bounds within some hundred calls, and
+      with `rmax=1.5, dmax=0.5` in wide networks, which 3 and 5 can break. The
       default would leave a run of 5,000 steps or fewer a BatchNorm throughout.
     - fine-tuning from trained averages: constants, `tfbn.schedules.fine_tuning()`, or
       `rmax=3.0, dmax=5.0` for batches of 2 or so.
