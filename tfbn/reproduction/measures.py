@@ -181,3 +181,13 @@ TRAINING_LOSS = over(
     reduce=np.mean,
     log=True,
 )
+# The first steps are as unsteady with any layer; a scaled schedule opens the bounds at
+# 4 % of the run.
+LARGEST_LOSS = over(
+    "train",
+    "loss",
+    what="largest training loss after 6 % of the run",
+    part=(0.06, 1.0),
+    reduce=max,
+    log=True,
+)

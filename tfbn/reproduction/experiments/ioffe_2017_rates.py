@@ -38,16 +38,6 @@ def _runs(scale):
     return runs
 
 
-_LARGEST_LOSS = measures.over(
-    "train",
-    "loss",
-    what="largest training loss after 6 % of the run",
-    part=(0.06, 1.0),
-    reduce=max,
-    log=True,
-)
-
-
 def _of_all(measure, reduce, which):
     """A measure of the runs at all learning rates."""
     return measures.Measure(
@@ -62,7 +52,7 @@ def _mean(numbers):
     return sum(numbers) / len(numbers)
 
 
-_AT_WORST = _of_all(_LARGEST_LOSS, max, "largest of the")
+_AT_WORST = _of_all(measures.LARGEST_LOSS, max, "largest of the")
 _ACCURACY = _of_all(measures.TEST_ACCURACY, _mean, "mean of the")
 
 
@@ -88,7 +78,9 @@ def _curves(results, width):
 
 
 def _steady(arm, width):
-    sides = [_sweep(a, width, _LARGEST_LOSS, _AT_WORST) for a in (arm, _BATCH_NORM)]
+    sides = [
+        _sweep(a, width, measures.LARGEST_LOSS, _AT_WORST) for a in (arm, _BATCH_NORM)
+    ]
     return claims.not_above(
         f"{arm}, width x {width:g}: the largest loss is less than 1.5 times "
         "BatchNorm's",

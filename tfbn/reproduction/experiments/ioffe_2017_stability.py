@@ -26,17 +26,6 @@ def _runs(scale):
     }
 
 
-# The bounds open at 4 % of the run; the first steps are as unsteady with any layer.
-_LARGEST_LOSS = measures.over(
-    "train",
-    "loss",
-    what="largest training loss after 6 % of the run",
-    part=(0.06, 1.0),
-    reduce=max,
-    log=True,
-)
-
-
 def _curves(results):
     panels_of = {
         "as published, and with either option": (_PLAIN, _WARM, _CORRECTED),
@@ -60,7 +49,7 @@ def _steady(arm):
     return claims.not_more(
         f"{arm}: the largest loss is less than 1.5 times BatchNorm's",
         claims.OURS,
-        _LARGEST_LOSS,
+        measures.LARGEST_LOSS,
         arm,
         than=_BATCH_NORM,
         within=1.5,
