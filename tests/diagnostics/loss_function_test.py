@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfbn
+from tests import testing_utils
 from tests.testing_utils import squared_error
 from tfbn import diagnostics
 from tfbn import models
@@ -156,6 +157,16 @@ class LossFunctionTest(tf.test.TestCase):
         model.trainable = False
         with self.assertRaisesRegex(ValueError, "Received: unbuilt with none"):
             diagnostics.LossFunction(model, squared_error)
+
+    def test_within_the_scope_of_a_strategy_the_loss_is_whole(self):
+        mse = keras.losses.MeanSquaredError()
+        with testing_utils.two_cpus_strategy().scope():
+            model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+            loss = diagnostics.LossFunction(model, mse)
+            state = diagnostics.snapshot(model)
+            zeros = [tf.zeros_like(p) for p in state.parameters]
+            value = loss(zeros, state.buffers, tf.ones([4, 2]), 3.0 * tf.ones([4, 1]))
+        self.assertAllClose(value, 9.0)
 
 
 @keras.saving.register_keras_serializable("tfbn_tests")

@@ -10,6 +10,7 @@ from absl.testing import parameterized
 
 from tests import testing_utils
 from tfbn import layers
+from tfbn.recording import records
 from tfbn.training import Trainer
 from tfbn.training import replicas
 
@@ -117,6 +118,33 @@ class SlicesTest(tf.test.TestCase, parameterized.TestCase):
         sizes = [end - begin for begin, end in slices]
         self.assertLessEqual(max(sizes) - min(sizes), 1)
         self.assertGreater(min(sizes), 0)
+
+
+class WithinScopeTest(tf.test.TestCase):
+    def test_losses_are_whole(self):
+        """Within the scope Keras divides a loss by the number of replicas."""
+        strategy = testing_utils.two_cpus_strategy()
+        rng = np.random.default_rng(0)
+        x, y = (rng.normal(size=(8, n)).astype("float32") for n in (3, 1))
+        folder = self.get_temp_dir()
+        with strategy.scope():
+            model = keras.Sequential([keras.Input((3,)), *_dense()])
+            _trainer(
+                model,
+                batches=lambda step: (x, y),
+                validation_data=(x, y),
+                diagnostics={"landscape": 1},
+                run_dir=folder,
+                log_freq=1,
+                strategy=strategy,
+            ).train()
+        found = {r["kind"]: r["loss"] for r in records.read_records(folder)}
+        # Both before the update, on the same batch.
+        self.assertAllClose(found["landscape"], found["train"], rtol=1e-6)
+        mean = np.mean(
+            np.square(x @ model.layers[-1].kernel + model.layers[-1].bias - y)
+        )
+        self.assertAllClose(found["eval"], mean, rtol=1e-5)
 
 
 class DriftingTest(tf.test.TestCase):

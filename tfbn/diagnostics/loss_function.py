@@ -8,6 +8,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from tfbn import _compat
 from tfbn import validation
 from tfbn.diagnostics import arguments
 from tfbn.diagnostics import batches
@@ -180,7 +181,8 @@ class LossFunction:
 
     def _loss_of(self, y, y_pred):
         try:
-            loss = tf.convert_to_tensor(self._loss(y, y_pred))
+            with _compat.outside_strategy():  # within one Keras divides by its replicas
+                loss = tf.convert_to_tensor(self._loss(y, y_pred))
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             raise ValueError(
                 "y must fit the loss and the model's outputs. Received: y of "

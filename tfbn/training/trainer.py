@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfbn import _compat
 from tfbn.diagnostics import nonfinite as nonfinite_diagnostics
 from tfbn.diagnostics.arguments import check_model
 from tfbn.recording import watching
@@ -254,6 +255,8 @@ class Trainer:
         )
         with (
             progress,
+            # Called within it or not, a run is the same; steps enter it themselves.
+            _compat.outside_strategy(),
             self._results() as results,
             Interruption() as interruption,
             processes.one_line_errors(self._strategy),
