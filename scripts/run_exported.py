@@ -3,14 +3,14 @@
 Usage: python run_exported.py DIR [--labels=REGEX] [--jobs=N] [--fast] [--seconds=N]
 
 Writes DIR/results/, one file for each run, and a line for each on standard output.
-Runs whose results are there are kept. scripts/import_runs.py reads the results.
+Runs whose results are there are kept. scripts/import_runs.py reads the results. Exit
+status: 0; 1 if a run failed; 2 for wrong input.
 
 This file needs JAX and NumPy, and nothing else of tfbn.
 """
 
 import argparse
 import concurrent.futures
-import hashlib
 import json
 import os
 import platform
@@ -67,22 +67,32 @@ def _train_all(folder, options):
     folder.compile(name for run in runs for name in _modules(run))
 
     def train(run):
-        if options.seconds and time.perf_counter() - begin > options.seconds:
-            return
-        for name in _modules(run):
-            folder.program(name)
-        start = time.perf_counter()
-        results = _Run(folder, run).train()
-        seconds = time.perf_counter() - start
-        folder.write(run, results, seconds)
-        last = results["metrics"][-1]
-        print(
-            f"{run['label']}, seed {run['seed']}: {seconds:.1f} s, {last}", flush=True
-        )
+        seconds = time.perf_counter() - begin
+        if options.seconds and seconds > options.seconds:
+            return 0
+        what = f"{seconds:.0f} s: {run['label']}, seed {run['seed']}"
+        try:
+            print(f"{what}: {_trained(folder, run)}", flush=True)
+        except Exception as error:  # the other runs go on
+            print(f"{what}: {type(error).__name__}: {error}", flush=True)
+            return 1
+        return 0
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(train, runs))
-    print(f"all: {time.perf_counter() - begin:.1f} s", flush=True)
+        failures = sum(pool.map(train, runs))
+    print(f"{time.perf_counter() - begin:.0f} s: {failures} runs failed", flush=True)
+    return min(failures, 1)
+
+
+def _trained(folder, run):
+    """Trains a run and writes its results; returns its time and its last metrics."""
+    for name in _modules(run):
+        folder.program(name)  # compiled before the clock runs
+    begin = time.perf_counter()
+    results = _Run(folder, run).train()
+    seconds = time.perf_counter() - begin
+    folder.write(run, results, seconds)
+    return f"{seconds:.1f} s, {results['metrics'][-1]}"
 
 
 def _modules(run):
@@ -147,8 +157,7 @@ class _Folder:
 
     def path(self, run):
         """The file of a run's results."""
-        digest = hashlib.sha256(run["run_dir"].encode()).hexdigest()[:12]
-        return os.path.join(self._path, "results", f"{digest}.npz")
+        return os.path.join(self._path, run["results"])
 
     def write(self, run, results, seconds):
         """Writes the results of a run, under its final name when they are complete."""

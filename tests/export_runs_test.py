@@ -4,10 +4,13 @@ Modules are run here by TensorFlow's own operation for StableHLO: JAX is none of
 packages of the tests.
 """
 
+import contextlib
+import io
 import json
 import os
 import re
 import sys
+from unittest import mock
 
 import keras
 import numpy as np
@@ -19,6 +22,7 @@ from tests import testing_utils
 from tfbn.experiment import TrainConfig
 from tfbn.recording import records
 from tfbn.reproduction.plan import Run
+from tfbn.training import run_directory
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _SCRIPTS = os.path.join(_ROOT, "scripts")
@@ -26,6 +30,7 @@ sys.path.insert(0, _SCRIPTS)
 
 import run_exported  # noqa: E402
 from _elsewhere import exporting  # noqa: E402
+from _elsewhere import initial  # noqa: E402
 from _elsewhere import modules  # noqa: E402
 from _elsewhere import plans  # noqa: E402
 
@@ -108,6 +113,52 @@ class ModulesTest(tf.test.TestCase):
         self.assertEqual(plans.packed(structure, leaves), {"a": 4, "b": [1, [2, 3]]})
 
 
+class InitialTest(tf.test.TestCase):
+    def test_only_what_initializers_drew_is_drawn_there(self):
+        keras.utils.set_random_seed(0)
+        drawn, scaled = (keras.layers.Dense(3) for _ in range(2))
+        model = keras.Sequential([keras.Input((3,)), drawn, scaled])
+        scaled.kernel.assign(2.0 * scaled.kernel)
+        module, values = initial.initial_values(model, model.variables, target="cpu")
+        self.assertIsNone(module)  # small networks are sent
+        self.assertAllEqual(values[0], drawn.kernel)
+        with mock.patch.object(initial, "_MOST_BYTES", 0):
+            module, values = initial.initial_values(
+                model, model.variables, target="cpu"
+            )
+        self.assertEqual(values[0], 0)
+        self.assertAllEqual(values[2], scaled.kernel)
+        (kernel,) = _run(module.text, [])
+        # Of the same distribution, Glorot's uniform one.
+        self.assertEqual(kernel.shape, (3, 3))
+        self.assertLessEqual(np.max(np.abs(kernel)), 1.0)
+        self.assertGreater(np.std(kernel), 0.2)
+
+
+class FailureTest(tf.test.TestCase):
+    def test_the_other_runs_go_on(self):
+        folder = mock.Mock()
+        folder.plan = {"runs": [{"label": n, "seed": 0} for n in ("bad", "good")]}
+        folder.path.return_value = "no such file"
+        trained = []
+
+        def train(_, run):
+            if run["label"] == "bad":
+                raise RuntimeError("out of memory")
+            trained.append(run["label"])
+
+        options = mock.Mock(labels="", seconds=None, jobs=1)
+        with (
+            mock.patch.object(run_exported, "_trained", train),
+            mock.patch.object(run_exported, "_modules", lambda run: []),
+            contextlib.redirect_stdout(io.StringIO()) as out,
+        ):
+            self.assertEqual(run_exported._train_all(folder, options), 1)
+        self.assertEqual(trained, ["good"])
+        self.assertIn("bad, seed 0: RuntimeError: out of memory\n", out.getvalue())
+        self.assertIn("1 runs failed", out.getvalue())
+
+
 class RunTest(tf.test.TestCase):
     @pytest.mark.long
     def test_records_are_those_of_a_run_here(self):
@@ -127,6 +178,8 @@ class RunTest(tf.test.TestCase):
         self._check_records(_records(run_dir), _records(here))
         with open(os.path.join(run_dir, "origin.json"), encoding="utf-8") as file:
             self.assertEqual(json.load(file)["device"], "TensorFlow")
+        with self.assertRaisesRegex(ValueError, "whose run has ended"):
+            run_directory.check(run_dir, [])
         # Once is enough.
         again = self._script("import_runs.py", folder, f"--out={imported}")
         self.assertEqual(again, "")

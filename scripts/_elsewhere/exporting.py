@@ -1,4 +1,4 @@
-"""Writes the runs of one label, which differ in their seeds, into a folder."""
+"""Writes runs that have their modules in common into a folder."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ def _of_modules(config):
 
 
 def export(group: Sequence[Run], folder: plans.Folder) -> None:
-    """Exports runs that differ in their seeds: their modules are the same."""
+    """Exports a group: runs that differ in their seeds or learning rates."""
     parts = run_modules.Parts(_trainer(group[0]))
     common = _common(parts, folder)
     for run in group:

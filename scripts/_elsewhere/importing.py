@@ -5,7 +5,6 @@ measurements take their numbers from the results.
 """
 
 import dataclasses
-import hashlib
 import itertools
 import json
 import os
@@ -25,8 +24,8 @@ from tfbn.diagnostics import measurement
 from tfbn.experiment import build_trainer
 from tfbn.files import atomic
 from tfbn.recording.cadence import Cadence
-from tfbn.reproduction.plan import ORIGIN_FILE
 from tfbn.training import run_directory
+from tfbn.training.run_directory import ORIGIN_FILE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +55,7 @@ def trained(folder: str, *, out: str) -> Iterator[Trained]:
     with open(path, encoding="utf-8") as file:
         runs = json.load(file)["runs"]
     for run in runs:
-        digest = hashlib.sha256(run["run_dir"].encode()).hexdigest()[:12]
-        results = os.path.join(folder, plans.RESULTS, f"{digest}.npz")
+        results = os.path.join(folder, run["results"])
         run_dir = os.path.join(out, run["run_dir"])
         origin = os.path.join(run_dir, ORIGIN_FILE)
         if os.path.exists(results) and not os.path.exists(origin):
@@ -96,18 +94,16 @@ def _play_back(trainer, plan, results):
     parts = Parts(trainer)
     trainer._steps = _Steps(parts, results)
     trainer._resumption = _NoCheckpoints()
-    # How it was compiled is said in origin.json.
-    settings = [s for s in trainer._settings if s.name != "jit_compile"]
+    header = f"Trained elsewhere: see {ORIGIN_FILE}."
     trainer._results = lambda: _Records(
-        trainer.run_dir, settings, header=f"Trained elsewhere: see {ORIGIN_FILE}."
+        trainer.run_dir, trainer._settings, header=header
     )
     calls = _Calls(trainer, plan, results)
 
     def evaluate_rows(begin, end):
         del end
-        calls.assign(
-            "eval", parts.metric_variables
-        )  # the last batch leaves them at what they are
+        # As the last batch leaves them.
+        calls.assign("eval", parts.metric_variables)
         return calls.evaluated("eval", begin // parts.evaluation._batch_size)
 
     parts.evaluation._evaluate_rows = evaluate_rows

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from _elsewhere.modules import Module
 from _elsewhere.modules import Names
@@ -20,9 +21,9 @@ def initial_values(
 ) -> tuple[Module | None, list[Any]]:
     """What each variable is to hold at the start.
 
-    The kernels of networks of more than 8 MiB are drawn there by their initializers, of
-    the same distribution. XLA's generator gives other numbers than TensorFlow's kernels
-    for the same seeds, but to all runs of a seed the same.
+    In networks of more than 8 MiB, kernels that hold what their initializers drew are
+    drawn there by these, of the same distribution. XLA's generator gives other numbers
+    than TensorFlow's kernels for the same seeds, but to all runs of a seed the same.
 
     Returns:
         A module that draws kernels, or None, and for each variable an int, which of the
@@ -33,9 +34,10 @@ def initial_values(
     drawn: list = []
     values: list[Any] = []
     for variable in variables:
-        draw = draws.get(id(variable))
-        if draw is None:
-            values.append(variable.numpy())
+        draw, value = draws.get(id(variable)), variable.numpy()
+        # Not what was loaded from a file, or scaled.
+        if draw is None or not np.array_equal(draw(), value):
+            values.append(value)
         else:
             values.append(len(drawn))
             drawn.append(draw)

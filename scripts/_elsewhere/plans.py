@@ -14,7 +14,6 @@ import numpy as np
 from tfbn.files import atomic
 
 PLAN = "plan.json"
-RESULTS = "results"
 
 
 class Folder:
@@ -55,8 +54,9 @@ class Folder:
         return name
 
     def run(self, run: dict[str, Any]) -> None:
-        """Adds a run."""
-        self._runs.append(run)
+        """Adds a run, and says where its results are to be."""
+        digest = hashlib.sha256(run["run_dir"].encode()).hexdigest()[:12]
+        self._runs.append(run | {"results": f"results/{digest}.npz"})
 
     def write(self) -> None:
         """Writes the plan."""

@@ -15,9 +15,6 @@ from tfbn.reproduction import networks
 from tfbn.reproduction.experiment import Experiment
 from tfbn.training import run_directory
 
-# In the directory of a run that scripts/import_runs.py wrote: where it was trained.
-ORIGIN_FILE = "origin.json"
-
 
 class Run(NamedTuple):
     """A run of an experiment: its name there, and its options with the run_dir."""
@@ -38,7 +35,7 @@ class Run(NamedTuple):
     @property
     def origin_file(self) -> str:
         """A file that says where the run was trained, if not here: see `origin`."""
-        return os.path.join(self.config.run_dir, ORIGIN_FILE)
+        return os.path.join(self.config.run_dir, run_directory.ORIGIN_FILE)
 
     @property
     def origin(self) -> dict[str, Any] | None:

@@ -20,6 +20,8 @@ from tfbn.version import __version__
 FLAGS_FILE = "flags.cfg"
 MODEL_FILE = "model.keras"
 CHECKPOINTS = "checkpoints"
+# In place of model and checkpoints, where scripts/import_runs.py wrote the folder.
+ORIGIN_FILE = "origin.json"
 
 # With this setting a run stops before any of its steps depends on the setting, so it
 # may be resumed with another value.
@@ -239,8 +241,9 @@ def _check_same_settings(path, settings):
 
 def _check_not_bare(path):
     """Refuses to start again, and to remove its records, where a run has ended."""
-    model, checkpoints = (os.path.join(path, n) for n in (MODEL_FILE, CHECKPOINTS))
-    if os.path.exists(model) and not os.path.isdir(checkpoints):
+    ended = [os.path.join(path, name) for name in (MODEL_FILE, ORIGIN_FILE)]
+    checkpoints = os.path.join(path, CHECKPOINTS)
+    if any(map(os.path.exists, ended)) and not os.path.isdir(checkpoints):
         raise ValueError(
             "run_dir must hold the checkpoints of its run, or no run. Received: "
             f"run_dir={path}, whose run has ended and which has no {CHECKPOINTS}/. "
