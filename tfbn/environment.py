@@ -55,7 +55,7 @@ def _elsewhere(origin):
         return ""
     products = "by the device's default precision" if origin["fast"] else "in float32"
     return (
-        f". {origin['runs']} runs were compiled there and trained by JAX "
+        f". {origin['runs']} runs were exported there and trained by JAX "
         f"{origin['jax']} on {origin['device']}, {origin['platform']}, with products "
         f"{products}"
     )
