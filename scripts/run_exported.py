@@ -11,6 +11,7 @@ This file needs JAX and NumPy, and nothing else of tfbn.
 
 import argparse
 import concurrent.futures
+import itertools
 import json
 import os
 import platform
@@ -25,8 +26,6 @@ try:
     from jaxlib import xla_client  # JAX has no public way to run a module
 except ImportError:
     jax = None
-
-_STEPS_AHEAD = 50  # of the device; each holds a copy of the weights
 
 
 def main():
@@ -96,7 +95,8 @@ def _trained(folder, run):
 
 
 def _modules(run):
-    calls = [run["step"], run["batch"], *run["evaluations"].values()]
+    calls = [run["steps"], run["batch"], *run["evaluations"].values()]
+    calls += run["recalibrations"].values()
     calls += [call for calls in run["meters"].values() for call in calls]
     return [call["module"] for call in [*calls, run["draw"]] if call]
 
@@ -196,22 +196,32 @@ class _Run:
 
     def train(self):
         """Makes all steps; returns the arrays that the run's records are made of."""
-        run = self._run
-        indices = self._folder.array(run["indices"]).astype(np.int32)
-        metrics, results = [], {}
-        for step in range(run["train_steps"]):
-            batch, before = self._folder.put(indices[step]), self._state
-            (values,), self._state = self._call(run["step"], indices=batch)
-            metrics.append(values)
-            due = [name for name, steps in run["measured"].items() if step in steps]
+        run, results = self._run, {}
+        indices = self._folder.put(self._folder.array(run["indices"]).astype(np.int32))
+        metrics = []
+        for begin, end in itertools.pairwise(self._stops()):
+            before = self._state
+            span = {"begin": np.int32(begin), "end": np.int32(end)}
+            (rows,), self._state = self._call(
+                run["steps"],
+                indices=indices,
+                **{name: self._folder.put(value) for name, value in span.items()},
+            )
+            metrics.append(np.asarray(rows)[begin:end])
+            due = [name for name, steps in run["measured"].items() if begin in steps]
             if due:
-                results |= self._measured(step, due, batch, before)
-            if step + 1 in run["evaluated"]:
-                results |= self._evaluated(step + 1)
-            if step % _STEPS_AHEAD == 0:
-                np.asarray(values)  # waits
+                results |= self._measured(begin, due, indices[begin], before)
+            if end in run["evaluated"]:
+                results |= self._evaluated(end)
         results = {name: np.asarray(value) for name, value in results.items()}
-        return results | {"metrics": np.stack([np.asarray(m) for m in metrics])}
+        return results | {"metrics": np.concatenate(metrics)}
+
+    def _stops(self):
+        """The steps between which nothing else is done; measured ones stand alone."""
+        run = self._run
+        measured = {step for steps in run["measured"].values() for step in steps}
+        stops = {0, run["train_steps"], *run["evaluated"], *measured}
+        return sorted(stops | {step + 1 for step in measured})
 
     def _call(self, call, state=None, **named):
         """The results of a module, and the state with what it writes."""
@@ -253,7 +263,7 @@ class _Run:
         first = len(self._state) - number
         results = {}
         for kind, call in self._run["evaluations"].items():
-            state = self._state[:first] + self._initial[first:]
+            state = self._recalibrated(kind)[:first] + self._initial[first:]
             for i, row in enumerate(self._rows[kind]):
                 values, state = self._call(call, state=state, indices=row)
                 for k, value in enumerate(values):
@@ -261,6 +271,14 @@ class _Run:
             for k, value in enumerate(state[first:] if call["writes"] else []):
                 results[f"{kind}/{step}/metrics/{k:03d}"] = value
         return results
+
+    def _recalibrated(self, kind):
+        """The state with which an evaluation begins."""
+        call = self._run["recalibrations"].get(kind)
+        if call is None:
+            return self._state
+        indices = self._folder.array(self._run["recalibration_rows"][kind])
+        return self._call(call, indices=self._folder.put(indices.astype(np.int32)))[1]
 
 
 def _exact(text):

@@ -50,6 +50,8 @@ _FLAGS = """
 --activations_every=5
 --eval_in_training_mode
 --training_mode_batch_size=128
+--recalibration_batches=3
+--ics_kernels
 """
 
 
@@ -211,7 +213,6 @@ class RunTest(tf.test.TestCase):
                 {"landscape_every": 5, "learning_rate_schedule": "cosine"},
                 "constant learning rate. Received: learning_rate_schedule=cosine",
             ),
-            ({"recalibration_batches": 1}, "Received: eval_recalibrated, which runs"),
         ):
             config = TrainConfig(
                 dataset="shapes", model="mlp", train_steps=6, run_dir="run", **options

@@ -34,7 +34,7 @@ def groups(runs: Iterable[Run]) -> list[list[Run]]:
 
 def _of_modules(config):
     """The options that modules depend on."""
-    without = {"seed", "run_dir", "data_dir"}
+    without = {"seed", "data_seed", "run_dir", "data_dir"}
     if config.learning_rate_schedule == "constant" and not any(
         watching_options.every(config).values()
     ):
@@ -43,11 +43,13 @@ def _of_modules(config):
 
 
 def export(group: Sequence[Run], folder: plans.Folder) -> None:
-    """Exports a group: runs that differ in their seeds or learning rates."""
+    """Exports a group: runs that differ in seeds or learning rates."""
     parts = run_modules.Parts(_trainer(group[0]))
-    common = _common(parts, folder)
+    common = _common(parts, group[0].config.train_steps, folder)
     for run in group:
-        if run is not group[0] and parts.evaluations:  # drawn by the seed as well
+        # Data and the batches of evaluations can be drawn by seeds as well.
+        own_data = run.config.data_seed != group[0].config.data_seed
+        if run is not group[0] and (own_data or parts.in_training_mode):
             parts = run_modules.Parts(_trainer(run))
         folder.run(common | _own(run, parts, folder))
 
@@ -82,20 +84,23 @@ def _trainer(run):
     return build_trainer(config, dataset(config))
 
 
-def _common(parts, folder):
+def _common(parts, train_steps, folder):
     """What the runs share."""
-    modules = run_modules.export(parts, target=TARGET)
+    modules = run_modules.export(parts, train_steps=train_steps, target=TARGET)
     return {
-        "step": folder.module(modules.step),
+        "steps": folder.module(modules.steps),
         "batch": folder.module(modules.batch),
         "evaluations": _modules(folder, modules.evaluations),
+        "recalibrations": {
+            kind: folder.module(module)
+            for kind, module in modules.recalibrations.items()
+        },
         "meters": {
             name: list(_modules(folder, dict(enumerate(calls))).values())
             for name, calls in modules.meters.items()
         },
         "constants": {k: folder.array(v) for k, v in modules.constants.items()},
         "num_metric_variables": len(parts.metric_variables),
-        "data": {name: folder.data(t.numpy()) for name, t in parts.data.items()},
     }
 
 
@@ -127,10 +132,15 @@ def _own(run, parts, folder):
         "flags": config_lib.to_flags(config, without=("run_dir", "data_dir")),
         "seed": config.seed,
         "train_steps": steps,
+        "data": {name: folder.data(t.numpy()) for name, t in parts.data.items()},
         "indices": folder.array(_small(indices)),
         "rows": {
             kind: folder.array(_small(rows))
             for kind, rows in parts.evaluation_rows().items()
+        },
+        "recalibration_rows": {
+            kind: folder.array(_small(rows))
+            for kind, rows in parts.recalibration_rows().items()
         },
         "draw": None if draw is None else folder.module(draw),
         "initial": [v if isinstance(v, int) else folder.array(v) for v in values],

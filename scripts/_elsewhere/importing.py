@@ -100,17 +100,24 @@ def _play_back(trainer, plan, results):
     )
     calls = _Calls(trainer, plan, results)
 
-    def evaluate_rows(begin, end):
-        del end
-        # As the last batch leaves them.
-        calls.assign("eval", parts.metric_variables)
-        return calls.evaluated("eval", begin // parts.evaluation._batch_size)
-
-    parts.evaluation._evaluate_rows = evaluate_rows
-    for kind, evaluation in parts.evaluations.items():
+    _play_back_evaluation("eval", parts.evaluation, parts, calls)
+    for kind, evaluation in parts.recalibrated.items():
+        evaluation._recalibrate = lambda: None
+        _play_back_evaluation(kind, evaluation._evaluation, parts, calls)
+    for kind, evaluation in parts.in_training_mode.items():
         evaluation._evaluate_batch = calls.next_of(kind)
     with measurement.calls_go_to(calls.measured):
         trainer.train()
+
+
+def _play_back_evaluation(kind, evaluation, parts, calls):
+    def evaluate_rows(begin, end):
+        del end
+        # As the last batch leaves them.
+        calls.assign(kind, evaluation._objective._metrics.metrics_variables)
+        return calls.evaluated(kind, begin // evaluation._batch_size)
+
+    evaluation._evaluate_rows = evaluate_rows
 
 
 class _Steps:

@@ -1,5 +1,6 @@
 """The modules of one run: its step, its evaluations, its measurements."""
 
+import functools
 from typing import Any
 from typing import NamedTuple
 
@@ -13,8 +14,10 @@ from _elsewhere.modules import lifted
 from tfbn.diagnostics import measurement
 from tfbn.diagnostics.diagnostic import TrainingStep
 from tfbn.diagnostics.loss_function import snapshot
+from tfbn.training import RecalibratedEvaluation
 from tfbn.training import Trainer
 from tfbn.training import TrainingModeEvaluation
+from tfbn.training import recalibrated
 from tfbn.training.batch_sources import ArraySource
 
 
@@ -22,18 +25,22 @@ class RunModules(NamedTuple):
     """What the other machine calls in a run.
 
     Attributes:
-        step: `Module`, indices -> the metrics of a step, as one vector.
+        steps: `Module`, indices of all batches, begin, end -> the metrics of these
+            steps in their rows.
         batch: `Module`, indices -> the batch.
         evaluations: kind of record -> `Module`, indices -> values of a batch, and the
-            structure of these. That of "eval" adds to the metrics' variables.
+            structure of these. Those in inference mode add to the metrics' variables.
+        recalibrations: kind of record -> `Module`, what comes before its evaluation:
+            indices of several batches -> new averages.
         meters: name of a diagnostic -> what one measurement calls: `Module` and the
             structure of its results.
         constants: name -> array.
     """
 
-    step: Module
+    steps: Module
     batch: Module
     evaluations: dict[str, tuple[Module, Any]]
+    recalibrations: dict[str, Module]
     meters: dict[str, list[tuple[Module, Any]]]
     constants: dict[str, np.ndarray]
 
@@ -45,6 +52,7 @@ class Parts:
         variables: the state: the model's, then the optimizer's, then the metrics'.
         metric_variables: the last of them.
         data: name -> tensor.
+        in_training_mode, recalibrated: kind of record -> evaluation.
     """
 
     def __init__(self, trainer: Trainer):
@@ -69,15 +77,14 @@ class Parts:
         self.batches, self.train = batches, batches.arrays
         self.test = self.evaluation._data
         splits = {"train": self.train, "test": self.test}
-        self.evaluations: dict[str, TrainingModeEvaluation] = {}
+        self.in_training_mode: dict[str, TrainingModeEvaluation] = {}
+        self.recalibrated: dict[str, RecalibratedEvaluation] = {}
         for kind, evaluation in trainer._evaluations.items():
-            if not isinstance(evaluation, TrainingModeEvaluation):
-                raise ValueError(
-                    "A run that trains elsewhere must have evaluations that compile. "
-                    f"Received: {kind}, which runs eagerly. Leave it out."
-                )
-            self.evaluations[kind] = evaluation
-            splits[kind] = evaluation._batches.arrays
+            if isinstance(evaluation, RecalibratedEvaluation):
+                self.recalibrated[kind] = evaluation
+            else:
+                self.in_training_mode[kind] = evaluation
+                splits[kind] = evaluation._batches.arrays
         self.data = {
             f"{split}:{i}": tensor
             for split, arrays in splits.items()
@@ -97,34 +104,66 @@ class Parts:
                 f"elsewhere, {number}. Received: eval_batch_size={size}."
             )
         rows = {"eval": np.arange(number).reshape(-1, size)}
-        for kind, evaluation in self.evaluations.items():
-            batches = range(evaluation._num_batches)
-            rows[kind] = np.stack([evaluation._batches.indices(i) for i in batches])
-        return rows
+        rows |= dict.fromkeys(self.recalibrated, rows["eval"])
+        return rows | _batches_of(self.in_training_mode)
+
+    def recalibration_rows(self) -> dict[str, np.ndarray]:
+        """Kind of record -> the examples of batches to compute averages of."""
+        return _batches_of(self.recalibrated)
 
 
-def export(parts: Parts, *, target: str) -> RunModules:
+def _batches_of(evaluations):
+    return {
+        kind: np.stack(
+            [evaluation._batches.indices(i) for i in range(evaluation._num_batches)]
+        )
+        for kind, evaluation in evaluations.items()
+    }
+
+
+def export(parts: Parts, *, train_steps: int, target: str) -> RunModules:
     """Makes the modules of a run; the trainer's state stays as it is."""
     names = Names(parts.variables, parts.data)
     size = parts.source.batch_size
     indices = {"indices": tf.TensorSpec([size], tf.int32)}
     own = range(len(parts.variables) - len(parts.metric_variables))
     metrics = range(own.stop, len(parts.variables))
-
-    def step(indices):
-        x, y = parts.train.gather(indices)
-        results = parts.steps._step(x, y)
-        return tf.stack([results[name] for name in parts.steps._names])
-
+    steps, of_steps = _steps(parts, train_steps)
     return RunModules(
-        step=lifted(
-            step, indices, names, writes=_used(step, indices, names, own), target=target
+        steps=lifted(
+            steps,
+            of_steps,
+            names,
+            writes=_used(steps, of_steps, names, own),
+            target=target,
         ),
         batch=lifted(parts.train.gather, indices, names, target=target),
         evaluations=_evaluations(parts, names, metrics, target),
+        recalibrations=_recalibrations(parts, names, target),
         meters=_meters(parts, names, target),
         constants=names.constants,
     )
+
+
+def _steps(parts, train_steps):
+    """The loop over steps, a function, and the specs of its arguments."""
+    size, number = parts.source.batch_size, len(parts.steps._names)
+    arguments = {
+        "indices": tf.TensorSpec([train_steps, size], tf.int32),
+        "begin": tf.TensorSpec([], tf.int32),
+        "end": tf.TensorSpec([], tf.int32),
+    }
+
+    def steps(indices, begin, end):
+        def step(i, rows):
+            results = parts.steps._step(*parts.train.gather(indices[i]))
+            row = tf.stack([results[name] for name in parts.steps._names])
+            return i + 1, tf.tensor_scatter_nd_update(rows, [[i]], [row])
+
+        rows = tf.zeros([train_steps, number])
+        return tf.while_loop(lambda i, rows: i < end, step, [begin, rows])[1]
+
+    return steps, arguments
 
 
 def _evaluations(parts, names, metrics, target):
@@ -132,7 +171,8 @@ def _evaluations(parts, names, metrics, target):
         return parts.evaluation._of_batch(*parts.test.gather(indices))
 
     functions = {"eval": (evaluate, metrics)}
-    for kind, evaluation in parts.evaluations.items():
+    functions |= dict.fromkeys(parts.recalibrated, functions["eval"])
+    for kind, evaluation in parts.in_training_mode.items():
         functions[kind] = (evaluation._of_batch, ())
     rows = parts.evaluation_rows()
     modules = {}
@@ -142,6 +182,39 @@ def _evaluations(parts, names, metrics, target):
         module = lifted(returning, spec, names, writes=writes, target=target)
         modules[kind] = module, returning.structure
     return modules
+
+
+def _recalibrations(parts, names, target):
+    rows = parts.recalibration_rows()
+    modules = {}
+    for kind, evaluation in parts.recalibrated.items():
+        spec = {"indices": tf.TensorSpec(rows[kind].shape, tf.int32)}
+        function = functools.partial(_recalibrate, parts, evaluation)
+        averages = {id(v) for x in evaluation._layers for v in x.non_trainable_weights}
+        writes = [i for i, v in enumerate(parts.variables) if id(v) in averages]
+        modules[kind] = lifted(
+            function,
+            spec,
+            names,
+            writes=_used(function, spec, names, writes),
+            target=target,
+        )
+    return modules
+
+
+def _recalibrate(parts, evaluation, indices):
+    """As the evaluation does it batch by batch, in one piece."""
+
+    def found(i):
+        return evaluation._of_batch(parts.train.gather(indices[i])[0])
+
+    def join(i, before):
+        return i + 1, recalibrated.joined(before, found(i))
+
+    number = indices.shape[0]
+    loop = (lambda i, _: i < number), join, [tf.constant(1), found(0)]
+    evaluation._assign(tf.while_loop(*loop)[1])
+    return []
 
 
 class _Structure:

@@ -1,7 +1,6 @@
 """What the averages of each batch-norm layer are of."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfbn.calibration import pooling
@@ -22,11 +21,7 @@ def of_batch(
     inputs: tf.Tensor | tf.RaggedTensor,
     mask: tf.Tensor | None,
 ) -> Pooled:
-    """The statistics of a batch, of the shape of the averages of the layer.
-
-    Raises:
-        ValueError: if they are not finite.
-    """
+    """The statistics of a batch, of the shape of the averages of the layer."""
     axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
     rank = len(inputs.shape)
     channels = {axis - rank if axis >= 0 else axis for axis in axes}  # from the end
@@ -38,13 +33,8 @@ def of_batch(
     if isinstance(layer, LpBatchNorm):
         norm = _norm(layer, x, kept, count, mean, others)
     shape = tuple(layer.moving_mean.shape)
-    values = [np.reshape(v.numpy(), shape) for v in (count, mean, squares, norm)]
-    if not all(np.all(np.isfinite(value)) for value in values):
-        raise ValueError(
-            "dataset must give finite activations. Received: a batch in which the "
-            f"inputs of {layer.name} are not."
-        )
-    return Pooled(*values)
+    values = (count, mean, squares, norm)
+    return Pooled(*(tf.reshape(value, shape) for value in values))
 
 
 def _norm(layer, x, kept, count, mean, axes):
@@ -69,12 +59,12 @@ def assign(layer: keras.layers.BatchNormalization, statistics: Pooled) -> None:
     if isinstance(layer, LpBatchNorm):
         values["moving_norm"] = statistics.norm
     else:
-        stddev = np.sqrt(statistics.variance + layer.epsilon)
+        stddev = tf.sqrt(statistics.variance + layer.epsilon)
         values["moving_variance"] = statistics.variance
         values |= {"moving_stddev": stddev, "renorm_stddev": stddev}
         values["renorm_mean"] = statistics.mean
     for variable in layer.non_trainable_weights:
         if variable.name in values:
-            value = values[variable.name]
-            before = keras.ops.convert_to_numpy(variable)
-            variable.assign(np.where(statistics.count > 0, value, before))
+            value = tf.cast(values[variable.name], variable.dtype)
+            kept = tf.convert_to_tensor(variable)
+            variable.assign(tf.where(statistics.count > 0, value, kept))

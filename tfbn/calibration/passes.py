@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -59,6 +60,20 @@ def population_statistics(
     return found
 
 
+def of_batch(
+    model: keras.Model, layers: Sequence[keras.layers.BatchNormalization], x: Any
+) -> list[Pooled | None]:
+    """The statistics of the inputs of layers in one batch, in a function to be traced.
+
+    As `population_statistics` with `normalize_by="batch"`: the averages of the layers
+    move. Nothing checks that the statistics are finite. None for a layer that the model
+    does not call.
+    """
+    collector = _Collector(layers, normalize=True)
+    _call(model, x, collector)
+    return [collector.pooled.get(id(layer)) for layer in layers]
+
+
 def _one_after_the_other(model, layers, source):
     """Statistics of each layer in a pass of its own, in the order of the calls."""
     first = _Collector(layers, normalize=False)
@@ -102,6 +117,7 @@ class _Collector:
         self.refusal: ValueError | None = None
         self._wanted = {id(layer) for layer in layers}
         self._normalize, self._num_calls = normalize, num_calls
+        self._graph = tf.compat.v1.get_default_graph()
 
     def __call__(self, layer, call, *args, **kwargs):
         if id(layer) not in self._wanted:
@@ -110,47 +126,62 @@ class _Collector:
         if "training" in kwargs:
             kwargs["training"] = False
         try:
-            _check_readable(layer, inputs)
+            self._check_readable(layer)
             statistics = averages.of_batch(layer, inputs, kwargs.get("mask"))
+            _check_finite(layer, statistics)
         except ValueError as error:
             self.refusal = error
             raise _Enough from error
         self.calls[id(layer)] = self.calls.get(id(layer), 0) + 1
-        self.pooled.setdefault(id(layer), Pooled()).add(statistics)
+        before = self.pooled.get(id(layer))
+        self.pooled[id(layer)] = before.joined(statistics) if before else statistics
         if self.calls[id(layer)] == self._num_calls:
             raise _Enough
         if self._normalize:
             averages.assign(layer, statistics)
         return call(*args, **kwargs)
 
+    def _check_readable(self, layer):
+        if tf.compat.v1.get_default_graph() is not self._graph:
+            raise ValueError(
+                "model must call its batch-norm layers outside of compiled loops and "
+                f"functions. Received: {layer.name}, called inside one, from where its "
+                "statistics cannot be read. Freeze it to leave it out."
+            )
 
-def _check_readable(layer, inputs):
-    if tf.is_symbolic_tensor(getattr(inputs, "flat_values", inputs)):
+
+def _check_finite(layer, statistics):
+    if tf.is_symbolic_tensor(statistics.mean):
+        return
+    if not all(np.all(np.isfinite(value)) for value in statistics):
         raise ValueError(
-            "model must call its batch-norm layers outside of compiled loops and "
-            f"functions. Received: {layer.name}, called inside one, from where its "
-            "statistics cannot be read. Freeze it to leave it out."
+            "dataset must give finite activations. Received: a batch in which the "
+            f"inputs of {layer.name} are not."
         )
 
 
 def _run(model, source, collector, num_batches=None):
+    for x in source.inputs(num_batches):
+        _call(model, x, collector)
+
+
+def _call(model, x, collector):
     arguments: dict[str, Any] = {}
     if _compat.call_has_training_arg(model):
         arguments["training"] = False
-    for x in source.inputs(num_batches):
-        collector.calls.clear()
-        with layer_calls.intercepted(model, collector):
-            try:
-                model(x, **arguments)
-            except _Enough:
-                if collector.refusal is not None:
-                    raise collector.refusal from None
-            except Exception as error:  # a model can fail in any way
-                raise ValueError(
-                    "dataset must yield batches of the inputs of the model, or tuples "
-                    f"that begin with them. Received: {_described(x)}, with which "
-                    f"{model.name} fails: {_reason(error)}."
-                ) from error
+    collector.calls.clear()
+    with layer_calls.intercepted(model, collector):
+        try:
+            model(x, **arguments)
+        except _Enough:
+            if collector.refusal is not None:
+                raise collector.refusal from None
+        except Exception as error:  # a model can fail in any way
+            raise ValueError(
+                "dataset must yield batches of the inputs of the model, or tuples "
+                f"that begin with them. Received: {_described(x)}, with which "
+                f"{model.name} fails: {_reason(error)}."
+            ) from error
 
 
 def _reason(error):

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 
-class Pooled:
-    """The statistics of some elements of each channel, in float64.
+class Pooled(NamedTuple):
+    """The statistics of some elements of each channel, float64 tensors.
 
     Attributes:
         count: `[channels]`, the number of elements.
@@ -18,30 +18,32 @@ class Pooled:
             0 for layers without norm.
     """
 
-    def __init__(self, count=0.0, mean=0.0, squares=0.0, norm=0.0):
-        self.count = np.asarray(count, np.float64)
-        self.mean = np.asarray(mean, np.float64)
-        self.squares = np.asarray(squares, np.float64)
-        self.norm = np.asarray(norm, np.float64)
+    count: tf.Tensor
+    mean: tf.Tensor
+    squares: tf.Tensor
+    norm: tf.Tensor
 
     @property
-    def variance(self) -> np.ndarray:
+    def variance(self) -> tf.Tensor:
         """The biased variance, `[channels]`; 0 without elements."""
-        return self.squares / np.maximum(self.count, 1.0)
+        return self.squares / tf.maximum(self.count, 1.0)
 
-    def add(self, other: "Pooled") -> None:
-        """Joins the elements of another in (Chan, Golub & LeVeque 1979).
+    def joined(self, other: "Pooled") -> "Pooled":
+        """The statistics of the elements of both (Chan, Golub & LeVeque 1979).
 
         Sums of squares about the means do not cancel, as E[x^2] - E[x]^2 does for data
         with an offset.
         """
         count = self.count + other.count
-        weight = other.count / np.maximum(count, 1.0)
+        weight = other.count / tf.maximum(count, 1.0)
         delta = other.mean - self.mean
-        self.squares = self.squares + other.squares + delta**2 * self.count * weight
-        self.mean = self.mean + delta * weight
-        self.norm = self.norm + (other.norm - self.norm) * weight
-        self.count = count
+        between = delta**2 * self.count * weight
+        return Pooled(
+            count=count,
+            mean=self.mean + delta * weight,
+            squares=self.squares + other.squares + between,
+            norm=self.norm + (other.norm - self.norm) * weight,
+        )
 
 
 def kept_elements(x: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor | None:

@@ -76,7 +76,7 @@ def recalibrate(
     if num_batches is not None:
         num_batches = validation.integer("num_batches", num_batches, minimum=1)
     source = batches.Batches(dataset, num_batches, several=mode == "population")
-    layers = _layers(model)
+    layers = layers_of(model)
     # All state that inference could move: averages, seeds, states of other layers.
     state = [(v, v.numpy()) for v in model.variables if not v.trainable]
     try:
@@ -88,8 +88,12 @@ def recalibrate(
         averages.assign(layer, pooled)
 
 
-def _layers(model):
-    """The layers to recalibrate."""
+def layers_of(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    """The layers to recalibrate.
+
+    Raises:
+        ValueError: if there are none.
+    """
     found = [layer for layer in finding.batch_norms(model) if averages.has(layer)]
     if not found:
         raise ValueError(

@@ -1,12 +1,17 @@
 """Evaluation with moving averages that are computed anew."""
 
-import itertools
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
-from tfbn import calibration
+from tfbn.calibration import averages
+from tfbn.calibration import passes
+from tfbn.calibration import recalibrating
+from tfbn.calibration.pooling import Pooled
+from tfbn.diagnostics.measurement import traced
 from tfbn.training.batch_sources import free_sizes
 from tfbn.training.evaluation import Evaluation
 from tfbn.training.objective import Objective
@@ -18,12 +23,13 @@ class RecalibratedEvaluation:
     Moving averages lag behind the weights of fast training, which costs accuracy that
     the weights have. This says how much: before each evaluation `tfbn.recalibrate`
     computes the averages from the first training batches, and after it they are what
-    they were. No state changes.
+    they were. No state changes. Where activations are not finite, so are the loss and
+    the metrics.
 
     For `evaluations` of `tfbn.training.Trainer`: `{"eval_recalibrated":
     RecalibratedEvaluation(model, loss, batches, 20, (x_test, y_test))}`.
 
-    Cost: a forward pass on each batch, operation by operation, and an evaluation.
+    Cost: a forward pass on each batch, and an evaluation.
 
     Args:
         model: a built Keras model with batch-norm layers.
@@ -45,6 +51,10 @@ class RecalibratedEvaluation:
         metrics: Any = (),
     ):
         self._model, self._batches, self._num_batches = model, batches, num_batches
+        self._layers = recalibrating.layers_of(model)
+        self._statistics = traced(
+            self._of_batch, autograph=False, reduce_retracing=True
+        )
         x, y = free_sizes(batches(0))
         objective = Objective(model, loss, metrics, x, y)
         self._evaluation = Evaluation(
@@ -55,9 +65,34 @@ class RecalibratedEvaluation:
         """Evaluates: "loss" and metrics as floats, as the trainer's own evaluation."""
         kept = [(v, v.numpy()) for v in self._model.non_trainable_variables]
         try:
-            batches = map(self._batches, itertools.count())
-            calibration.recalibrate(self._model, batches, self._num_batches)
+            self._recalibrate()
             return self._evaluation()
         finally:
             for variable, value in kept:
                 variable.assign(value)
+
+    def _recalibrate(self):
+        found = None
+        for step in range(self._num_batches):
+            x, _ = self._batches(step)
+            found = joined(found, self._statistics(x))
+        self._assign(found)
+
+    def _of_batch(self, x):
+        with tf.name_scope("model"):
+            return passes.of_batch(self._model, self._layers, x)
+
+    def _assign(self, found):
+        for layer, pooled in zip(self._layers, found, strict=True):
+            if pooled is not None:
+                averages.assign(layer, pooled)
+
+
+def joined(
+    found: Sequence[Pooled | None] | None, others: Sequence[Pooled | None]
+) -> list[Pooled | None]:
+    """The statistics of several layers, of the batches before and another one."""
+    if found is None:
+        return list(others)
+    pairs = zip(found, others, strict=True)
+    return [None if p is None else p.joined(q) for p, q in pairs]
