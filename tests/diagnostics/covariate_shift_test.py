@@ -44,6 +44,42 @@ class CovariateShiftTest(tf.test.TestCase, parameterized.TestCase):
         cosine = np.sum(before * after) / np.linalg.norm(before) / np.linalg.norm(after)
         self.assertAllClose(second.cosine, cosine, rtol=RTOL)
 
+    @parameterized.parameters(False, True)
+    def test_closed_form_of_kernels_alone(self, jit_compile):
+        rng = np.random.default_rng(2)
+        first, second = keras.layers.Dense(3), keras.layers.Dense(2, use_bias=True)
+        model = keras.Sequential([keras.Input((4,)), first, second])
+        model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+        a, bias, b, offset = (w.astype("float64") for w in model.get_weights())
+        x, y = (rng.normal(size=(5, n)).astype("float32") for n in (4, 2))
+
+        def gradients(a, bias):
+            """Those of the second layer's kernel and bias, and of its inputs."""
+            h = x @ a + bias
+            error = h @ b + offset - y
+            return h.T @ error, error.sum(axis=0), error @ b.T
+
+        before = gradients(a, bias)
+        dh = before[2]
+        after = gradients(a - 0.1 * x.T @ dh, bias - 0.1 * dh.sum(axis=0))
+        meter = diagnostics.CovariateShiftMeter(
+            model, squared_error, update="sgd", kernels=True, jit_compile=jit_compile
+        )
+        state = diagnostics.snapshot(model)
+        batch = tf.constant(x), tf.constant(y)
+        step = diagnostics.TrainingStep(0, state, state, batch, None, None, 0.1)
+        found = meter.measure(step)["ics"]["layers"][1]
+        squares = [
+            np.sum((p - q) ** 2) for p, q in zip(before[:2], after, strict=False)
+        ]
+        self.assertAllClose(found["kernel_distance"] ** 2, squares[0], rtol=RTOL)
+        self.assertAllClose(found["distance"] ** 2, sum(squares), rtol=RTOL)
+        norms = [np.linalg.norm(kernel) for kernel in (before[0], after[0])]
+        cosine = np.sum(before[0] * after[0]) / np.prod(norms)
+        self.assertAllClose(found["kernel_cosine"], cosine, rtol=RTOL)
+        self.assertAllClose(found["kernel_norm"], norms[0], rtol=RTOL)
+        self.assertAllClose(found["kernel_norm_after"], norms[1], rtol=RTOL)
+
     def test_noise_is_the_same_in_both_gradients(self):
         model = models.mlp(
             hidden_units=(6,),

@@ -116,7 +116,9 @@ class RegistryTest(tf.test.TestCase, parameterized.TestCase):
             expected = {*kinds[kind].values, *layers}
             self.assertEqual(set(values), expected)
             for layer in values.get("layers", ()):
-                self.assertEqual(set(layer), {"name", *kinds[kind].layer_values})
+                declared = {"name", *kinds[kind].layer_values}
+                self.assertContainsSubset(layer, declared)
+                self.assertContainsSubset(declared - kinds[kind].optional, layer)
             self.assertNotEqual(values.get("layers"), [])
             record = {"step": 5, "kind": kind, **values}
             self.assertEqual(records.decode(records.encode(record)), record)
@@ -223,6 +225,7 @@ class RegistryTest(tf.test.TestCase, parameterized.TestCase):
             flags,
             {
                 "ics_update": "optimizer",
+                "ics_kernels": False,
                 "landscape_low": 0.5,
                 "landscape_high": 4.0,
                 "landscape_points": 8,

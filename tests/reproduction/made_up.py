@@ -70,6 +70,10 @@ def _values(config, progress, size):
     for kind, of in of_layer.items():
         if getattr(config, f"{kind}_every"):
             entries = [of(progress, size * (1 + i)) for i in range(_depth(config))]
+            if kind == "ics" and config.ics_kernels:
+                entries = [
+                    e | {f"kernel_{k}": v for k, v in e.items()} for e in entries
+                ]
             layers = [
                 {"name": f"dense{i}", **entry}
                 for i, entry in enumerate(entries, start=1)

@@ -61,6 +61,9 @@ class CovariateShiftMeter(diagnostic.Meter):
         model, loss, training, jit_compile: as in `Diagnostic.meter`.
         update: the update that `measure` uses: "optimizer" (default), the one that
             training made, or "sgd", a step of plain SGD on the batch.
+        kernels: bool, whether `measure` also compares the gradients of each group's
+            kernels alone. The paper does not say where biases, gamma and beta belong,
+            nor whether they count. No other cost. Default False.
         groups: as in `layer_groups`.
     """
 
@@ -70,6 +73,7 @@ class CovariateShiftMeter(diagnostic.Meter):
         loss: Loss,
         *,
         update: str = "optimizer",
+        kernels: bool = False,
         groups: Groups = None,
         training: bool = True,
         jit_compile: bool = False,
@@ -78,6 +82,12 @@ class CovariateShiftMeter(diagnostic.Meter):
         self._model = model
         self._loss = LossFunction(model, loss, training=training)
         self._groups = layer_groups(model, groups)
+        self._kernels = validation.boolean("kernels", kernels)
+        ranks = [len(v.shape) for v in model.trainable_variables]
+        self._kernels_of = [
+            [k for k, i in enumerate(group.indices) if ranks[i] > 1]
+            for group in self._groups
+        ]
         self._of_update = measurement.compiled(
             self._paired_gradients, jit_compile=jit_compile
         )
@@ -94,13 +104,19 @@ class CovariateShiftMeter(diagnostic.Meter):
     def measure(self, step: diagnostic.TrainingStep) -> dict[str, dict[str, Any]]:
         """Returns the record "ics" of the step's batch."""
         if self._update == "sgd":
-            rate = step.learning_rate
-            shifts = self.simulated(step.before, *step.batch, learning_rate=rate)
+            rate = tf.constant(step.learning_rate, tf.float64)
+            rows = self._rows_of_sgd(step.before, rate, *step.batch)
         else:
-            shifts = self(step.before, step.after.parameters, *step.batch)
+            updated = step.after.parameters
+            rows = self._rows_of_update(step.before, updated, *step.batch)
+        shifts = self._results(rows)
         total = total_shift(shifts)._asdict()
         total.pop("name")
-        return {"ics": {"layers": measurement.plain(shifts), "total": total}}
+        layers = measurement.plain(shifts)
+        if self._kernels:
+            for layer, kernel in zip(layers, self._results(rows, part=1), strict=True):
+                layer |= {f"kernel_{name}": getattr(kernel, name) for name in _VALUES}
+        return {"ics": {"layers": layers, "total": total}}
 
     def __call__(
         self, state: State, updated_parameters: list, x: Any, y: Any
@@ -120,14 +136,7 @@ class CovariateShiftMeter(diagnostic.Meter):
         Raises:
             ValueError: if the batch does not fit, or the loss is not a scalar.
         """
-        with measurement.errors_of_the_batch():
-            point = self._point(state, x, y)
-            if point is not None:
-                return self._staged(point, point.gradients(), updated_parameters)
-        rows = self._of_update(
-            state.parameters, state.buffers, updated_parameters, x, y
-        )
-        return self._results(rows.numpy())
+        return self._results(self._rows_of_update(state, updated_parameters, x, y))
 
     def simulated(
         self, state: State, x: Any, y: Any, *, learning_rate: float
@@ -142,14 +151,23 @@ class CovariateShiftMeter(diagnostic.Meter):
             As `__call__`.
         """
         rate = tf.constant(learning_rate, tf.float64)
+        return self._results(self._rows_of_sgd(state, rate, x, y))
+
+    def _rows_of_update(self, state, updated, x, y):
+        with measurement.errors_of_the_batch():
+            point = self._point(state, x, y)
+            if point is not None:
+                return self._staged(point, point.gradients(), updated)
+        return self._of_update(state.parameters, state.buffers, updated, x, y).numpy()
+
+    def _rows_of_sgd(self, state, rate, x, y):
         with measurement.errors_of_the_batch():
             point = self._point(state, x, y)
             if point is not None:
                 gradients = point.gradients()
                 updated = measurement.plus(state.parameters, -rate, gradients)
                 return self._staged(point, gradients, updated)
-        rows = self._of_sgd(state.parameters, state.buffers, rate, x, y)
-        return self._results(rows.numpy())
+        return self._of_sgd(state.parameters, state.buffers, rate, x, y).numpy()
 
     def _point(self, state, x, y):
         """Returns where to take gradients stage by stage, or None: in one graph."""
@@ -158,16 +176,25 @@ class CovariateShiftMeter(diagnostic.Meter):
     def _staged(self, point, gradients, updated):
         """As `_compare` in one graph does."""
         before = [[gradients[i] for i in group.indices] for group in self._groups]
-        rows = [products(before[0], before[0])]  # G'_1 = G_1
+        rows = [self._row(0, before[0], before[0])]  # G'_1 = G_1
         later = point.after_updates(updated)
         for gradient, after in zip(before[1:], later, strict=True):
-            rows.append(products(gradient, after))
+            rows.append(self._row(len(rows), gradient, after))
             progress.report(len(rows), len(before))
-        return self._results(np.stack(rows))
+        return np.stack(rows)
 
-    def _results(self, rows):
+    def _row(self, number, before, after):
+        """The products of a group's gradients: `[1 or 2, 4]`, its kernels' second."""
+        rows = [products(before, after)]
+        if self._kernels:
+            part = self._kernels_of[number]
+            kernels = [[gradient[k] for k in part] for gradient in (before, after)]
+            rows.append(products(*kernels) if part else tf.zeros(4, tf.float64))
+        return tf.stack(rows)
+
+    def _results(self, rows, part=0):
         return [
-            shift(group.name, *row)
+            shift(group.name, *row[part])
             for group, row in zip(self._groups, rows.tolist(), strict=True)
         ]
 
@@ -181,10 +208,10 @@ class CovariateShiftMeter(diagnostic.Meter):
         return self._compare(parameters, buffers, updated, gradients, x, y)
 
     def _compare(self, parameters, buffers, updated, gradients, x, y):
-        """`[groups, 4]`: distance^2, <G, G'>, |G|^2, |G'|^2."""
+        """`[groups, 1 or 2, 4]`: distance^2, <G, G'>, |G|^2, |G'|^2; see `_row`."""
         before = [[gradients[i] for i in group.indices] for group in self._groups]
         done = [measurement.squared_norm(gradient) for gradient in before]
-        rows = [products(before[0], before[0])]  # G'_1 = G_1
+        rows = [self._row(0, before[0], before[0])]  # G'_1 = G_1
         calls, spliced = SharedCalls(self._model), {}
         for last, group, gradient in zip(
             self._groups[:-1], self._groups[1:], before[1:], strict=True
@@ -198,7 +225,7 @@ class CovariateShiftMeter(diagnostic.Meter):
             calls.begin_pass(point)
             with intercepted(self._model, calls):
                 after = self._loss.gradients(point, buffers, x, y, group.indices)
-            rows.append(products(gradient, after))
+            rows.append(self._row(len(rows), gradient, after))
             done = [rows[-1]]
         return tf.stack(rows)
 
@@ -246,6 +273,9 @@ _VALUES = {
     "norm": "|G|_2",
     "norm_after": "|G'|_2",
 }
+_KERNEL_VALUES = {
+    f"kernel_{name}": f"{meaning}, with `kernels`" for name, meaning in _VALUES.items()
+}
 
 DIAGNOSTIC = diagnostic.Diagnostic(
     name="ics",
@@ -256,8 +286,11 @@ DIAGNOSTIC = diagnostic.Diagnostic(
     kinds=(
         diagnostic.RecordKind(
             "ics",
-            values={"total": f"{', '.join(_VALUES)}, over all parameters"},
-            layer_values=_VALUES,
+            values={
+                "total": f"{', '.join(_VALUES)}, over all parameters",
+            },
+            layer_values=_VALUES | _KERNEL_VALUES,
+            optional=frozenset(_KERNEL_VALUES),
             figures={
                 "covariate_shift": "Santurkar et al. 2018, Fig. 3: paired gradients, "
                 "by layer"
@@ -277,6 +310,12 @@ DIAGNOSTIC = diagnostic.Diagnostic(
             "Update that the covariate shift is of: the optimizer's, or that of a "
             "step of plain SGD.",
             choices=_UPDATES,
+        ),
+        Option(
+            "kernels",
+            False,
+            "Covariate shift also of each layer's kernel alone, without biases, gamma "
+            "and beta.",
         ),
     ),
     arguments=("groups",),

@@ -9,8 +9,10 @@ from tfbn import layers
 from tfbn import schedules
 from tfbn.diagnostics import Need
 from tfbn.experiment._group_norm import GROUP_NORM
+from tfbn.experiment._relative_noise import RELATIVE_NOISE
 from tfbn.experiment.norm import EPSILON
 from tfbn.experiment.norm import Norm
+from tfbn.models._weight_norm import WeightNorm
 from tfbn.options import Option
 from tfbn.registry import Registry
 
@@ -145,8 +147,10 @@ NORMS = Registry(
     _BATCH_RENORM,
     _by_statistics("noisy_batch_norm", layers.NoisyBatchNorm, provides=_BY_BATCH_ALONE),
     Norm("noise_only", lambda train_steps: layers.ActivationNoise),
+    RELATIVE_NOISE,
     _by_statistics("l1", layers.LpBatchNorm, order=1),
     _by_statistics("l2", layers.LpBatchNorm, order=2),
     _by_statistics("linf", layers.LpBatchNorm, order="inf"),
     GROUP_NORM,
+    Norm("weight_norm", lambda train_steps: WeightNorm()),
 )

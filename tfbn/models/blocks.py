@@ -5,6 +5,7 @@ import itertools
 import keras
 
 from tfbn import validation
+from tfbn.models._weight_norm import WeightNorm
 
 
 def make_norm(norm):
@@ -38,6 +39,8 @@ def normalized(layer, x, norm, *, name, **arguments):
         name: str, of the layer.
         **arguments: of `layer`.
     """
+    if isinstance(norm, WeightNorm):
+        return norm.of(layer)(name=name, **arguments)(x)
     norm_layer = make_norm(norm)
     use_bias = not getattr(norm_layer, "center", False)
     x = layer(name=name, use_bias=use_bias, **arguments)(x)

@@ -13,7 +13,7 @@ _EVERY_OF_VGG = {
 }
 _EVERY_OF_DEEP_LINEAR = {
     "smoke": {"ics": 10, "landscape": 10, "activations": 10},
-    "cpu": {"ics": 250, "landscape": 100, "activations": 250},
+    "cpu": {"ics": 200, "landscape": 100, "activations": 200},
     "paper": {"ics": 100, "landscape": 100, "activations": 100},
 }
 EVERYTHING = ("ics", "landscape", "activations")
@@ -91,7 +91,7 @@ def deep_linear(
     """
     at_scale: _ByScale = {
         "smoke": {"linear_depth": 5, "train_steps": 20, "eval_every": 10},
-        "cpu": {"train_steps": 5000, "log_every": 25, "eval_every": 500},
+        "cpu": {"train_steps": 10_000, "log_every": 20, "eval_every": 500},
         "paper": {"train_steps": 10_000, "log_every": 20, "eval_every": 500},
     }
     always = {

@@ -105,6 +105,7 @@ of a noisy network contains its noise; the deep linear networks are compared wit
 """,
     runs=_runs,
     kinds=("train", "eval", "activations"),
+    seeds_of={"linear": {"cpu": 10}},
     histograms=[_vgg(norm) for norm in _NORMS],
     figures={
         "accuracies": _accuracies,

@@ -2,12 +2,10 @@
 
 import functools
 
-import numpy as np
-
 from tfbn import plots
 from tfbn.reproduction import claims
-from tfbn.reproduction import measures
 from tfbn.reproduction import networks
+from tfbn.reproduction import shift_measures
 from tfbn.reproduction.experiment import Experiment
 
 _NORMS = ("none", "batch_norm")
@@ -15,7 +13,6 @@ _RATES = {"VGG": (0.1, 0.01), "linear": (1e-6, 1e-7)}
 _NETWORKS = {"VGG": networks.vgg, "linear": networks.deep_linear}
 # Layers 5 and 10 of 13 convolutions and a dense layer; layers 9 and 17 of 25.
 _SHARES = {"VGG": (4 / 13, 9 / 13), "linear": (8 / 24, 16 / 24)}
-_PART = (0.1, 1.0)
 
 
 def _label(network, norm, rate):
@@ -38,47 +35,6 @@ def _runs(scale):
         for rate in _RATES[network]
         for norm in _NORMS
     }
-
-
-def _relative(entry):
-    """|G - G'| in units of |G|: gradients of two networks differ in size."""
-    return entry["distance"] / entry["norm"] if entry["norm"] else None
-
-
-def _signed(entry):
-    return entry["cosine"]
-
-
-def _unsigned(entry):
-    return None if entry["cosine"] is None else abs(entry["cosine"])
-
-
-def _distance(share):
-    return measures.over(
-        "ics", _relative, layer=share, what="|G - G'| / |G|, median", part=_PART,
-        log=True,
-    )  # fmt: skip
-
-
-def _cosine(share, of=_signed, what="cos(G, G')"):
-    return measures.over(
-        "ics", of, layer=share, what=f"{what}, median", part=_PART,
-        undefined=float("nan"),
-    )  # fmt: skip
-
-
-def _of_half(half):
-    """The cosine, averaged over half of the layers that have layers before them."""
-
-    def of(record):
-        layers = record["layers"][1:]
-        middle = len(layers) // 2
-        chosen = layers[:middle] if half == "lower" else layers[middle:]
-        cosines = [e["cosine"] for e in chosen if e["cosine"] is not None]
-        return float(np.mean(cosines)) if cosines else None
-
-    what = f"cos(G, G'), mean over the {half} half of the layers, median"
-    return measures.over("ics", of, what=what, part=_PART, undefined=float("nan"))
 
 
 def _panels(results, network):
@@ -119,14 +75,14 @@ def _about_vgg(share, rate):
             f"|G - G'| / |G| is not smaller with BatchNorm {where}, to a factor of "
             "1.25",
             "similar or larger (Fig. 3)",
-            _distance(share),
+            shift_measures.distance(share),
             within=1.25,
             **_pair(rate),
         ),
         claims.not_more(
             f"cos(G, G') is not closer to 1 with BatchNorm {where}, to 0.1",
             "similar or smaller (Fig. 3)",
-            _cosine(share),
+            shift_measures.cosine(share),
             within=0.1,
             **_pair(rate),
         ),
@@ -139,13 +95,13 @@ def _about_halves(rate):
         claims.smaller(
             f"cos(G, G') is smaller with BatchNorm in the lower {where}",
             claims.OURS,
-            _of_half("lower"),
+            shift_measures.of_half("lower"),
             **_pair(rate),
         ),
         claims.larger(
             f"cos(G, G') is closer to 1 with BatchNorm in the upper {where}",
             claims.OURS,
-            _of_half("upper"),
+            shift_measures.of_half("upper"),
             **_pair(rate),
         ),
     ]
@@ -158,7 +114,7 @@ def _about_linear(share):
         claims.between(
             f"Without normalisation there is almost no shift {where}: cosine above 0.9",
             "1 throughout (Fig. 3)",
-            _cosine(share),
+            shift_measures.cosine(share),
             slow["none"],
             low=0.9,
         ),
@@ -166,14 +122,14 @@ def _about_linear(share):
             f"With BatchNorm G and G' are almost uncorrelated {where}: |cosine| "
             "below 0.5",
             "between -1 and 1 (Fig. 3)",
-            _cosine(share, _unsigned, "|cos(G, G')|"),
+            shift_measures.cosine(share, shift_measures.unsigned, "|cos(G, G')|"),
             slow["batch_norm"],
             high=0.5,
         ),
         claims.larger(
             f"|G - G'| / |G| is larger with BatchNorm {where}",
             "almost none without, as large as G with (Fig. 3)",
-            _distance(share),
+            shift_measures.distance(share),
             slow["batch_norm"],
             than=slow["none"],
         ),
@@ -195,7 +151,7 @@ only.
 """,
     runs=_runs,
     kinds=("train", "ics"),
-    seeds_of={"VGG": {"cpu": 10}},
+    seeds={"cpu": 10},
     figures={
         "vgg": functools.partial(_shift, network="VGG", name="VGG"),
         "linear": functools.partial(_shift, network="linear", name="linear layers"),

@@ -5,6 +5,7 @@ import math
 
 from tfbn import plots
 from tfbn.reproduction import claims
+from tfbn.reproduction import landscape_measures
 from tfbn.reproduction import measures
 from tfbn.reproduction import networks
 from tfbn.reproduction.experiment import Experiment
@@ -37,76 +38,71 @@ def _runs(scale):
     return images | linear
 
 
-def _loss_range(record):
-    losses = record["losses"]
-    return max(losses) - min(losses) if all(map(math.isfinite, losses)) else math.inf
-
-
-def _predictiveness(record):
-    distances = record["gradient_distances"]
-    return max(distances) if all(map(math.isfinite, distances)) else math.inf
-
-
-def _beta_in_learning_rates(record):
-    return record["beta"] * record["learning_rate"]
-
-
-def _relative_distance(record):
-    distance, norm = _predictiveness(record), record["gradient_norm"]
-    return distance / norm if norm else math.inf
-
-
 def _at_equal_loss(value):
     """Only where the loss of the batch is one that both networks come by."""
     low, high = _LOSSES
     return lambda record: value(record) if low <= record["loss"] <= high else None
 
 
-def _measure(value, what, **options):
-    return measures.over("landscape", value, what=what, log=True, **options)
-
-
-_RANGE = _measure(_loss_range, f"range of the loss, median {_THERE}", steps=_TRAINING)
-_WORST_RANGE = _measure(
-    _loss_range, f"largest range of the loss {_THERE}", steps=_TRAINING, reduce=max
+_RANGE = landscape_measures.measure(
+    landscape_measures.loss_range,
+    f"range of the loss, median {_THERE}",
+    steps=_TRAINING,
 )
-_RANGE_AT_LOSS = _measure(
-    _at_equal_loss(_loss_range), "range of the loss, median at losses of 1.2 to 1.6"
+_WORST_RANGE = landscape_measures.measure(
+    landscape_measures.loss_range,
+    f"largest range of the loss {_THERE}",
+    steps=_TRAINING,
+    reduce=max,
 )
-_DISTANCE = _measure(
-    _predictiveness, f"largest |g' - g|, median {_THERE}", steps=_TRAINING
+_RANGE_AT_LOSS = landscape_measures.measure(
+    _at_equal_loss(landscape_measures.loss_range),
+    "range of the loss, median at losses of 1.2 to 1.6",
 )
-_WORST_DISTANCE = _measure(
-    _predictiveness, f"largest |g' - g| {_THERE}", steps=_TRAINING, reduce=max
+_DISTANCE = landscape_measures.measure(
+    landscape_measures.predictiveness,
+    f"largest |g' - g|, median {_THERE}",
+    steps=_TRAINING,
 )
-_RELATIVE_DISTANCE = _measure(
-    _relative_distance, f"largest |g' - g| / |g|, median {_THERE}", steps=_TRAINING
+_WORST_DISTANCE = landscape_measures.measure(
+    landscape_measures.predictiveness,
+    f"largest |g' - g| {_THERE}",
+    steps=_TRAINING,
+    reduce=max,
 )
-_WORST_BETA = _measure(
+_RELATIVE_DISTANCE = landscape_measures.measure(
+    landscape_measures.relative_distance,
+    f"largest |g' - g| / |g|, median {_THERE}",
+    steps=_TRAINING,
+)
+_WORST_BETA = landscape_measures.measure(
     "beta", f"largest effective beta {_THERE}", steps=_TRAINING, reduce=max
 )
-_LATE_BETA = _measure(
-    _beta_in_learning_rates,
+_LATE_BETA = landscape_measures.measure(
+    landscape_measures.beta_in_learning_rates,
     "effective beta times learning rate, median of the second half",
     part=_LATE,
 )
-_BETA = _measure("beta", "effective beta, median of the run")
-_LINEARITY = _measure("local_linearity", "a2, median of the run")
+_BETA = landscape_measures.measure("beta", "effective beta, median of the run")
+_LINEARITY = landscape_measures.measure("local_linearity", "a2, median of the run")
 # Peaks of the deep linear network, which come in the paper's first few hundred steps.
-_EARLY_RANGE = _measure(
-    _loss_range,
+_EARLY_RANGE = landscape_measures.measure(
+    landscape_measures.loss_range,
     "largest range of the loss in steps 1 to 1,000",
     steps=(1, 1000),
     reduce=max,
 )
-_EARLY_TYPICAL_RANGE = _measure(
-    _loss_range,
+_EARLY_TYPICAL_RANGE = landscape_measures.measure(
+    landscape_measures.loss_range,
     "range of the loss, geometric mean over steps 1 to 1,000",
     steps=(1, 1000),
     reduce=measures.geometric_mean,
 )
-_EARLY_DISTANCE = _measure(
-    _predictiveness, "largest |g' - g| in steps 1 to 1,000", steps=(1, 1000), reduce=max
+_EARLY_DISTANCE = landscape_measures.measure(
+    landscape_measures.predictiveness,
+    "largest |g' - g| in steps 1 to 1,000",
+    steps=(1, 1000),
+    reduce=max,
 )
 
 
@@ -115,8 +111,16 @@ def _seeds(results, label, name):
     panels = [
         plots.SeedPanel(groups, "landscape", value, title, ylabel, log=True)
         for value, title, ylabel in (
-            (_loss_range, "Range of the loss", "largest - least loss"),
-            (_predictiveness, "Gradient predictiveness", "largest $|g' - g|_2$"),
+            (
+                landscape_measures.loss_range,
+                "Range of the loss",
+                "largest - least loss",
+            ),
+            (
+                landscape_measures.predictiveness,
+                "Gradient predictiveness",
+                "largest $|g' - g|_2$",
+            ),
             ("beta", "Effective beta", "$\\beta$"),
             ("local_linearity", "Local linearity", "$a_2$"),
         )
@@ -158,7 +162,7 @@ verdict, except for that at equal loss, which they leave open.
 """,
     runs=_runs,
     kinds=("train", "landscape"),
-    seeds_of={"VGG": {"cpu": 10}},
+    seeds={"cpu": 10},
     figures={
         "vgg": functools.partial(_seeds, label=_vgg, name="VGG"),
         "vgg_bands": _vgg_bands,

@@ -107,6 +107,7 @@ compared on a logarithmic scale.
 """,
     runs=_runs,
     kinds=("train", "eval", "activations"),
+    seeds_of={"linear": {"cpu": 10}},
     histograms=[_vgg(norm) for norm in _NORMS],
     figures={"curves": _curves, "distributions": _distributions},
     claims=(
