@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -57,14 +58,17 @@ class SummaryWriter:
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         """Writes a number."""
-        # From an array: TensorFlow caches every Python number that it converts.
-        self._write(tag, tf.constant(np.asarray(value, np.float32)), step, _SCALAR)
+        self.scalars({tag: value}, step)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Writes numbers by tag."""
+        self._write([_scalar(tag, value) for tag, value in values.items()], step)
 
     def image(self, tag: str, png: bytes, step: int) -> None:
         """Writes the content of a PNG file."""
         size = struct.unpack(">II", png[16:24])  # of its header: width, height
-        strings = [*(str(pixels).encode() for pixels in size), png]
-        self._write(tag, tf.constant(strings), step, _IMAGES)
+        strings = np.array([*(str(pixels).encode() for pixels in size), png], object)
+        self._write([_Value(tag, strings, _IMAGES)], step)
 
     def hparams(self, values: Mapping[str, bool | float | str]) -> None:
         """Writes the settings of a run; needs the package tensorboard."""
@@ -77,8 +81,7 @@ class SummaryWriter:
         self, tag: str, edges: Sequence[float], counts: Sequence[int], step: int
     ) -> None:
         """Writes counts `[n]` of bins between edges `[n + 1]`."""
-        bins = np.stack([edges[:-1], edges[1:], counts], axis=1)
-        self._write(tag, tf.constant(bins, tf.float64), step, _HISTOGRAM)
+        self._write([_histogram(tag, edges, counts)], step)
 
     def measurement(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Writes the record of a diagnostic, as KIND/NAME and KIND/NAME/LAYER.
@@ -92,18 +95,43 @@ class SummaryWriter:
         without_bands = ("layers", *_WITHOUT_BANDS.get(kind, ()))
         layers = {"": values}
         layers |= {f"/{layer['name']}": layer for layer in values.get("layers", ())}
+        found = []
         for layer, entries in layers.items():
             for name, value in _flat(entries, without_bands):
                 tag = f"{kind}/{name}{layer}"
                 if name == "histogram":
-                    self.histogram(tag, value["edges"], value["counts"], step)
+                    found.append(_histogram(tag, value["edges"], value["counts"]))
                 elif isinstance(value, (int, float)):
-                    self.scalar(tag, value, step)
+                    found.append(_scalar(tag, value))
+        self._write(found, step)
 
-    def _write(self, tag, tensor, step, kind):
-        metadata = _compat.summary_metadata(*kind)
+    def _write(self, values, step):
+        # In one summary: an operation for each value took longer than to measure it.
+        summary = tf.compat.v1.Summary()
+        for tag, array, kind in values:
+            summary.value.add(
+                tag=tag,
+                tensor=tf.make_tensor_proto(array),
+                metadata=_compat.summary_metadata(*kind),
+            )
+        content = summary.SerializeToString()
         with as_os_errors(self._folder), self._writer.as_default():
-            tf.summary.write(tag, tensor, np.int64(step), metadata=metadata)
+            tf.summary.experimental.write_raw_pb(content, np.int64(step))
+
+
+class _Value(NamedTuple):
+    tag: str
+    array: np.ndarray
+    kind: tuple[str, int]
+
+
+def _scalar(tag, value):
+    return _Value(tag, np.asarray(value, np.float32), _SCALAR)
+
+
+def _histogram(tag, edges, counts):
+    bins = np.stack([edges[:-1], edges[1:], counts], axis=1)
+    return _Value(tag, bins.astype(np.float64), _HISTOGRAM)
 
 
 def _flat(

@@ -150,8 +150,8 @@ class RunDirectory:
 
     def _write(self, kind, step, values):
         self._records.write(kind, step, **values)
-        for name, value in values.items():
-            self._summaries.scalar(f"{kind}/{name}", value, step)
+        tagged = {f"{kind}/{name}": value for name, value in values.items()}
+        self._summaries.scalars(tagged, step)
 
     def _logs(self):
         events = os.path.join(glob.escape(self.path), "events.out.tfevents.*")
