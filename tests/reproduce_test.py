@@ -75,7 +75,7 @@ class WrongInputTest(tf.test.TestCase, parameterized.TestCase):
         head, _, *rows = [line.split("|") for line in out.splitlines()]
         self.assertEqual(head[-2].strip(), "runs (paper)")
         listed = {row[1].strip(): row[-2].strip() for row in rows}
-        self.assertLen(listed, 11)
+        self.assertLen(listed, 14)
         self.assertEqual(listed[_NAME], "0 of 6")
         _, out, _ = _reproduce("--list", "ioffe_2015", f"--out={self.out}")
         self.assertLen(out.splitlines(), 2 + 2)

@@ -12,6 +12,7 @@ from absl.testing import parameterized
 
 import tfbn
 from tfbn import data
+from tfbn import layers
 from tfbn.experiment import TrainConfig
 from tfbn.experiment import builders
 from tfbn.experiment._group_norm import GroupNorm
@@ -110,6 +111,22 @@ class BuildNormTest(tf.test.TestCase, parameterized.TestCase):
         variance = parts.var(axis=(1, 3), keepdims=True)
         expected = (parts - mean) / np.sqrt(variance + 0.01)
         self.assertAllClose(found, expected.reshape(x.shape), rtol=1e-5, atol=1e-5)
+
+    def test_relative_noise_is_in_units_of_the_spread(self):
+        layer, plain = (
+            kind(seed=1)
+            for kind in (
+                builders.build_norm(TrainConfig(norm="relative_noise")),
+                layers.ActivationNoise,
+            )
+        )
+        rng = np.random.default_rng(0)
+        unit = rng.normal(size=(64, 3, 3, 4)).astype("float32")
+        unit = (unit - 2.0) / unit.std(axis=(0, 1, 2))
+        size = np.array([0.01, 1.0, 30.0, 0.0], "float32")
+        found, expected = layer(size * unit, training=True), plain(unit, training=True)
+        self.assertAllClose(found, size * expected, rtol=1e-4, atol=1e-5)
+        self.assertAllEqual(layer(unit, training=False), unit)
 
     def test_group_norm_is_saved(self):
         inputs = keras.Input((4, 6))

@@ -362,7 +362,7 @@ class AllExperimentsTest(tf.test.TestCase):
         ]
         self.assertEqual([row[0] for row in rows], expected)
         seeds = [
-            {3: "3, a screen", 4: "4, a screen", 10: "10"}[
+            {3: "3, a screen", 4: "4, a screen", 5: "5", 10: "10"}[
                 c.study.experiment.num_seeds("cpu", j.claim.sides[0].label)
             ]
             for c in chapters

@@ -40,6 +40,19 @@ class RecalibratedTest(tf.test.TestCase):
         for value, variable in zip(before, model.variables, strict=True):
             self.assertAllEqual(value, variable.numpy())
 
+    def test_a_model_that_diverged_has_no_finite_loss(self):
+        dense = keras.layers.Dense(2, use_bias=False)
+        model = keras.Sequential([keras.Input((3,)), dense, tfbn.BatchNorm()])
+        dense.kernel.assign(np.full((3, 2), np.nan))
+        x, y = np.ones((8, 3), "float32"), np.ones((8, 2), "float32")
+        batches = data.ArrayBatches(x, y, data.IIDBatches(8, 4))
+        loss = keras.losses.MeanSquaredError()
+        evaluate = RecalibratedEvaluation(model, loss, batches, 2, (x, y))
+        before = [v.numpy() for v in model.variables]
+        self.assertAllEqual(np.isfinite(evaluate()["loss"]), False)
+        for value, variable in zip(before, model.variables, strict=True):
+            self.assertAllEqual(value, variable.numpy())
+
 
 if __name__ == "__main__":
     tf.test.main()

@@ -59,7 +59,7 @@ def _built_or_loaded(config, dataset):
     model = _built(config, dataset)
     if config.kernel_scale != 1.0:
         for variable in model.trainable_variables:
-            if variable.name == "kernel":
+            if variable.name in ("kernel", "gain"):  # of weight normalisation
                 variable.assign(config.kernel_scale * variable)
     return model
 

@@ -12,12 +12,12 @@ _EVERY_OF_VGG = {
     "paper": {"ics": 100, "landscape": 100, "activations": 100},
 }
 _EVERY_OF_DEEP_LINEAR = {
-    "smoke": {"ics": 10, "landscape": 10, "activations": 10},
-    "cpu": {"ics": 200, "landscape": 100, "activations": 200},
-    "paper": {"ics": 100, "landscape": 100, "activations": 100},
+    "smoke": {"ics": 10, "landscape": 10},
+    "cpu": {"ics": 200, "landscape": 100},
+    "paper": {"ics": 100, "landscape": 100},
 }
 EVERYTHING = ("ics", "landscape", "activations")
-_GRADIENTS = ("ics", "landscape")
+GRADIENTS = ("ics", "landscape")
 
 # Stands for the seed of the run. Data that are generated are drawn for each seed, so
 # that results are not about one draw; all runs of a seed have the same data.
@@ -72,7 +72,7 @@ def of_wide_vgg(scale: str) -> tuple[str, ...]:
 
     At the scale cpu the experiments that read activations use `narrow_vgg`.
     """
-    return _GRADIENTS if scale == "cpu" else EVERYTHING
+    return GRADIENTS if scale == "cpu" else EVERYTHING
 
 
 def narrow_vgg(scale: str, **options: Any) -> dict[str, Any]:

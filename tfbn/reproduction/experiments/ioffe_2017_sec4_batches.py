@@ -121,7 +121,6 @@ layers differ in how fast they learn and not in how they take a change.
 """,
     runs=_runs,
     kinds=("train", "eval", "eval_training_mode"),
-    seeds={"cpu": 10},
     figures={"curves": _curves, "bounds": _bounds},
     claims=(
         claims.near(

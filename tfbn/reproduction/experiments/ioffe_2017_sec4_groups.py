@@ -114,7 +114,7 @@ normalised as a whole.
 """,
     runs=_runs,
     kinds=("train", "eval", "eval_recalibrated"),
-    seeds={"cpu": 10},
+    seeds={"cpu": 5},
     figures={"curves": _curves},
     claims=(
         claims.near(

@@ -7,6 +7,7 @@ from tfbn.reproduction import networks
 from tfbn.reproduction.experiment import Experiment
 
 _NORMS = ("none", "batch_norm", "noisy_batch_norm", "noise_only")
+_SHARED = ("none", "batch_norm")  # with other experiments
 _RATES = (0.1, 0.5)
 # Enough to see which runs train; drawing the noise is slow.
 _FEWER_STEPS = {("cpu", 0.5): {"train_steps": 1000}}
@@ -20,9 +21,9 @@ def _linear(norm):
     return f"linear, {norm}"
 
 
-def _watch(norm, rate=0.1):
+def _watch(norm, rate):
     """Activations, or everything if other experiments share the run."""
-    shared = norm in ("none", "batch_norm") and rate == 0.1
+    shared = norm in _SHARED and rate == 0.1
     return networks.EVERYTHING if shared else ("activations",)
 
 
@@ -39,7 +40,9 @@ def _runs(scale):
         for norm in _NORMS
     }
     linear = {
-        _linear(norm): networks.deep_linear(scale, norm=norm, watch=_watch(norm))
+        _linear(norm): networks.deep_linear(
+            scale, norm=norm, watch=networks.GRADIENTS if norm in _SHARED else ()
+        )
         for norm in _NORMS
     }
     return images | linear

@@ -23,7 +23,7 @@ def _watch(scale, network, rate):
     """The shift, and more where other experiments share the run."""
     if rate != _RATES[network][0]:
         return ("ics",)
-    return networks.of_wide_vgg(scale) if network == "VGG" else networks.EVERYTHING
+    return networks.of_wide_vgg(scale) if network == "VGG" else networks.GRADIENTS
 
 
 def _runs(scale):

@@ -32,7 +32,7 @@ def _runs(scale):
         for norm in _NORMS
     }
     linear = {
-        _linear(norm): networks.deep_linear(scale, norm=norm, watch=networks.EVERYTHING)
+        _linear(norm): networks.deep_linear(scale, norm=norm, watch=networks.GRADIENTS)
         for norm in _NORMS
     }
     return images | linear

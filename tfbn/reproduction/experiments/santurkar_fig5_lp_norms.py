@@ -30,9 +30,16 @@ def _watch(norm):
 
 
 def _runs(scale):
-    options = {norm: {"norm": norm, "watch": _watch(norm)} for norm in _NORMS}
-    images = {_vgg(n): networks.narrow_vgg(scale, **options[n]) for n in _NORMS}
-    linear = {_linear(n): networks.deep_linear(scale, **options[n]) for n in _NORMS}
+    images = {
+        _vgg(norm): networks.narrow_vgg(scale, norm=norm, watch=_watch(norm))
+        for norm in _NORMS
+    }
+    linear = {
+        _linear(norm): networks.deep_linear(
+            scale, norm=norm, watch=() if norm in _LP else networks.GRADIENTS
+        )
+        for norm in _NORMS
+    }
     return images | linear
 
 

@@ -47,7 +47,6 @@ VGG-D with 13 convolutions at learning rate 0.1, and a second kind of noise,
 """,
     runs=_runs,
     kinds=("train", "eval"),
-    seeds={"cpu": 5},
     figures={"curves": _curves},
     claims=(
         claims.between(

@@ -90,7 +90,7 @@ Kingma 2016), whose initial weights compute what those without normalisation do.
 """,
     runs=_runs,
     kinds=("train", "eval", "landscape"),
-    seeds={"cpu": 10},
+    seeds={"cpu": 5},
     figures={"curves": _curves},
     claims=tuple(claim for label in _SMOOTHERS for claim in _claims(label)),
 )
