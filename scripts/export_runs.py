@@ -14,7 +14,7 @@ TensorFlow can then train it:
 The last one writes the run directories, with the records that the run would have
 written here, by the code that writes them here; scripts/reproduce.py finds them.
 
-Products of matrices and convolutions are computed in full float32 there; see the flag
+Products of matrices and convolutions are computed in full precision there; see the flag
 --fast of run_exported.py.
 """
 

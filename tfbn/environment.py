@@ -46,18 +46,19 @@ def described(results: Mapping) -> str:
         f"{versions['tensorflow']} ({onednn} oneDNN), Keras {versions['keras']}, tfbn "
         f"{versions['tfbn']}, NumPy {versions['numpy']}"
     )
-    return here + _elsewhere(results.get("elsewhere"))
+    origins = results.get("elsewhere", [])
+    if isinstance(origins, Mapping):  # older records have one
+        origins = [origins]
+    return here + "".join(map(_elsewhere, origins))
 
 
 def _elsewhere(origin):
     """Of runs that scripts/run_exported.py trained."""
-    if origin is None:
-        return ""
-    products = "by the device's default precision" if origin["fast"] else "in float32"
+    precision = "the device's default precision" if origin["fast"] else "full precision"
     return (
         f". {origin['runs']} runs were exported there and trained by JAX "
         f"{origin['jax']} on {origin['device']}, {origin['platform']}, with products "
-        f"{products}"
+        f"in {precision}"
     )
 
 

@@ -19,6 +19,7 @@ from tfbn.reproduction import claims
 from tfbn.reproduction import experiments
 from tfbn.reproduction import phrases
 from tfbn.reproduction import plan
+from tfbn.reproduction import report
 from tfbn.reproduction import sections
 from tfbn.reproduction.experiment import Experiment
 from tfbn.reproduction.measures import Measure
@@ -341,6 +342,38 @@ class AnchorsTest(tf.test.TestCase):
             chapter = sections.Chapter(study, [], [], {})
             self.assertIn(f"](#{expected})", sections.page([chapter], "smoke"))
             self.assertEqual(_anchor(title), expected)
+
+
+class OriginTest(tf.test.TestCase):
+    def test_devices_are_told_apart(self):
+        about = {
+            "date": "2026-01-02",
+            "machine": environment.machine(),
+            "versions": environment.versions(),
+        }
+        self.assertEndsWith(environment.described(about), about["versions"]["numpy"])
+        fields = {"platform": "Linux", "python": "3.12", "jax": "0.11"}
+        gpu = {"runs": 2, "device": "H200", "fast": True, **fields}
+        cpu = {"runs": 1, "device": "cpu", "fast": False, **fields}
+        told = environment.described(about | {"elsewhere": [gpu, cpu]})
+        self.assertIn(
+            "2 runs were exported there and trained by JAX 0.11 on H200", told
+        )
+        self.assertIn("with products in the device's default precision. 1 runs", told)
+        self.assertEndsWith(told, "on cpu, Linux, with products in full precision")
+        # Records of before hold one.
+        one = environment.described(about | {"elsewhere": cpu})
+        self.assertEqual(one, environment.described(about | {"elsewhere": [cpu]}))
+
+    def test_origins_of_a_study(self):
+        runs = [
+            mock.Mock(origin=origin)
+            for origin in (None, {"device": "a"}, {"device": "b"}, {"device": "a"})
+        ]
+        found = report._elsewhere(mock.Mock(runs=runs))["elsewhere"]
+        counts = [(origin["device"], origin["runs"]) for origin in found]
+        self.assertEqual(counts, [("a", 2), ("b", 1)])
+        self.assertEqual(report._elsewhere(mock.Mock(runs=runs[:1])), {})
 
 
 class AllExperimentsTest(tf.test.TestCase):

@@ -1,5 +1,6 @@
 """A report: a folder with a page, its figures and the records behind them."""
 
+import collections
 import datetime
 import functools
 import os
@@ -137,12 +138,17 @@ def _identity(run):
 
 def _elsewhere(study):
     """Where runs were trained that were not trained here: see `Run.origin`."""
-    origins = [origin for run in study.runs if (origin := run.origin) is not None]
-    if not origins:
-        return {}
     fields = ("device", "platform", "python", "jax", "fast")
-    origin = {field: origins[0][field] for field in fields}
-    return {"elsewhere": {"runs": len(origins), **origin}}
+    origins = [origin for run in study.runs if (origin := run.origin) is not None]
+    counts = collections.Counter(tuple(map(o.get, fields)) for o in origins)
+    if not counts:
+        return {}
+    return {
+        "elsewhere": [
+            {"runs": number, **dict(zip(fields, origin, strict=True))}
+            for origin, number in counts.items()
+        ]
+    }
 
 
 @functools.lru_cache(maxsize=16)

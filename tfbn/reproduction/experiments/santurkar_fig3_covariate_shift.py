@@ -51,6 +51,7 @@ def _panels(results, network):
                 value="cosine",
                 title=title,
                 ylabel="cos(G, G')",
+                log=False,
                 ideal=1.0,
                 **common,
             )

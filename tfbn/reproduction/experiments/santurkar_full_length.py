@@ -90,6 +90,7 @@ def _panels(results):
             layer=layer,
             title=f"Covariate shift, {layer}",
             ylabel="cos(G, G')",
+            log=False,
             ideal=1.0,
         )
 

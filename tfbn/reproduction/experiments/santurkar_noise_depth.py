@@ -15,7 +15,7 @@ def _runs(scale):
     if scale == "smoke":
         options = {}  # dense layers
     if scale == "cpu":
-        options |= {"train_steps": 4000, "eval_every": 500, "log_every": 50}
+        options |= {"train_steps": 2000, "eval_every": 250, "log_every": 25}
     return {norm: networks.narrow_vgg(scale, norm=norm, **options) for norm in _NORMS}
 
 
