@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app
 from absl import flags
+from tensorflow.python.eager import context
 
 NUM_LOGICAL_CPUS = 2
 
@@ -58,6 +59,17 @@ def start_tensorflow():
         # XLA reads them once; child processes are those of a user again.
         with mock.patch.dict(os.environ, XLA_FLAGS=XLA_FLAGS):
             tf.function(tf.negative, jit_compile=True, autograph=False)(0.0)
+    _keep_kernels()
+
+
+def _keep_kernels():
+    """Has a new seed leave the kernels of eager operations in their cache.
+
+    Each test's setUp sets one, and to make a kernel anew takes a millisecond. Kernels
+    hold the state of TensorFlow's stateful random operations. Neither tfbn nor Keras
+    uses those; neither may a test, whose numbers would depend on the tests before it.
+    """
+    context.pywrap_tfe.TFE_ContextClearCaches = lambda context_handle: None
 
 
 # absl defines them once in a process, in the name of whoever calls it: were that within

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
+from _ahead_of_time import networks
 from _ahead_of_time import replicas
 from _benchmark import candidates
 from _benchmark import stablehlo
 
 import tfbn
-from tfbn import dtype_policies
 from tfbn import ops
 from tfbn.commands.list_flags import shape_text
 from tfbn.ops import accelerator_batch
@@ -35,12 +35,6 @@ LAYERS = {
     "tfbn_renorm": tfbn.BatchRenorm,
     "tfbn_lp": tfbn.LpBatchNorm,
     "tfbn_noisy": tfbn.NoisyBatchNorm,
-}
-NORMS = {
-    "none": None,
-    "keras_bn": keras.layers.BatchNormalization,
-    "tfbn_bn": tfbn.BatchNorm,
-    "tfbn_renorm": tfbn.BatchRenorm,
 }
 
 
@@ -165,7 +159,8 @@ def _step(name, shape, dtype, *, masked=False, **options):
                 mask, [*shape[:2], *[1] * (len(shape) - 3)]
             )
         function = stablehlo.training_step(layer, **call_options)
-        return function, [tf.TensorSpec(shape, dtype)] * 2 + _weights(layer)
+        specs = [tf.TensorSpec(shape, dtype)] * 2
+        return function, [*specs, *stablehlo.float_specs(layer)]
 
     return make
 
@@ -184,7 +179,8 @@ def _inference(name, dtype):
             ]
             return layer.stateless_call(list(affine), state, x, training=False)[0]
 
-        return call, [tf.TensorSpec(VARIANT_SHAPE, dtype), *_weights(layer)]
+        images = tf.TensorSpec(VARIANT_SHAPE, dtype)
+        return call, [images, *stablehlo.float_specs(layer)]
 
     return make
 
@@ -205,15 +201,10 @@ def _built_layer(name, shape, dtype, **options):
     return layer
 
 
-def _weights(layer):
-    weights = [*layer.trainable_variables, *layer.non_trainable_variables]
-    return [tf.TensorSpec(w.shape, w.dtype) for w in weights if stablehlo.is_float(w)]
-
-
 def _networks():
-    networks = {
-        "VGG-A": (_vgg, (512, 32, 32, 3)),
-        "ResNet50V2": (_resnet, (64, 224, 224, 3)),
+    built = {
+        "VGG-A": (networks.vgg, (512, 32, 32, 3)),
+        "ResNet50V2": (networks.resnet50, (64, 224, 224, 3)),
     }
     return [
         Program(
@@ -222,33 +213,14 @@ def _networks():
             name,
             shape,
             dtype,
-            _network_step(build, norm, shape, dtype),
+            networks.training_step(build, norm, shape, dtype),
         )
-        for name, (build, shape) in networks.items()
+        for name, (build, shape) in built.items()
         for dtype in DTYPES
-        for norm in NORMS
+        for norm in networks.NORMS
         # There is no ResNet50V2 without normalisation.
         if (name, norm) != ("ResNet50V2", "none")
     ]
-
-
-def _vgg(norm):
-    return tfbn.models.vgg("A", norm=NORMS[norm], num_classes=10)
-
-
-def _resnet(norm):
-    """keras.applications' network, with its normalisation layers exchanged."""
-    model = keras.applications.ResNet50V2(weights=None, classifier_activation=None)
-
-    def exchange(layer):
-        config = layer.get_config()
-        if not isinstance(layer, keras.layers.BatchNormalization):
-            return layer.__class__.from_config(config)
-        shared = ("name", "axis", "momentum", "epsilon")
-        options = {key: config[key] for key in shared}
-        return NORMS[norm](**options)
-
-    return keras.models.clone_model(model, clone_function=exchange)
 
 
 def _replicas():
@@ -256,13 +228,13 @@ def _replicas():
         name: ("training", VARIANT_SHAPE, _replicated_layer(name))
         for name in ("tfbn_bn", "tfbn_renorm", "tfbn_lp")
     }
-    networks = {
+    vggs = {
         norm: ("VGG-A", _REPLICA_SHAPE, _replicated_vgg(norm))
         for norm in ("none", "tfbn_bn", "tfbn_renorm")
     }
     return [
         Program("replicas", what, variant, shape, "float32", make, replicas.NUMBER)
-        for what, (variant, shape, make) in (*layers.items(), *networks.items())
+        for what, (variant, shape, make) in (*layers.items(), *vggs.items())
     ]
 
 
@@ -277,47 +249,13 @@ def _replicated_layer(name):
 
 def _replicated_vgg(norm):
     def build(norm):
-        return tfbn.synchronize(_vgg(norm))
+        return tfbn.synchronize(networks.vgg(norm))
 
     def make():
-        step = _network_step(
+        step = networks.training_step(
             build, norm, _REPLICA_SHAPE, "float32", replicas.all_reduce
         )
         function, specs = step()
         return replicas.replicated(function), specs
-
-    return make
-
-
-def _network_step(build, norm, shape, dtype, combine=lambda gradients: gradients):
-    """A step of SGD as a function of images, labels and weights.
-
-    `combine` makes the gradients of the global batch of those of the replica's.
-    """
-
-    def make():
-        with dtype_policies.default(candidates.policy(dtype)):
-            model = build(norm)
-        trainable, state = model.trainable_variables, model.non_trainable_variables
-        constants = [None if stablehlo.is_float(v) else v.numpy() for v in state]
-
-        def step(x, labels, *weights):
-            kernels = [*weights[: len(trainable)]]
-            floats = iter(weights[len(trainable) :])
-            before = [next(floats) if c is None else c for c in constants]
-            with tf.GradientTape() as tape:
-                tape.watch(kernels)
-                logits, after = model.stateless_call(kernels, before, x, training=True)
-                loss = tf.reduce_mean(
-                    keras.losses.sparse_categorical_crossentropy(
-                        labels, tf.cast(logits, tf.float32), from_logits=True
-                    )
-                )
-            gradients = combine(tape.gradient(loss, kernels))
-            updated = [w - 0.1 * g for w, g in zip(kernels, gradients, strict=True)]
-            return [loss, *updated, *(v for v in after if stablehlo.is_float(v))]
-
-        specs = [tf.TensorSpec(shape), tf.TensorSpec(shape[:1], tf.int32)]
-        return step, [*specs, *_weights(model)]
 
     return make

@@ -109,6 +109,12 @@ def training_step(layer, **options):
     return step
 
 
+def float_specs(layer):
+    """The specs of the weights that a step takes: those that are floats."""
+    weights = [*layer.trainable_variables, *layer.non_trainable_variables]
+    return [tf.TensorSpec(w.shape, w.dtype) for w in weights if is_float(w)]
+
+
 def draw(recipe):
     """The tensor that a string "normal:SEED:SIZES:DTYPE" stands for."""
     _, seed, sizes, dtype = recipe.split(":")
@@ -125,11 +131,9 @@ def _recipe(seed, shape, dtype, scale=1.0):
 def _random_weights(layer, seed):
     """Positive values, unequal between channels, for each weight that is a float."""
     rng = np.random.default_rng(seed)
-    weights = [*layer.trainable_variables, *layer.non_trainable_variables]
     return [
-        tf.constant(rng.uniform(0.5, 2.0, weight.shape), weight.dtype)
-        for weight in weights
-        if is_float(weight)
+        tf.constant(rng.uniform(0.5, 2.0, spec.shape), spec.dtype)
+        for spec in float_specs(layer)
     ]
 
 

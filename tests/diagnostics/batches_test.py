@@ -13,6 +13,7 @@ from absl.testing import parameterized
 import tfbn
 from tests.testing_utils import classification_batch
 from tests.testing_utils import cross_entropy
+from tests.testing_utils import graphs_as_traced
 from tests.testing_utils import live_gradients
 from tfbn import diagnostics
 from tfbn.diagnostics import batches
@@ -58,6 +59,7 @@ class BatchesTest(tf.test.TestCase, parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        cls.enterClassContext(graphs_as_traced())
         cls.model = _model()
         cls.x, cls.y = classification_batch((3,), 3)
 

@@ -17,8 +17,8 @@ from tests.testing_utils import squared_error
 from tfbn import models
 from tfbn.diagnostics._landscape import LandscapeMeter
 from tfbn.diagnostics._landscape import landscape
-from tfbn.diagnostics._landscape import relative_step_sizes
 from tfbn.diagnostics.loss_function import snapshot
+from tfbn.diagnostics.step_sizes import relative_step_sizes
 
 # float32 gradients summed in another order.
 RTOL = 1e-4

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tfbn
 from tests.testing_utils import classification_batch
 from tests.testing_utils import cross_entropy
+from tests.testing_utils import graphs_as_traced
 from tfbn import diagnostics
 
 # The same float32 numbers, by another trace.
@@ -46,6 +47,7 @@ class UnusedLayersTest(tf.test.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        cls.enterClassContext(graphs_as_traced())
         keras.utils.set_random_seed(0)
         cls.x, cls.y = classification_batch((3, 3, 1), 3)
         cls.model, cls.plain = _Network(spare=True), _Network(spare=False)

@@ -15,10 +15,8 @@ from tfbn.diagnostics import renorm
 from tfbn.diagnostics import replication
 from tfbn.diagnostics import surface
 from tfbn.diagnostics import theory
-from tfbn.diagnostics._landscape import Landscape
 from tfbn.diagnostics._landscape import LandscapeMeter
 from tfbn.diagnostics._landscape import landscape
-from tfbn.diagnostics._landscape import relative_step_sizes
 from tfbn.diagnostics._layer_groups import LayerGroup
 from tfbn.diagnostics._layer_groups import layer_groups
 from tfbn.diagnostics._trace import HessianTrace
@@ -37,6 +35,8 @@ from tfbn.diagnostics.diagnostic import Meter
 from tfbn.diagnostics.diagnostic import Need
 from tfbn.diagnostics.diagnostic import RecordKind
 from tfbn.diagnostics.diagnostic import TrainingStep
+from tfbn.diagnostics.directions import filter_normalized_directions
+from tfbn.diagnostics.landscape_results import Landscape
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
@@ -53,9 +53,9 @@ from tfbn.diagnostics.replication import ReplicationMeter
 from tfbn.diagnostics.replication import ReplicationShift
 from tfbn.diagnostics.shift_results import CovariateShift
 from tfbn.diagnostics.shift_results import total_shift
+from tfbn.diagnostics.step_sizes import relative_step_sizes
 from tfbn.diagnostics.surface import LossSurface
 from tfbn.diagnostics.surface import SurfaceMeter
-from tfbn.diagnostics.surface import filter_normalized_directions
 from tfbn.diagnostics.surface import loss_surface
 from tfbn.diagnostics.theory import GradientIdentities
 from tfbn.diagnostics.theory import GradientIdentityMeter

@@ -20,7 +20,6 @@ in its figures. Local linearity is not in the paper: it is the smallest a for wh
 
 from collections.abc import Sequence
 from typing import Any
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -33,55 +32,19 @@ from tfbn.diagnostics import measurement
 from tfbn.diagnostics._layer_groups import Groups
 from tfbn.diagnostics._layer_groups import layer_groups
 from tfbn.diagnostics.diagnostic import Need
+from tfbn.diagnostics.directions import gaussian_direction
+from tfbn.diagnostics.landscape_results import Landscape
+from tfbn.diagnostics.landscape_results import LayerDistances
 from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
+from tfbn.diagnostics.step_sizes import relative_step_sizes
 from tfbn.options import Option
 
 Numbers = Sequence[float] | np.ndarray
 
 _KINDS = {"gradient": "landscape", "random": "landscape_random"}
-
-
-class LayerDistances(NamedTuple):
-    """The gradient distances of one layer group.
-
-    Attributes:
-        name: str, of the group.
-        gradient_distances: float64 array `[n]`, over the group's parameters.
-    """
-
-    name: str
-    gradient_distances: np.ndarray
-
-
-class Landscape(NamedTuple):
-    """The landscape along one line; arrays are float64 `[n]`, one entry per step size.
-
-    Attributes:
-        loss: float, L(x).
-        gradient_norm: float, |g| and |d|.
-        step_sizes: array, eta; the distance moved is eta |d|.
-        losses: array, L(x + eta d).
-        gradient_distances: array, |grad L(x + eta d) - g|.
-        beta: float, NaN where the gradient is 0.
-        local_linearity: float, NaN where the gradient is 0.
-        layers: list of `LayerDistances`, in forward order.
-    """
-
-    loss: float
-    gradient_norm: float
-    step_sizes: np.ndarray
-    losses: np.ndarray
-    gradient_distances: np.ndarray
-    beta: float
-    local_linearity: float
-    layers: list[LayerDistances]
-
-    def record(self) -> dict[str, Any]:
-        """Returns the values of a "landscape" or "landscape_random" record."""
-        return measurement.plain(self)
 
 
 class LandscapeMeter(diagnostic.Meter):
@@ -189,7 +152,7 @@ class LandscapeMeter(diagnostic.Meter):
         if self._direction == "gradient":
             sign, direction, slope = -1.0, gradient, -square
         else:
-            sign, direction = 1.0, _random_direction(gradient, tf.sqrt(square), seed)
+            sign, direction = 1.0, gaussian_direction(gradient, tf.sqrt(square), seed)
             slope = measurement.dot(gradient, direction)
 
         def probe(step_size):
@@ -265,45 +228,6 @@ def landscape(
     )
     x, y = measurement.as_batch(x, y, many=True)
     return meter(snapshot(model), x, y, step_sizes=step_sizes, seed=seed)
-
-
-def relative_step_sizes(
-    learning_rate: float, low: float = 0.5, high: float = 4.0, points: int = 8
-) -> np.ndarray:
-    """Returns step sizes from `low` to `high` learning rates, in geometric spacing.
-
-    Args:
-        learning_rate: float > 0.
-        low, high: floats, 0 < low < high. Default 1/2 and 4, the paper's values for
-            VGG; for the deep linear network it uses 1/100 and 30.
-        points: int >= 2, the number of step sizes. Default 8; neither number nor
-            spacing is stated in the paper.
-
-    Returns:
-        A float64 array `[points]`, both ends included.
-
-    Raises:
-        ValueError: for an argument outside its range.
-    """
-    learning_rate = validation.number("learning_rate", learning_rate, above=0.0)
-    low = validation.number("low", low, above=0.0)
-    high = validation.number("high", high, above=low)
-    points = validation.integer("points", points, minimum=2)
-    validation.memory(8 * points, points=points)
-    return learning_rate * np.geomspace(low, high, points)
-
-
-def _random_direction(gradient, length, seed):
-    """Returns Gaussian tensors shaped as `gradient`, whose joint norm is `length`."""
-    drawn = [
-        tf.random.stateless_normal(tf.shape(g), [seed, i], alg="philox")
-        for i, g in enumerate(gradient)
-    ]
-    scale = length / measurement.norm(drawn)
-    return [
-        tf.cast(scale, g.dtype) * tf.cast(d, g.dtype)
-        for d, g in zip(drawn, gradient, strict=True)
-    ]
 
 
 def _make(model, loss, *, directions, **options):

@@ -24,6 +24,9 @@ from tfbn.diagnostics.activation_results import Activations
 from tfbn.diagnostics.activation_results import FirstActivations
 from tfbn.diagnostics.activation_results import LayerActivations
 from tfbn.diagnostics.diagnostic import Need
+from tfbn.diagnostics.histograms import counts_in_bins
+from tfbn.diagnostics.histograms import edges_of_bins
+from tfbn.diagnostics.histograms import finite_range
 from tfbn.diagnostics.layer_calls import intercepted
 from tfbn.diagnostics.layer_outputs import Layers
 from tfbn.diagnostics.layer_outputs import OutputCapture
@@ -163,7 +166,7 @@ class ActivationMeter(diagnostic.Meter):
         """Returns a dict from the name of a layer to its counts in a range."""
         activations = self._activations(parameters, buffers, x)
         return {
-            name: _histogram(activations[name], low, high, self._num_bins)
+            name: counts_in_bins(activations[name], low, high, self._num_bins)
             for name, (low, high) in ranges.items()
         }
 
@@ -191,8 +194,8 @@ class ActivationMeter(diagnostic.Meter):
         values = tf.reshape(values, [-1, values.shape[-1]])
         mean = tf.reduce_mean(values, axis=0)
         variance = tf.reduce_mean(tf.square(values - mean), axis=0)
-        low, high = _range(values)
-        counts = _histogram(values, low, high, self._num_bins)
+        low, high = finite_range(values)
+        counts = counts_in_bins(values, low, high, self._num_bins)
         return mean, variance, values[:, self._unit], low, high, counts
 
     def _result(self, name, moments, counts):
@@ -205,7 +208,9 @@ class ActivationMeter(diagnostic.Meter):
             variance=moments.variance.astype(np.float64),
             unit=self._unit,
             percentiles=percentiles,
-            edges=_edges(float(moments.low), float(moments.high), self._num_bins),
+            edges=edges_of_bins(
+                float(moments.low), float(moments.high), self._num_bins
+            ),
             counts=counts.astype(np.int64),
         )
 
@@ -244,34 +249,6 @@ def activation_moments(
 def _no_loss(y_true, y_pred):
     del y_true, y_pred
     return tf.zeros([])
-
-
-def _range(values):
-    """Returns `(least, largest)` of the finite values."""
-    finite = tf.math.is_finite(values)
-    low = tf.reduce_min(tf.where(finite, values, np.inf))
-    return low, tf.reduce_max(tf.where(finite, values, -np.inf))
-
-
-def _histogram(values, low, high, num_bins):
-    """Returns how many finite values are in each of the equal bins of a range."""
-    finite = tf.math.is_finite(values)
-    # Halved, because the range of finite values can overflow.
-    width = 0.5 * high - 0.5 * low
-    place = tf.where(width > 0.0, (0.5 * values - 0.5 * low) / width, 0.5)
-    place = tf.where(finite, place, 0.0)
-    bins = tf.minimum(tf.cast(place * num_bins, tf.int32), num_bins - 1)
-    bins = tf.where(finite, bins, num_bins)
-    counts = tf.math.unsorted_segment_sum(tf.ones_like(bins), bins, num_bins + 1)
-    return counts[:num_bins]
-
-
-def _edges(low, high, num_bins):
-    if low > high:  # nothing finite
-        return np.full(num_bins + 1, np.nan)
-    if low == high:  # all in the middle of bins of width 1 in total, as in NumPy
-        low, high = low - 0.5, high + 0.5
-    return np.linspace(low, high, num_bins + 1)
 
 
 _CHANGE = "|value after the step's update - value|, averaged over the units"

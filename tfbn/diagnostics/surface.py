@@ -26,6 +26,8 @@ from tfbn import validation
 from tfbn.diagnostics import arguments
 from tfbn.diagnostics import diagnostic
 from tfbn.diagnostics import measurement
+from tfbn.diagnostics.directions import filter_normalized_directions
+from tfbn.diagnostics.directions import like_parameters
 from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
@@ -134,7 +136,7 @@ class SurfaceMeter(diagnostic.Meter):
                 parameters, a batch that does not fit, or a loss that is not a scalar.
         """
         places = arguments.finite_numbers("radii", radii)
-        directions = _checked_directions(directions, state.parameters)
+        directions = like_parameters(directions, state.parameters)
         grids = np.meshgrid(*[places] * len(directions), indexing="ij")
         points = np.stack([g.ravel() for g in grids], axis=-1)
         losses = self._measure(*state, directions, measurement.any_number(points), x, y)
@@ -193,78 +195,6 @@ def loss_surface(
         include_vectors=include_vectors,
     )
     return meter(state, x, y, radii=radii, directions=directions)
-
-
-def filter_normalized_directions(
-    parameters: Sequence[tf.Tensor],
-    *,
-    dimensions: int = 1,
-    seed: int = 0,
-    include_vectors: bool = False,
-) -> list[list[tf.Tensor]]:
-    """Returns random directions whose filters are as long as those of the parameters.
-
-    A filter is a slice along the last axis of a parameter of rank 2 or more: the
-    weights of one unit or channel. As in the paper, directions are not orthogonalised:
-    in high dimension they are nearly orthogonal.
-
-    Args:
-        parameters: list of tensors, as in `State`.
-        dimensions: 1 or 2, the number of directions. Default 1.
-        seed: int >= 0. The first direction does not depend on `dimensions`.
-        include_vectors: bool, whether parameters of rank 1 or less (biases, gamma,
-            beta) move too, each as one filter. Default False: their direction is 0, as
-            in Li et al.'s published code (whose alternative moves them along
-            themselves instead).
-
-    Returns:
-        A list of `dimensions` directions, each a list of tensors shaped as
-        `parameters`.
-
-    Raises:
-        ValueError: for an argument outside its range.
-    """
-    dimensions = validation.choice("dimensions", dimensions, (1, 2))
-    seed = validation.integer("seed", seed, minimum=0)
-    include_vectors = validation.boolean("include_vectors", include_vectors)
-    return [
-        [
-            _random_like(p, [seed, i * 2 + axis], include_vectors)
-            for i, p in enumerate(parameters)
-        ]
-        for axis in range(dimensions)
-    ]
-
-
-def _random_like(parameter, seed, include_vectors):
-    rank = parameter.shape.rank
-    if rank < 2 and not include_vectors:
-        return tf.zeros_like(parameter)
-    values = tf.cast(parameter, tf.float64)
-    drawn = tf.random.stateless_normal(
-        values.shape, tf.constant(seed, tf.int64), dtype=tf.float64, alg="philox"
-    )
-    axes = None if rank < 2 else list(range(rank - 1))
-    squares = (
-        tf.reduce_sum(tf.square(t), axes, keepdims=True) for t in (values, drawn)
-    )
-    scale = tf.sqrt(tf.math.divide_no_nan(*squares))
-    return tf.cast(scale * drawn, parameter.dtype)
-
-
-def _checked_directions(directions, parameters):
-    """Returns lists of tensors with the dtypes of the parameters."""
-    shapes = [tuple(p.shape) for p in parameters]
-    found = [[tuple(np.shape(d)) for d in direction] for direction in directions]
-    if len(found) not in (1, 2) or any(each != shapes for each in found):
-        raise ValueError(
-            "directions must be one or two lists of tensors like the parameters, of "
-            f"shapes {shapes}. Received: {len(found)} of shapes {found}."
-        )
-    return [
-        [tf.cast(d, p.dtype) for d, p in zip(direction, parameters, strict=True)]
-        for direction in directions
-    ]
 
 
 def _declaration(name, dimensions, *, title, cost, losses):
