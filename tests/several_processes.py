@@ -1,6 +1,7 @@
 """Compares runs of several processes on this machine with those of one; no test.
 
 Usage: python tests/several_processes.py [--processes=2,4] [--kills=10] [--seed=0]
+           [--slurm]
 
 Runs of so many processes each must give the records of one, but for rounding. With
 --kills, one of the processes, drawn by chance, is killed (SIGKILL) at a moment drawn by
@@ -72,13 +73,16 @@ def main():
     parser.add_argument("--processes", default="2,4", help="numbers to try")
     parser.add_argument("--kills", type=int, default=0, help="for each of them")
     parser.add_argument("--seed", type=int, default=0, help="of the kills")
+    parser.add_argument(
+        "--slurm", action="store_true", help="variables as of srun, no TF_CONFIG"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         one = f"{folder}/1"
         _run(one, 1)
         for number in map(int, options.processes.split(",")):
             whole, killed = f"{folder}/{number}", f"{folder}/{number}_killed"
-            typical = _run(whole, number)
+            typical = _run(whole, number, slurm=options.slurm)
             error = _largest_difference(one, whole)
             print(
                 f"\n{number} processes: records as of one, to {error:.1e}", flush=True
@@ -101,9 +105,9 @@ def _kill_and_compare(whole, killed, number, typical, options):
     print(f"\n{table(header, rows)}\n\nEqual to the bit: {counts}", flush=True)
 
 
-def _run(run_dir, number):
+def _run(run_dir, number, slurm=False):
     """Trains to the end; returns the typical duration of each phase, in seconds."""
-    with _started(run_dir, number) as processes:
+    with _started(run_dir, number, slurm) as processes:
         durations = processes[0].durations()
         statuses = [process.wait(_SECONDS) for process in processes]
     said = [process.printed("err")[-500:] for process in processes]
@@ -145,13 +149,12 @@ def _status(process):
 
 
 @contextlib.contextmanager
-def _started(run_dir, number):
-    cluster = {"worker": [f"127.0.0.1:{_free_port()}" for _ in range(number)]}
+def _started(run_dir, number, slurm=False):
     flags = [*_FLAGS, "--strategy=multi_worker", f"--run_dir={run_dir}"]
     processes = []
-    for index in range(number):
-        task = {"type": "worker", "index": index}
-        variables = {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
+    for index, variables in enumerate(
+        _of_srun(number) if slurm else _tf_configs(number)
+    ):
         path = f"{run_dir}.process{index}"
         processes.append(processes_lib.Process(flags, path, variables))
     try:
@@ -159,6 +162,29 @@ def _started(run_dir, number):
     finally:
         for process in processes:
             process.kill()
+
+
+def _tf_configs(number):
+    cluster = {"worker": [f"127.0.0.1:{_free_port()}" for _ in range(number)]}
+    tasks = [{"type": "worker", "index": index} for index in range(number)]
+    return [
+        {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})} for task in tasks
+    ]
+
+
+def _of_srun(number):
+    """What `srun` sets for so many tasks on this machine. Their ports: 8888, ..."""
+    return [
+        {
+            "SLURM_PROCID": str(index),
+            "SLURM_LOCALID": str(index),
+            "SLURMD_NODENAME": "localhost",
+            "SLURM_STEP_NUM_TASKS": str(number),
+            "SLURM_STEP_NODELIST": "localhost",
+            "SLURM_STEP_TASKS_PER_NODE": str(number),
+        }
+        for index in range(number)
+    ]
 
 
 def _largest_difference(one, several):

@@ -1,7 +1,5 @@
 """The compiled inner loop: steps of gradient descent."""
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -70,10 +68,6 @@ class Steps:
         """
         feed = self._source.feed(step, num_steps)
         return {name: values.numpy() for name, values in self._run(feed).items()}
-
-    def graph_of(self, feed: Any) -> Any:
-        """The concrete function of a call with such a feed, to look at."""
-        return self._run.get_concrete_function(feed)
 
     def _all_steps(self, feed):
         num_steps = tf.shape(tf.nest.flatten(feed)[0])[0]
