@@ -394,6 +394,31 @@ class MissingNameTest(tf.test.TestCase):
         )
         self.assertEqual(found.stdout.strip(), "0")
 
+    @pytest.mark.long
+    def test_bound_waiting(self):
+        code = """if True:
+            import json, os
+            import tensorflow as tf
+            from tfbn import _compat
+            cluster = {"worker": ["127.0.0.1:0", "127.0.0.1:1"]}
+            task = {"type": "worker", "index": 0}
+            os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
+            _compat.bound_waiting(cluster, start_seconds=0.5, lost_seconds=5)
+            try:
+                tf.distribute.MultiWorkerMirroredStrategy()
+            except tf.errors.DeadlineExceededError as error:
+                print("Ended:", error.message)
+            """
+        found = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        self.assertRegex(found.stdout, "^Ended: Barrier timed out", found.stderr)
+
 
 if __name__ == "__main__":
     tf.test.main()

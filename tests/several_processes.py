@@ -1,20 +1,23 @@
 """Compares runs of several processes on this machine with those of one; no test.
 
-Usage: python tests/several_processes.py [--processes=2,4] [--kills=10]
+Usage: python tests/several_processes.py [--processes=2,4] [--kills=10] [--seed=0]
+           [--slurm]
 
-Runs of so many processes each must give the records of one. With --kills, a process,
-drawn by chance, is killed (SIGKILL) at a moment drawn by chance, so many times: the
-others must end by themselves, with one line, and all are started again. A run takes
-about a minute, for TensorFlow starts in each process.
+Runs of so many processes each must give the records of one, but for rounding. With
+--kills, one of the processes, drawn by chance, is killed (SIGKILL) at a moment drawn by
+chance, so many times: the others must end by themselves, with one line, and all are
+started again. The moments lie in each phase of a run in turn. In the end the run must
+be the undisturbed one of as many processes, to the bit. Prints Markdown. A run of four
+processes takes about a minute on two cores, for TensorFlow starts in each of them.
 """
 
 import argparse
 import contextlib
 import json
-import os
 import pathlib
 import random
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,24 +26,46 @@ import time
 import numpy as np
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(_ROOT / "scripts"))
+
+import _quiet_tensorflow  # noqa: E402, F401  before anything that imports TensorFlow
+from _endurance import comparison  # noqa: E402
+from _endurance import processes as processes_lib  # noqa: E402
+
+from tfbn.recording import records  # noqa: E402
+from tfbn.tables import table  # noqa: E402
+
 _FLAGS = (
     "--model=mlp",
     "--dataset=shapes",
-    "--train_steps=400",
+    "--train_steps=200",
     "--batch_size=31",  # slices of different sizes
     "--learning_rate=0.02",
-    "--log_every=20",
-    "--eval_every=100",
-    "--ics_every=50",
-    "--checkpoint_every=20",
+    "--log_every=10",
+    "--eval_every=20",
+    "--ics_every=15",
+    "--checkpoint_every=10",
     "--synchronized",
+    "--deterministic",
     "--noprogress",
+    "--meeting_minutes=1",
+    "--lost_after_seconds=60",  # they share a few cores, with other work
 )
-_ROUNDING = 1e-2  # relative, after 400 steps whose sums have another order
+_ROUNDING = 1e-2  # relative, after 200 steps whose sums have another order
 _SECONDS = 600
-# TensorFlow notices the loss of a process in some ten seconds; before the processes
-# have met, they wait for the last one for five minutes.
-_MOST_SECONDS_ALONE = 400
+# A process that meets no other one waits for a minute; then its end takes some time.
+_MOST_SECONDS_ALONE = 300
+# Where a victim dies, in turn, and after how many entries at most. "start" is before
+# the processes meet, "connecting" when they have, and TensorFlow has not.
+_PHASES = {
+    "steps": 4,
+    "checkpoint": 2,
+    "evaluation": 1,
+    "measurement": 1,
+    "start": 1,
+    "meeting": 1,
+    "connecting": 1,
+}
 
 
 def main():
@@ -48,101 +73,135 @@ def main():
     parser.add_argument("--processes", default="2,4", help="numbers to try")
     parser.add_argument("--kills", type=int, default=0, help="for each of them")
     parser.add_argument("--seed", type=int, default=0, help="of the kills")
-    options = parser.parse_args()
-    chance = random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        one = _finished(f"{folder}/1", 1)
-        for number in map(int, options.processes.split(",")):
-            run_dir = f"{folder}/{number}"
-            for kill in range(options.kills):
-                print(f"{number} processes, kill {kill + 1}: ", end="", flush=True)
-                print(_killed(run_dir, number, chance), flush=True)
-            _compare(one, _finished(run_dir, number))
-            print(f"The {len(one)} records of {number} processes are those of one.")
-
-
-def _compare(one, several):
-    assert len(one) == len(several), (len(one), len(several))
-    for a, b in zip(one, several, strict=True):
-        np.testing.assert_allclose(_numbers(a), _numbers(b), _ROUNDING, _ROUNDING)
-
-
-def _finished(run_dir, number):
-    """The records of a run that goes on to its end."""
-    with _started(run_dir, number) as processes:
-        statuses = [process.wait(_SECONDS) for process in processes]
-    assert statuses == [0] * number, (statuses, _messages(run_dir, number))
-    lines = pathlib.Path(run_dir, "records.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in lines.splitlines()]
-
-
-def _killed(run_dir, number, chance):
-    """Kills one of the processes of a run; says what the others did."""
-    with _started(run_dir, number) as processes:
-        # In the first seconds they import TensorFlow; then they meet, train and save.
-        moment = chance.uniform(1.0, 60.0)
-        victim = processes[chance.randrange(number)]
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            victim.wait(moment)
-            return f"the run ended before {moment:.0f} s, status {victim.returncode}"
-        victim.kill()
-        begin = time.monotonic()
-        others = [process for process in processes if process is not victim]
-        statuses = [process.wait(_MOST_SECONDS_ALONE) for process in others]
-    ended = time.monotonic() - begin
-    lost = processes.index(victim)
-    said = [m for i, m in enumerate(_messages(run_dir, number)) if i != lost]
-    for status, message in zip(statuses, said, strict=True):
-        assert status == 2 and message.startswith("train.py: error"), (status, message)
-    return (
-        f"process {lost} after {moment:.0f} s, the others ended {ended:.0f} s later: "
-        f"{said}"
+    parser.add_argument(
+        "--slurm", action="store_true", help="variables as of srun, no TF_CONFIG"
     )
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        one = f"{folder}/1"
+        _run(one, 1)
+        for number in map(int, options.processes.split(",")):
+            whole, killed = f"{folder}/{number}", f"{folder}/{number}_killed"
+            typical = _run(whole, number, slurm=options.slurm)
+            error = _largest_difference(one, whole)
+            print(
+                f"\n{number} processes: records as of one, to {error:.1e}", flush=True
+            )
+            if options.kills:
+                _kill_and_compare(whole, killed, number, typical, options)
+
+
+def _kill_and_compare(whole, killed, number, typical, options):
+    chance = random.Random(options.seed)
+    rows = []
+    for kill in range(options.kills):
+        phase = list(_PHASES)[kill % len(_PHASES)]
+        rows.append(_killed(killed, number, phase, typical, chance))
+        print(f"{kill + 1}: {rows[-1]}", flush=True)
+    _run(killed, number)
+    differences, counts = comparison.compare(whole, killed)
+    assert not differences, differences
+    header = ["aimed at", "victim", "phase, step", "others ended after, s", "one said"]
+    print(f"\n{table(header, rows)}\n\nEqual to the bit: {counts}", flush=True)
+
+
+def _run(run_dir, number, slurm=False):
+    """Trains to the end; returns the typical duration of each phase, in seconds."""
+    with _started(run_dir, number, slurm) as processes:
+        durations = processes[0].durations()
+        statuses = [process.wait(_SECONDS) for process in processes]
+    said = [process.printed("err")[-500:] for process in processes]
+    assert statuses == [0] * number, (statuses, said)
+    return {k: statistics.median(v) for k, v in durations.items() if v}
+
+
+def _killed(run_dir, number, phase, typical, chance):
+    """Kills one of the processes of a run; returns a row that says what happened."""
+    with _started(run_dir, number) as processes:
+        lost = chance.randrange(number)
+        aim = processes_lib.Aim(
+            signal=processes_lib.signal.SIGKILL,
+            phase=phase,
+            entry=chance.randint(1, _PHASES[phase]),
+            delay=chance.uniform(0.0, typical[phase]),
+        )
+        hit = processes[lost].hit(aim)
+        assert hit is not None, f"the run ended before the victim was in {phase}"
+        begin = time.monotonic()
+        others = [process for process in processes if process is not processes[lost]]
+        ended, said = [], []
+        for process in others:
+            status = _status(process)
+            ended.append(time.monotonic() - begin)
+            lines = process.printed("err").splitlines()
+            said += [line for line in lines if ": error: " in line]
+            assert (status, len(said)) == (2, len(ended)), (hit, status, lines[-20:])
+    where = f"{hit[0]}, {hit[1]}" if hit[1] >= 0 else hit[0]
+    message = said[0].partition(": error: ")[2]
+    return [phase, f"worker {lost}", where, f"{max(ended):.0f}", message]
+
+
+def _status(process):
+    try:
+        return process.wait(_MOST_SECONDS_ALONE)
+    except subprocess.TimeoutExpired:
+        return "still running"
 
 
 @contextlib.contextmanager
-def _started(run_dir, number):
-    ports = [_free_port() for _ in range(number)]
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+def _started(run_dir, number, slurm=False):
+    flags = [*_FLAGS, "--strategy=multi_worker", f"--run_dir={run_dir}"]
     processes = []
-    for index in range(number):
-        task = {"type": "worker", "index": index}
-        settings = {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
-        command = [sys.executable, str(_ROOT / "scripts/train.py"), *_FLAGS]
-        command += ["--strategy=multi_worker", f"--run_dir={run_dir}"]
-        env = os.environ | settings | {"PYTHONPATH": str(_ROOT)}
-        with open(_log(run_dir, index), "w", encoding="utf-8") as log:
-            processes.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))
+    for index, variables in enumerate(
+        _of_srun(number) if slurm else _tf_configs(number)
+    ):
+        path = f"{run_dir}.process{index}"
+        processes.append(processes_lib.Process(flags, path, variables))
     try:
         yield processes
     finally:
         for process in processes:
             process.kill()
-            process.wait()
 
 
-def _log(run_dir, index):
-    return f"{run_dir}.{index}.log"
+def _tf_configs(number):
+    cluster = {"worker": [f"127.0.0.1:{_free_port()}" for _ in range(number)]}
+    tasks = [{"type": "worker", "index": index} for index in range(number)]
+    return [
+        {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})} for task in tasks
+    ]
 
 
-def _messages(run_dir, number):
-    """The last line that each process has written, of train.py if there is one."""
-    lines = []
-    for index in range(number):
-        text = pathlib.Path(_log(run_dir, index)).read_text(encoding="utf-8")
-        said = text.strip().splitlines()
-        own = [line for line in said if line.startswith("train.py: error")]
-        lines.append((own or said or [""])[-1][:100])
-    return lines
+def _of_srun(number):
+    """What `srun` sets for so many tasks on this machine. Their ports: 8888, ..."""
+    return [
+        {
+            "SLURM_PROCID": str(index),
+            "SLURM_LOCALID": str(index),
+            "SLURMD_NODENAME": "localhost",
+            "SLURM_STEP_NUM_TASKS": str(number),
+            "SLURM_STEP_NODELIST": "localhost",
+            "SLURM_STEP_TASKS_PER_NODE": str(number),
+        }
+        for index in range(number)
+    ]
+
+
+def _largest_difference(one, several):
+    """Of the numbers in the records of two runs, relative where they are large."""
+    lines = [list(records.read_records(folder)) for folder in (one, several)]
+    a, b = (np.array(_numbers(found)) for found in lines)
+    np.testing.assert_allclose(a, b, _ROUNDING, _ROUNDING)
+    return float(np.max(np.abs(a - b) / np.maximum(1.0, np.abs(a))))
 
 
 def _numbers(value):
-    """The numbers in a record, in order."""
+    """The numbers in records, in order."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):
         return [number for part in value for number in _numbers(part)]
-    return [] if isinstance(value, str) else [value]
+    return [] if isinstance(value, str) or value is None else [value]
 
 
 def _free_port():

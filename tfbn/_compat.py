@@ -362,6 +362,40 @@ def seeds_of_replicas() -> Iterator[None]:
         generator.next = draw
 
 
+def bound_waiting(
+    cluster: dict[str, list[str]], *, start_seconds: float, lost_seconds: float
+) -> None:
+    """Has a `MultiWorkerMirroredStrategy` made later wait so long for its processes.
+
+    Otherwise TensorFlow waits an hour for them to come, within a call that holds
+    Python's lock: no signal and no thread ends it. Must be called before it starts.
+
+    Args:
+        cluster: the addresses of each job.
+        start_seconds: for all to come.
+        lost_seconds: without a sign of life; then a process is taken for lost.
+    """
+    context = _tensorflow("tensorflow.python.eager.context", "context")()
+    leader = _tensorflow(
+        "tensorflow.python.distribute.multi_worker_util", "coordination_leader"
+    )
+    job = _tensorflow(_COORDINATION, "CoordinatedJob")
+    context.configure_coordination_service(
+        service_type="standalone",
+        service_leader=leader(cluster),
+        cluster_register_timeout_in_ms=round(1000 * start_seconds),
+        heartbeat_timeout_in_ms=round(1000 * lost_seconds),
+        coordinated_jobs=[
+            job(name=name, num_tasks=len(cluster[name])) for name in sorted(cluster)
+        ],
+    )
+    # The time is one for all to come, not for each to reach the first.
+    context.coordination_service.cluster_register_with_barrier = True
+
+
+_COORDINATION = "tensorflow.compiler.xla.tsl.protobuf.coordination_config_pb2"
+
+
 def keras_mask(tensor: Any) -> Any:
     """The mask that Keras's layers have computed for a tensor, or None."""
     module = importlib.import_module("keras.src.backend")

@@ -14,15 +14,18 @@ PHASES = (
     "model",
     "figures",
 )
+# Of the start of several processes.
+PHASES_OF_SEVERAL = ("meeting", "connecting")
+_ALL = (*PHASES, *PHASES_OF_SEVERAL)
 
 # Phase, steps done, step at which the process resumed or -1, entries into each phase.
-_LAYOUT = struct.Struct(f"<3q{len(PHASES)}q")
+_LAYOUT = struct.Struct(f"<3q{len(_ALL)}q")
 
 
 def create(path):
     """Creates the file, for a process that is about to start."""
     with open(path, "wb") as file:
-        file.write(_LAYOUT.pack(0, -1, -1, *[0] * len(PHASES)))
+        file.write(_LAYOUT.pack(0, -1, -1, *[0] * len(_ALL)))
 
 
 class Beacon:
@@ -32,7 +35,7 @@ class Beacon:
         path: str, a file made by `create`.
 
     Attributes:
-        phase: str, one of `PHASES`.
+        phase: str, one of `PHASES` or `PHASES_OF_SEVERAL`.
         step: int, steps done, or -1 while unknown.
         first: int, the step at which the process resumed, or -1.
     """
@@ -43,7 +46,7 @@ class Beacon:
 
     @property
     def phase(self):
-        return PHASES[self._values()[0]]
+        return _ALL[self._values()[0]]
 
     @property
     def step(self):
@@ -55,7 +58,7 @@ class Beacon:
 
     def entries(self, phase):
         """Returns how often the process has entered a phase."""
-        return self._values()[3 + PHASES.index(phase)]
+        return self._values()[3 + _ALL.index(phase)]
 
     def begin(self, step):
         """Publishes the step at which the process resumes."""
@@ -66,16 +69,16 @@ class Beacon:
         self._write(step=self.step + num_steps)
 
     @contextlib.contextmanager
-    def during(self, phase):
-        """Publishes a phase, and "steps" after it."""
+    def during(self, phase, after="steps"):
+        """Publishes a phase, and another one after it."""
         self._write(phase=phase)
         yield
-        self._write(phase="steps")
+        self._write(phase=after)
 
     def _write(self, *, phase=None, step=None, first=None):
         values = list(self._values())
         if phase is not None:
-            index = PHASES.index(phase)
+            index = _ALL.index(phase)
             values[0] = index
             values[3 + index] += 1
         values[1] = values[1] if step is None else step

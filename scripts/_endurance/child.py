@@ -17,18 +17,24 @@ from _endurance import beacon as beacon_lib  # noqa: E402
 from tfbn import plots  # noqa: E402
 from tfbn.commands import cli  # noqa: E402
 from tfbn.commands import flagfiles  # noqa: E402
+from tfbn.experiment import rendezvous  # noqa: E402
+from tfbn.experiment import strategies  # noqa: E402
 from tfbn.recording import watching  # noqa: E402
-from tfbn.training import checkpoints  # noqa: E402
 from tfbn.training import evaluation  # noqa: E402
 from tfbn.training import resumption  # noqa: E402
 from tfbn.training import run_directory  # noqa: E402
 from tfbn.training import step as step_lib  # noqa: E402
 
+_PHASES_OF_START = (
+    (rendezvous, "meet", "meeting"),
+    (strategies, "_multi_worker_once", "connecting"),
+)
 _PHASES = (
     (watching.Watch, "measure", "measurement"),
     (evaluation.Evaluation, "__call__", "evaluation"),
     (run_directory.RunDirectory, "evaluation", "evaluation"),
-    (checkpoints.Checkpoints, "save", "checkpoint"),
+    # Also where another process writes it.
+    (resumption.Resumption, "save", "checkpoint"),
     (run_directory.RunDirectory, "save_model", "model"),
     (plots, "save", "figures"),
 )
@@ -49,6 +55,8 @@ def publish(beacon):
     """Patches this process so that runs publish their phase on a beacon."""
     for owner, name, phase in _PHASES:
         setattr(owner, name, _in_phase(getattr(owner, name), phase, beacon))
+    for owner, name, phase in _PHASES_OF_START:
+        setattr(owner, name, _in_phase(getattr(owner, name), phase, beacon, "start"))
     run = _in_phase(step_lib.Steps.run, "steps", beacon)
     restore = resumption.Resumption.restore
 
@@ -66,10 +74,10 @@ def publish(beacon):
     resumption.Resumption.restore = told
 
 
-def _in_phase(function, phase, beacon):
+def _in_phase(function, phase, beacon, after="steps"):
     @functools.wraps(function)
     def wrapped(*args, **kwargs):
-        with beacon.during(phase):
+        with beacon.during(phase, after):
             return function(*args, **kwargs)
 
     return wrapped

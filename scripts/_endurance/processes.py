@@ -1,5 +1,6 @@
 """Runs of scripts/train.py in separate processes, ended from outside."""
 
+import collections
 import os
 import signal
 import subprocess
@@ -36,21 +37,30 @@ class Process:
     Args:
         flags: list of str, flags of scripts/train.py.
         path: str, the file of the beacon; output goes to PATH.out and PATH.err.
+        environment: dict of further environment variables.
     """
 
-    def __init__(self, flags, path):
+    def __init__(self, flags, path, environment=None):
         beacon_lib.create(path)
         self._path = path
         self._begin = time.monotonic()
         self.beacon = beacon_lib.Beacon(path)
         with open(f"{path}.out", "wb") as out, open(f"{path}.err", "wb") as err:
             self._process = subprocess.Popen(
-                [sys.executable, _CHILD, path, *flags], stdout=out, stderr=err
+                [sys.executable, _CHILD, path, *flags],
+                env=os.environ | (environment or {}),
+                stdout=out,
+                stderr=err,
             )
 
-    def wait(self):
+    def wait(self, seconds=_SECONDS_AT_MOST):
         """Waits for the end; returns the exit status, -N after signal N."""
-        return self._process.wait(_SECONDS_AT_MOST)
+        return self._process.wait(seconds)
+
+    def kill(self):
+        """Ends the process at once, if it has not ended yet."""
+        self._process.kill()
+        self.wait()
 
     def hit(self, aim):
         """Sends the signal of an aim, unless the process ends first.
@@ -74,7 +84,7 @@ class Process:
 
     def durations(self):
         """Waits for the end; returns a dict from phase to the seconds of each entry."""
-        seconds = {phase: [] for phase in beacon_lib.PHASES}
+        seconds = collections.defaultdict(list)
         begin, now_in = self._begin, self._where()
         while self._process.poll() is None:
             where = self._where()
@@ -84,7 +94,7 @@ class Process:
                 begin, now_in = now, where
             time.sleep(_POLL_SECONDS)
         seconds[now_in[0]].append(time.monotonic() - begin)
-        return seconds
+        return dict(seconds)
 
     def printed(self, stream="out"):
         """Returns the text printed on a stream, "out" or "err"."""

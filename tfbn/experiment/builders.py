@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfbn import data
+from tfbn import environment
 from tfbn.data.samplers import SAMPLERS
 from tfbn.diagnostics.layer_calls import all_layers
 from tfbn.experiment import config as config_lib
@@ -27,12 +28,16 @@ def build_strategy(config: TrainConfig) -> tf.distribute.Strategy | None:
     """
     entry = STRATEGIES[config.strategy]
     flags = config_lib.to_flags(config, without=_OF_A_MACHINE)
-    settings = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
+    settings = dict(flag.split("=", 1) for flag in flags)
+    versions = environment.versions()
+    settings |= {name: str(versions[name]) for name in _SAME_VERSIONS}
     return entry.build(settings, **config.taken(entry.options))
 
 
 # What the processes of a run may choose by themselves.
-_OF_A_MACHINE = ("data_dir", "progress")
+_OF_A_MACHINE = ("data_dir", "lost_after_seconds", "meeting_minutes", "progress")
+# Others round differently, or send other messages than the rest waits for.
+_SAME_VERSIONS = ("tfbn", "tensorflow", "keras")
 
 
 def build_norm(config: TrainConfig) -> NormFactory | None:

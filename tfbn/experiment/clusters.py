@@ -74,12 +74,24 @@ def _of_slurm():
         )
         cluster = resolver.cluster_spec().as_dict()
         job, index = resolver.get_task_info()
+        index = _index_on_node(cluster[job], index)
     except (RuntimeError, ValueError, KeyError) as error:
         raise ValueError(
             "strategy=multi_worker must be started by srun, with all tasks in one step."
             f" Received: variables SLURM_* of which TensorFlow says: {error}"
         ) from error
     return {"cluster": cluster, "task": {"type": job, "index": index}}
+
+
+def _index_on_node(addresses, rank):
+    """The index of this task's own address.
+
+    TensorFlow takes it for the task's rank, but sorts the nodes by their names (n10
+    comes before n9), and srun may distribute ranks in other ways (`-m cyclic`).
+    """
+    node, local = (os.environ.get(n) for n in ("SLURMD_NODENAME", "SLURM_LOCALID"))
+    own = f"{node}:{_SLURM_PORT + int(local or 0)}"
+    return addresses.index(own) if own in addresses else rank
 
 
 def _is_address(address):

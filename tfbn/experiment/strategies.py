@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from tfbn import _compat
 from tfbn.diagnostics.arguments import first_line
 from tfbn.experiment import clusters
 from tfbn.experiment import rendezvous
@@ -23,7 +24,7 @@ class Entry:
     Attributes:
         name: str.
         build: function `(settings, **options)` -> `tf.distribute.Strategy` or None,
-            with the flags of the run, which all of its processes must share.
+            with the flags and versions that all processes of the run must share.
         options: the options that it takes.
     """
 
@@ -66,20 +67,41 @@ def _split_cpu(number):
         )
 
 
-def _multi_worker(settings):
+# All processes are there, and do nothing but connect.
+_SECONDS_TO_CONNECT = 60.0
+
+
+def _multi_worker(settings, *, meeting_minutes, lost_after_seconds):
     configuration = clusters.configuration()
-    task = configuration["task"]
-    rendezvous.check_port(configuration["cluster"][task["type"]][task["index"]])
-    rendezvous.meet(configuration, settings)
+    cluster, task = configuration["cluster"], configuration["task"]
+    rendezvous.meet(
+        configuration,
+        settings,
+        seconds=60.0 * meeting_minutes,
+        problem=rendezvous.port_problem(cluster[task["type"]][task["index"]]),
+    )
     # Not a resolver of its own: TensorFlow asks this one for the accelerators.
     os.environ["TF_CONFIG"] = json.dumps(configuration)
-    return _multi_worker_once()
+    return _multi_worker_once(lost_after_seconds)
 
 
 @functools.cache
-def _multi_worker_once():
+def _multi_worker_once(lost_after_seconds):
+    cluster = json.loads(os.environ["TF_CONFIG"])["cluster"]
+    if sum(map(len, cluster.values())) > 1:
+        _compat.bound_waiting(
+            cluster,
+            start_seconds=_SECONDS_TO_CONNECT,
+            lost_seconds=lost_after_seconds,
+        )
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:
+        raise ConnectionError(
+            "a process of the cluster has ended, or cannot be reached, although all "
+            f"had come. TensorFlow says: {first_line(error).rstrip('.')}. Start all of "
+            "them again."
+        ) from error
     except RuntimeError as error:  # "Collective ops must be configured at startup"
         raise ValueError(
             "strategy=multi_worker must be set before TensorFlow starts. Received: a "
@@ -124,7 +146,28 @@ STRATEGIES = Registry(
             ),
         ),
     ),
-    Entry("multi_worker", _multi_worker),
+    Entry(
+        "multi_worker",
+        _multi_worker,
+        (
+            Option(
+                "meeting_minutes",
+                5.0,
+                "Minutes that a process waits at the start of the run until all of its "
+                "processes are there.",
+                above=0.0,
+                affects_results=False,
+            ),
+            Option(
+                "lost_after_seconds",
+                10.0,
+                "Seconds without a sign of life after which a process is taken for "
+                "lost, and the others end. More where processes wait for the CPU.",
+                above=0.0,
+                affects_results=False,
+            ),
+        ),
+    ),
     Entry(
         "tpu",
         _tpu,

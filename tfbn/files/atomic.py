@@ -42,7 +42,7 @@ def replacement(path: str) -> Iterator[str]:
     if os.path.isdir(path):
         raise IsADirectoryError(None, "Is a directory", path)
     # In the same folder, since os.replace is atomic only inside one file system.
-    partial = os.path.join(folder, f"{_PARTIAL}{os.getpid()}.{name}")
+    partial = os.path.join(folder, f"{PARTIAL}{os.getpid()}.{name}")
     try:
         yield partial
         os.replace(partial, path)
@@ -62,8 +62,9 @@ def sweep(folder: str) -> None:
     """
     for place, _, names in os.walk(folder):
         for name in names:
-            if name.startswith(_PARTIAL):
+            if name.startswith(PARTIAL):
                 os.remove(os.path.join(place, name))
 
 
-_PARTIAL = ".partial."
+# Begins the names of what `sweep` removes.
+PARTIAL = ".partial."

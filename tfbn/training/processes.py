@@ -2,12 +2,20 @@
 
 import contextlib
 import functools
+import os
+import secrets
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 
 from tfbn.diagnostics.arguments import first_line
+from tfbn.files import atomic
+
+# What one machine writes in a folder of a network others see after a while.
+_SECONDS_TO_SEE = 60.0
+_SECONDS_BETWEEN_LOOKS = 0.1
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy | None) -> bool:
@@ -54,6 +62,61 @@ def _gathering(strategy):
     return gathered
 
 
+def check_shared(
+    run_dir: str,
+    strategy: tf.distribute.Strategy | None,
+    seconds: float = _SECONDS_TO_SEE,
+) -> None:
+    """Raises a ValueError if a process does not see what the chief writes.
+
+    Args:
+        run_dir: an existing folder of the chief.
+        strategy: that of the run.
+        seconds: how long a process looks for a file.
+    """
+    if not is_multi_worker(strategy):
+        return
+    with _sign(run_dir if is_chief(strategy) else None) as number:
+        name = _name_of_sign(largest(number, strategy))
+        seen = _appears(os.path.join(run_dir, name), seconds)
+        index = strategy.cluster_resolver.task_id  # type: ignore[union-attr]
+        blind = largest(0 if seen else index + 1, strategy)
+    if blind:
+        raise ValueError(
+            f"run_dir must be one folder for all machines. Received: run_dir={run_dir},"
+            f" in which worker {blind - 1} does not see what the chief writes."
+        )
+
+
+@contextlib.contextmanager
+def _sign(folder):
+    """A file that nobody has looked for before; yields its number, 0 for no folder."""
+    if folder is None:
+        yield 0
+        return
+    number = 1 + secrets.randbelow(2**62 - 1)
+    path = os.path.join(folder, _name_of_sign(number))
+    with open(path, "wb"):
+        pass
+    try:
+        yield number
+    finally:
+        os.remove(path)
+
+
+def _name_of_sign(number):
+    return f"{atomic.PARTIAL}{number}"
+
+
+def _appears(path, seconds):
+    deadline = time.monotonic() + seconds
+    while not os.path.exists(path):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    return True
+
+
 def check_same_step(step: int, strategy: tf.distribute.Strategy | None) -> None:
     """Raises a ValueError if the processes of a run resume at different steps."""
     first, last = -largest(2**62 - step, strategy) + 2**62, largest(step, strategy)
@@ -74,8 +137,8 @@ def one_line_errors(strategy: tf.distribute.Strategy | None) -> Iterator[None]:
             raise
         raise ConnectionError(
             "another process of the run has ended, or cannot be reached: "
-            f"{first_line(error)} Start all of them again, with the same flags, to "
-            "resume from the newest checkpoint."
+            f"{first_line(error).rstrip('.')}. Start all of them again, with the same "
+            "flags, to resume from the newest checkpoint."
         ) from error
 
 

@@ -300,6 +300,7 @@ class Trainer:
         )
 
     def _resume(self, results, progress):
+        processes.check_shared(self.run_dir, self._strategy)
         values = self._resumption.restore(results)
         processes.check_same_step(values["step"] if values else 0, self._strategy)
         if values is None:
