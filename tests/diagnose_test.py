@@ -63,6 +63,17 @@ class FunctionTest(tf.test.TestCase):
             self.assertAllClose(record["loss"], expected, rtol=RTOL)
             self.assertEqual(record["learning_rate"], rate)
 
+    def test_without_a_learning_rate_where_no_update_is_measured(self):
+        x, y = np.ones((4, 3), "float32"), np.zeros((4, 1), "float32")
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        loss = keras.losses.MeanSquaredError()
+        (record,) = tfbn.diagnose(
+            model, x, y, loss=loss, diagnostics=["curvature"]
+        ).records
+        self.assertAllClose(record["eigenvalue"], 8.0, rtol=RTOL)  # 2 (|1, 1, 1|^2 + 1)
+        with self.assertRaisesRegex(ValueError, "learning_rate must be given"):
+            tfbn.diagnose(model, x, y, loss=loss, diagnostics=["activations"])
+
     def test_errors(self):
         x, y = np.ones((4, 3), "float32"), np.zeros((4, 1), "float32")
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])

@@ -14,6 +14,7 @@ from tfbn import tables
 from tfbn import validation
 from tfbn.diagnostics import Diagnostic
 from tfbn.diagnostics import LossFunction
+from tfbn.diagnostics import Need
 from tfbn.diagnostics import RecordKind
 from tfbn.diagnostics import State
 from tfbn.diagnostics import TrainingStep
@@ -124,7 +125,9 @@ def diagnose(
             that need no more than a batch, or take a dataset if `x` is one, except the
             surfaces.
         learning_rate: float > 0, of the step of SGD. Default: that of the optimizer
-            that the model was compiled with.
+            that the model was compiled with. Not read where nothing that is measured
+            depends on the step: of the diagnostics, "ics", "landscape" and
+            "activations" do.
         options: name of a diagnostic -> values of its options, such as
             `{"curvature": {"iterations": 50}}`.
         step: int >= 0, the step that the records name.
@@ -141,7 +144,8 @@ def diagnose(
 
     Raises:
         ValueError: for an unknown diagnostic or option, a batch that does not fit, or a
-            loss or learning rate that is neither given nor compiled.
+            loss that is neither given nor compiled, or such a learning rate where one
+            is needed.
         OSError: if `run_dir` cannot be written.
     """
     chosen = _chosen(diagnostics, options)
@@ -151,7 +155,7 @@ def diagnose(
             chosen = [diagnostic for diagnostic in chosen if diagnostic.many_batches]
         Diagnostic.check_many_batches(chosen, registry.values(), jit_compile)
     loss = compiled_loss.compiled_loss(model) if loss is None else loss
-    rate = _learning_rate(model, learning_rate)
+    rate = _learning_rate(model, learning_rate) if _updates(chosen) else None
     step = validation.integer("step", step, minimum=0)
     if run_dir is not None:
         _check_no_records(run_dir)
@@ -198,13 +202,20 @@ def _chosen(names: Iterable[str], options: Mapping) -> list[Diagnostic]:
     return [registry[name] for name in dict.fromkeys(chosen)]
 
 
+def _updates(chosen):
+    """Whether one of the diagnostics depends on the step of SGD."""
+    needs = {Need.LEARNING_RATE, Need.UPDATE}
+    return any(diagnostic.needs & needs for diagnostic in chosen)
+
+
 def _learning_rate(model, learning_rate):
     if learning_rate is None:
         optimizer = getattr(model, "optimizer", None)
         if optimizer is None:
             raise ValueError(
                 "learning_rate must be given where a model is not compiled with an "
-                "optimizer. Received: learning_rate=None. Pass a number."
+                "optimizer. Received: learning_rate=None. Pass a number, or leave out "
+                "diagnostics of the update."
             )
         learning_rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
     return validation.number("learning_rate", learning_rate, above=0.0)
@@ -219,17 +230,20 @@ def _check_no_records(run_dir):
 
 
 def _sgd_step(loss_function, x, y, learning_rate, step):
-    state = snapshot(loss_function.model)
-    gradients = loss_function.gradients(*state, x, y)
-    updated = measurement.plus(state.parameters, -learning_rate, gradients)
+    """A step of SGD, or with None for the learning rate one that changes nothing."""
+    state = after = snapshot(loss_function.model)
+    if learning_rate is not None:
+        gradients = loss_function.gradients(*state, x, y)
+        updated = measurement.plus(state.parameters, -learning_rate, gradients)
+        after = State(updated, state.buffers)
     return TrainingStep(
         step=step,
         before=state,
-        after=State(updated, state.buffers),
+        after=after,
         batch=(x, y),
         next_batch=None,
         probe=(x, y),
-        learning_rate=learning_rate,
+        learning_rate=learning_rate or 0.0,
     )
 
 

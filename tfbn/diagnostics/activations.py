@@ -297,7 +297,7 @@ DIAGNOSTIC = diagnostic.Diagnostic(
     ),
     arguments=("layers", "num_bins", "drift"),
     many_batches=True,
-    needs=frozenset({Need.PROBE_BATCH}),
+    needs=frozenset({Need.PROBE_BATCH, Need.UPDATE}),
     single={"drift": False},
     if_empty="no layer has activations of its own",
 )

@@ -319,5 +319,6 @@ DIAGNOSTIC = diagnostic.Diagnostic(
         ),
     ),
     arguments=("groups",),
+    needs=frozenset({diagnostic.Need.LOSS, diagnostic.Need.UPDATE}),
     many_batches=True,
 )

@@ -92,6 +92,7 @@ class Need(enum.Enum):
 
     LOSS = "a loss"
     LEARNING_RATE = "a positive learning rate"
+    UPDATE = "the update of a training step"
     NEXT_BATCH = "the batch of the next step"
     PROBE_BATCH = "a probe batch that stays the same"
     TRAINING_MODE = "training mode"

@@ -238,6 +238,7 @@ DIAGNOSTIC = diagnostic.Diagnostic(
         {
             Need.LOSS,
             Need.TRAINING_MODE,
+            Need.UPDATE,
             Need.NEXT_BATCH,
             Need.SECOND_MODEL,
         }
