@@ -102,10 +102,10 @@ def _play_back(trainer, plan, results):
 
     _play_back_evaluation("eval", parts.evaluation, parts, calls)
     for kind, evaluation in parts.recalibrated.items():
-        evaluation._recalibrate = lambda: None
+        evaluation._recalibrate = lambda: None  # type: ignore[method-assign]
         _play_back_evaluation(kind, evaluation._evaluation, parts, calls)
-    for kind, evaluation in parts.in_training_mode.items():
-        evaluation._evaluate_batch = calls.next_of(kind)
+    for kind, in_training_mode in parts.in_training_mode.items():
+        in_training_mode._evaluate_batch = calls.next_of(kind)
     with measurement.calls_go_to(calls.measured):
         trainer.train()
 

@@ -82,9 +82,14 @@ class Parts:
         for kind, evaluation in trainer._evaluations.items():
             if isinstance(evaluation, RecalibratedEvaluation):
                 self.recalibrated[kind] = evaluation
-            else:
+            elif isinstance(evaluation, TrainingModeEvaluation):
                 self.in_training_mode[kind] = evaluation
                 splits[kind] = evaluation._batches.arrays
+            else:
+                raise ValueError(
+                    "A run that trains elsewhere must have evaluations that compile. "
+                    f"Received: {kind}, which is a function. Leave it out."
+                )
         self.data = {
             f"{split}:{i}": tensor
             for split, arrays in splits.items()

@@ -3,7 +3,7 @@
 import keras
 
 
-class _Normalized:
+class _Normalized(keras.layers.Layer):
     """A layer whose kernel is `gain * v / |v|`, for each output channel.
 
     The gain begins as |v|, so the layer as it is without. (The paper's data-dependent

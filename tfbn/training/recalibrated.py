@@ -95,4 +95,4 @@ def joined(
     if found is None:
         return list(others)
     pairs = zip(found, others, strict=True)
-    return [None if p is None else p.joined(q) for p, q in pairs]
+    return [p.joined(q) if p and q else None for p, q in pairs]

@@ -1,6 +1,7 @@
 """Santurkar et al. 2018, Fig. 3 and 4 over the paper's 15,000 steps."""
 
 import math
+from typing import Any
 
 from tfbn import plots
 from tfbn.reproduction import claims
@@ -19,7 +20,7 @@ _REVERSED = {"label": "none", "than": "batch_norm"}
 
 
 def _runs(scale):
-    options = {"ics_kernels": True, "watch": ("ics", "landscape")}
+    options: dict[str, Any] = {"ics_kernels": True, "watch": ("ics", "landscape")}
     if scale == "cpu":
         options |= {"train_steps": 15_000, "log_every": 50, "eval_every": 500}
     return {norm: networks.vgg(scale, norm=norm, **options) for norm in _NORMS}

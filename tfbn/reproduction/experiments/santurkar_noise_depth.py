@@ -1,5 +1,7 @@
 """Santurkar et al. 2018, sec. 2.1: does noise alone stop a deeper network?"""
 
+from typing import Any
+
 from tfbn import plots
 from tfbn.reproduction import claims
 from tfbn.reproduction import measures
@@ -11,7 +13,7 @@ _ALONE = {"noise_only": "fixed", "relative_noise": "relative"}
 
 
 def _runs(scale):
-    options = {"vgg_depth": "D"}
+    options: dict[str, Any] = {"vgg_depth": "D"}
     if scale == "smoke":
         options = {}  # dense layers
     if scale == "cpu":
