@@ -1,7 +1,6 @@
 """Santurkar et al. 2018, Fig. 4 and 9-13: the loss along the gradient."""
 
 import functools
-import math
 
 from tfbn import plots
 from tfbn.reproduction import claims
@@ -11,10 +10,6 @@ from tfbn.reproduction import networks
 from tfbn.reproduction.experiment import Experiment
 
 _NORMS = ("none", "batch_norm")
-_LATE = (0.5, 1.0)
-# Without normalisation the loss is still above 1.9 at step 200, and 2.3 is chance; what
-# is measured at step 0 are the initial weights: claims about training leave both out.
-_TRAINING, _THERE = (200, math.inf), "from step 200 on"
 _LOSSES = (1.2, 1.6)
 
 
@@ -44,47 +39,27 @@ def _at_equal_loss(value):
     return lambda record: value(record) if low <= record["loss"] <= high else None
 
 
-_RANGE = landscape_measures.measure(
-    landscape_measures.loss_range,
-    f"range of the loss, median {_THERE}",
-    steps=_TRAINING,
-)
 _WORST_RANGE = landscape_measures.measure(
     landscape_measures.loss_range,
-    f"largest range of the loss {_THERE}",
-    steps=_TRAINING,
+    f"largest range of the loss {landscape_measures.THERE}",
+    steps=landscape_measures.TRAINING,
     reduce=max,
 )
 _RANGE_AT_LOSS = landscape_measures.measure(
     _at_equal_loss(landscape_measures.loss_range),
     "range of the loss, median at losses of 1.2 to 1.6",
 )
-_DISTANCE = landscape_measures.measure(
-    landscape_measures.predictiveness,
-    f"largest |g' - g|, median {_THERE}",
-    steps=_TRAINING,
-)
 _WORST_DISTANCE = landscape_measures.measure(
     landscape_measures.predictiveness,
-    f"largest |g' - g| {_THERE}",
-    steps=_TRAINING,
+    f"largest |g' - g| {landscape_measures.THERE}",
+    steps=landscape_measures.TRAINING,
     reduce=max,
 )
 _RELATIVE_DISTANCE = landscape_measures.measure(
     landscape_measures.relative_distance,
-    f"largest |g' - g| / |g|, median {_THERE}",
-    steps=_TRAINING,
+    f"largest |g' - g| / |g|, median {landscape_measures.THERE}",
+    steps=landscape_measures.TRAINING,
 )
-_WORST_BETA = landscape_measures.measure(
-    "beta", f"largest effective beta {_THERE}", steps=_TRAINING, reduce=max
-)
-_LATE_BETA = landscape_measures.measure(
-    landscape_measures.beta_in_learning_rates,
-    "effective beta times learning rate, median of the second half",
-    part=_LATE,
-)
-_BETA = landscape_measures.measure("beta", "effective beta, median of the run")
-_LINEARITY = landscape_measures.measure("local_linearity", "a2, median of the run")
 # Peaks of the deep linear network, which come in the paper's first few hundred steps.
 _EARLY_RANGE = landscape_measures.measure(
     landscape_measures.loss_range,
@@ -172,7 +147,7 @@ verdict, except for that at equal loss, which they leave open.
         _vgg_larger_without(
             "The loss of VGG varies more along the gradient without BatchNorm",
             "up to 10 and 0.6 to 3 (read off Fig. 4)",
-            _RANGE,
+            landscape_measures.RANGE,
         ),
         _vgg_larger_without(
             "Its largest variation is over 10 times larger",
@@ -183,7 +158,7 @@ verdict, except for that at equal loss, which they leave open.
         _vgg_larger_without(
             "The gradients of VGG vary more along the gradient without BatchNorm",
             "as in Fig. 4",
-            _DISTANCE,
+            landscape_measures.DISTANCE,
         ),
         _vgg_larger_without(
             "Their largest variation is larger",
@@ -193,13 +168,13 @@ verdict, except for that at equal loss, which they leave open.
         _vgg_larger_without(
             "The effective beta of VGG has higher peaks without BatchNorm",
             "45 and 20 (read off Fig. 4)",
-            _WORST_BETA,
+            landscape_measures.WORST_BETA,
         ),
         *[
             claims.between(
                 f"The effective beta of VGG ends near 2 / learning rate, {norm}",
                 "20 at 0.1 for both (read off Fig. 4); here 1.5 to 2.5",
-                _LATE_BETA,
+                landscape_measures.LATE_BETA,
                 _vgg(norm),
                 low=1.5,
                 high=2.5,
@@ -221,7 +196,7 @@ verdict, except for that at equal loss, which they leave open.
             "The effective beta of the deep linear network ends near 2 / learning rate "
             "with BatchNorm",
             "2e6 at 1e-6 (read off the figure); here 1.5 to 2.5",
-            _LATE_BETA,
+            landscape_measures.LATE_BETA,
             _linear("batch_norm"),
             low=1.5,
             high=2.5,
@@ -248,25 +223,25 @@ verdict, except for that at equal loss, which they leave open.
         _vgg_smaller_with(
             "The effective beta of VGG ends lower with BatchNorm",
             claims.OURS,
-            _LATE_BETA,
+            landscape_measures.LATE_BETA,
         ),
         _vgg_smaller_with(
             "The loss of VGG is more nearly linear along the gradient with BatchNorm: "
             "a2 is smaller",
             claims.READERS,
-            _LINEARITY,
+            landscape_measures.LINEARITY,
         ),
         _vgg_smaller_with(
             "The gradient of VGG changes less per distance with BatchNorm: effective "
             "beta is smaller",
             claims.READERS,
-            _BETA,
+            landscape_measures.BETA,
         ),
         claims.smaller(
             "The loss of the deep linear network is more nearly linear with BatchNorm: "
             "a2 is smaller",
             claims.READERS,
-            _LINEARITY,
+            landscape_measures.LINEARITY,
             _linear("batch_norm"),
             than=_linear("none"),
         ),

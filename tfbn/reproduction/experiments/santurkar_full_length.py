@@ -1,6 +1,5 @@
 """Santurkar et al. 2018, Fig. 3 and 4 over the paper's 15,000 steps."""
 
-import math
 from typing import Any
 
 from tfbn import plots
@@ -13,8 +12,6 @@ from tfbn.reproduction.experiment import Experiment
 
 _NORMS = ("none", "batch_norm")
 _SHARES = (4 / 13, 9 / 13)  # as in Fig. 3
-_TRAINING, _THERE = (200, math.inf), "from step 200 on"
-_LATE = (0.5, 1.0)
 _PAIR = {"label": "batch_norm", "than": "none"}
 _REVERSED = {"label": "none", "than": "batch_norm"}
 
@@ -24,24 +21,6 @@ def _runs(scale):
     if scale == "cpu":
         options |= {"train_steps": 15_000, "log_every": 50, "eval_every": 500}
     return {norm: networks.vgg(scale, norm=norm, **options) for norm in _NORMS}
-
-
-def _landscape(value, what, **options):
-    return landscape_measures.measure(
-        value, f"{what} {_THERE}", steps=_TRAINING, **options
-    )
-
-
-_RANGE = _landscape(landscape_measures.loss_range, "range of the loss, median")
-_DISTANCE = _landscape(landscape_measures.predictiveness, "largest |g' - g|, median")
-_WORST_BETA = _landscape("beta", "largest effective beta", reduce=max)
-_LATE_BETA = landscape_measures.measure(
-    landscape_measures.beta_in_learning_rates,
-    "effective beta times learning rate, median of the second half",
-    part=_LATE,
-)
-_BETA = landscape_measures.measure("beta", "effective beta, median of the run")
-_LINEARITY = landscape_measures.measure("local_linearity", "a2, median of the run")
 
 
 def _shift(share):
@@ -124,26 +103,26 @@ kernel alone. The measures are those of the experiments on these figures.
         claims.larger(
             "The loss of VGG varies more along the gradient without BatchNorm",
             "up to 10 and 0.6 to 3 (read off Fig. 4)",
-            _RANGE,
+            landscape_measures.RANGE,
             **_REVERSED,
         ),
         claims.larger(
             "The gradients of VGG vary more along the gradient without BatchNorm",
             "as in Fig. 4",
-            _DISTANCE,
+            landscape_measures.DISTANCE,
             **_REVERSED,
         ),
         claims.larger(
             "The effective beta of VGG has higher peaks without BatchNorm",
             "45 and 20 (read off Fig. 4)",
-            _WORST_BETA,
+            landscape_measures.WORST_BETA,
             **_REVERSED,
         ),
         *[
             claims.between(
                 f"The effective beta of VGG ends near 2 / learning rate, {norm}",
                 "20 at 0.1 for both (read off Fig. 4); here 1.5 to 2.5",
-                _LATE_BETA,
+                landscape_measures.LATE_BETA,
                 norm,
                 low=1.5,
                 high=2.5,
@@ -155,14 +134,14 @@ kernel alone. The measures are those of the experiments on these figures.
             "The gradient of VGG changes less per distance with BatchNorm: effective "
             "beta is smaller",
             claims.OURS,
-            _BETA,
+            landscape_measures.BETA,
             **_PAIR,
         ),
         claims.smaller(
             "The loss of VGG is more nearly linear along the gradient with BatchNorm: "
             "a2 is smaller",
             claims.OURS,
-            _LINEARITY,
+            landscape_measures.LINEARITY,
             **_PAIR,
         ),
     ),

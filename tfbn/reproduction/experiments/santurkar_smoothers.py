@@ -1,7 +1,5 @@
 """Is a smoother landscape BatchNorm's own? Group, layer and weight normalisation."""
 
-import math
-
 from tfbn import plots
 from tfbn.reproduction import claims
 from tfbn.reproduction import landscape_measures
@@ -16,7 +14,6 @@ _SMOOTHERS: dict[str, dict] = {
     "layer_norm": {"norm": "group_norm", "norm_groups": 1},
     "weight_norm": {"norm": "weight_norm"},
 }
-_TRAINING, _THERE = (200, math.inf), "from step 200 on"
 
 
 def _runs(scale):
@@ -26,15 +23,6 @@ def _runs(scale):
         label: networks.vgg(scale, watch=watch, **of_label)
         for label, of_label in options.items()
     }
-
-
-_RANGE = landscape_measures.measure(
-    landscape_measures.loss_range,
-    f"range of the loss, median {_THERE}",
-    steps=_TRAINING,
-)
-_BETA = landscape_measures.measure("beta", "effective beta, median of the run")
-_LINEARITY = landscape_measures.measure("local_linearity", "a2, median of the run")
 
 
 def _curves(results):
@@ -58,9 +46,15 @@ def _curves(results):
 
 def _claims(label):
     for text, measure in (
-        ("The loss varies less along the gradient", _RANGE),
-        ("The gradient changes less per distance (effective beta)", _BETA),
-        ("The loss is more nearly linear along the gradient (a2)", _LINEARITY),
+        ("The loss varies less along the gradient", landscape_measures.RANGE),
+        (
+            "The gradient changes less per distance (effective beta)",
+            landscape_measures.BETA,
+        ),
+        (
+            "The loss is more nearly linear along the gradient (a2)",
+            landscape_measures.LINEARITY,
+        ),
     ):
         yield claims.smaller(
             f"{text} with {label} than without normalisation",
