@@ -125,8 +125,9 @@ def _own(run, parts, folder):
     variables = [*model.variables, *optimizer.variables, *parts.metric_variables]
     draw, values = initial.initial_values(model, variables, target=TARGET)
     indices = np.stack([batches.indices(i) for i in range(steps)])
-    if config.batch_size == len(batches.arrays):
-        indices.sort(axis=1)  # as the order changes nothing but rounding
+    if config.batch_size == len(parts.train):
+        # The order only changes rounding, and which example gets which noise.
+        indices.sort(axis=1)
     evaluated = Cadence(config.eval_every)
     return {
         "label": run.label,
