@@ -55,8 +55,10 @@ def described(results: Mapping) -> str:
 def _elsewhere(origin):
     """Of runs that scripts/run_exported.py trained."""
     precision = "the device's default precision" if origin["fast"] else "full precision"
+    number = origin["runs"]
+    runs = "1 run was" if number == 1 else f"{number} runs were"
     return (
-        f". {origin['runs']} runs were exported there and trained by JAX "
+        f". {runs} exported, and trained by JAX "
         f"{origin['jax']} on {origin['device']}, {origin['platform']}, with products "
         f"in {precision}"
     )

@@ -356,10 +356,10 @@ class OriginTest(tf.test.TestCase):
         gpu = {"runs": 2, "device": "H200", "fast": True, **fields}
         cpu = {"runs": 1, "device": "cpu", "fast": False, **fields}
         told = environment.described(about | {"elsewhere": [gpu, cpu]})
+        self.assertIn("2 runs were exported, and trained by JAX 0.11 on H200", told)
         self.assertIn(
-            "2 runs were exported there and trained by JAX 0.11 on H200", told
+            "with products in the device's default precision. 1 run was", told
         )
-        self.assertIn("with products in the device's default precision. 1 runs", told)
         self.assertEndsWith(told, "on cpu, Linux, with products in full precision")
         # Records of before hold one.
         one = environment.described(about | {"elsewhere": cpu})
