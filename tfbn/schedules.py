@@ -144,7 +144,7 @@ def after(
 
     For runs without a length to scale to, such as streams and reinforcement learning:
     CrossQ (arXiv 1902.05605) in Stable-Baselines3 switches to rmax = 3 and dmax = 5
-    after 100,000 training calls, torchrl's `BatchRenorm1d` ramps for 10,000. `steps`
+    after 100,000 training calls, torchrl's `BatchRenorm1d` after 10,000. `steps`
     must let the averages forget their initial values: with momentum 0.99, 500 calls
     leave 1 % of them, and with `BatchRenorm(momentum_warmup=True)` 50 nothing.
 
