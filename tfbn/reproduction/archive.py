@@ -15,7 +15,11 @@ from tfbn.reproduction.results import Results
 _DIGITS = 5  # significant; more than any figure shows
 _ABOUT = "about"
 # Values that no experiment draws or judges, by kind of record.
-_LEFT_OUT = {"landscape": ("layers",), "train": ("learning_rate",)}
+_LEFT_OUT = {
+    "ics": ("norm_after", "kernel_norm_after", "total"),
+    "landscape": ("layers",),
+    "train": ("learning_rate",),
+}
 
 
 def write(
