@@ -21,6 +21,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import app
 from absl import flags
 from absl.testing import parameterized
 
@@ -82,8 +83,9 @@ def _shell_commands(page):
 
 
 def _script(words):
-    """The place of a script of this repository among words, or None."""
-    return next((i for i, w in enumerate(words) if w.startswith("scripts/")), None)
+    """The place of a script or an example among words, or None."""
+    folders = "scripts/", "examples/"
+    return next((i for i, w in enumerate(words) if w.startswith(folders)), None)
 
 
 def _text(path):
@@ -200,8 +202,9 @@ class ShellTest(tf.test.TestCase):
 
     def test_flags_that_are_mentioned_exist(self):
         known = {"help", "dist"}  # the latter of pytest
-        for script in sorted(_SCRIPTS.glob("[a-z]*.py")):
-            known |= _flags(script)
+        for folder in ("scripts", "examples"):
+            for script in sorted(_ROOT.glob(f"{folder}/[a-z]*.py")):
+                known |= _flags(script)
         for name, page in _PAGES.items():
             if name == "CHANGELOG.md":
                 continue  # it has those of earlier versions too
@@ -263,7 +266,7 @@ def _until_it_parses(script, parse, *arguments):
 
     if script.name in ("run_stablehlo.py", "run_exported.py"):
         return  # take no flags of absl
-    with mock.patch.object(cli, "run", run):
+    with mock.patch.object(cli, "run", run), mock.patch.object(app, "run", run):
         testing_utils.run_script(str(script))
 
 
