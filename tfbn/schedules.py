@@ -71,6 +71,14 @@ class LinearRamp(Schedule):
         progress = ops.clip(ops.cast(elapsed, "float32") / float(duration), 0.0, 1.0)
         return self.initial_value * (1.0 - progress) + self.final_value * progress
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LinearRamp):
+            return NotImplemented
+        return self.get_config() == other.get_config()
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.get_config().values()))
+
     def get_config(self) -> dict:
         return {
             "initial_value": self.initial_value,

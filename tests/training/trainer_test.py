@@ -114,14 +114,16 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
         trainer = self._diverging(train_steps=5, log_freq=3, checkpoint_freq=1)
         with self.assertRaisesRegex(
             NonFiniteError,
-            r"The loss is nan at step 1; first not finite: the output of second\. The "
-            r"newest checkpoint, of step 1, .* on_nonfinite=skip",
+            r"The loss is (nan|inf) at step 1; first not finite: the output of second\. "
+            r"The newest checkpoint, of step 1, .* on_nonfinite=skip",
         ):
             trainer.train()
         self.assertEqual(trainer.step, 1)
         place = {"layer": "second", "what": "output"}
         (record,) = self._records(trainer, "not_finite")
-        self.assertTrue(np.isnan(record.pop("loss")))
+        self.assertFalse(
+            np.isfinite(record.pop("loss"))
+        )  # which, the processor decides
         self.assertEqual(record, {"step": 1, "kind": "not_finite", **place})
         self.assertEmpty([r for r in self._records(trainer, "train") if r["step"] > 1])
         weights = trainer.model.get_weights()

@@ -169,13 +169,14 @@ class _CorrectionCapture:
                 self.rows[name] = _row(statistics, correction, layer.bounds())
             return correction(statistics)
 
-        # Not setattr: Keras and TensorFlow would track the attribute.
+        # Without inputs: into a function that layers share one could not look. Not
+        # setattr: Keras and TensorFlow would track the attribute.
         attributes = layer.__dict__
-        attributes["renorm_correction"] = kept_correction
+        attributes["_correction"] = lambda: (kept_correction, ())
         try:
             return call(*args, **kwargs)
         finally:
-            del attributes["renorm_correction"]
+            del attributes["_correction"]
 
 
 def renorm_corrections(model: keras.Model, x: Any) -> list[RenormCorrection]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfbn import ops
 from tfbn.diagnostics import batches
 from tfbn.diagnostics import measurement
 from tfbn.diagnostics._layer_groups import LayerGroup
@@ -54,7 +55,8 @@ class StagedGradients:
         return MeanPoint(program, state, x) if many else Point(program, state, x, y)
 
     def _program(self, state, x, y):
-        function = self._traced.get_concrete_function(*state, x, y)
+        with ops.no_sharing():  # parts with functions cost more time than they save
+            function = self._traced.get_concrete_function(*state, x, y)
         key = id(function.graph)
         if key not in self._programs:
             has_handles = any(t.dtype == tf.resource for t in function.captured_inputs)

@@ -1,5 +1,6 @@
 """Batch Renormalization (Ioffe 2017, arXiv 1702.03275)."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,27 @@ from tfbn.layers import batch_norm
 from tfbn.layers import conversion
 from tfbn.layers import recomputation
 from tfbn.layers import synchronization
+
+
+@dataclasses.dataclass(frozen=True)
+class _Correction:
+    """r and d as a function of tensors alone: equal layers have equal ones."""
+
+    rmax: float | schedules.Schedule
+    dmax: float | schedules.Schedule
+    stddev_floor: float
+    drift_correction: bool
+
+    def __call__(self, statistics, mean, stddev, step):
+        return ops.renorm_correction(
+            statistics,
+            mean,
+            stddev,
+            rmax=schedules.evaluate(self.rmax, step),
+            dmax=schedules.evaluate(self.dmax, step),
+            stddev_floor=self.stddev_floor,
+            drift_correction=self.drift_correction,
+        )
 
 
 @keras.saving.register_keras_serializable(package="tfbn")
@@ -241,9 +263,18 @@ class BatchRenorm(batch_norm.BatchNorm):
 
     def _normalize_batch(self, x, gamma, beta, **options):
         recomputation.refuse(self)
+        correction, inputs = self._correction()
         return ops.batch_norm(
-            x, gamma, beta, correction=self.renorm_correction, **options
+            x, gamma, beta, correction=correction, correction_inputs=inputs, **options
         )
+
+    def _correction(self):
+        """What `ops.batch_norm` takes for r and d: a function, and its inputs."""
+        correction = _Correction(
+            self.rmax, self.dmax, self.epsilon**0.5, self.drift_correction
+        )
+        averages = map(self._channels.vector, (self.renorm_mean, self.renorm_stddev))
+        return correction, (*averages, self.step)
 
     def _update_averages(self, statistics):
         momentum = self._momentum_now(self.momentum)
@@ -256,7 +287,8 @@ class BatchRenorm(batch_norm.BatchNorm):
         stddev = self._channels.vector(self.moving_stddev)
         variance = ops.variance_of_stddev(stddev, self.epsilon)
         self._average(self.moving_variance, variance, statistics, momentum=0.0)
-        synchronization.assign(self.step, self.step + 1, same=True)
+        one = tf.constant(1, self.step.dtype)
+        synchronization.assign(self.step, self.step + one, same=True)
 
     def _momentum_now(self, momentum):
         if not self.momentum_warmup:

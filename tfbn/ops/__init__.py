@@ -33,6 +33,7 @@ from tfbn.ops.normalization import serving_path
 from tfbn.ops.requests import TARGETS
 from tfbn.ops.requests import compiling_for
 from tfbn.ops.requests import exporting
+from tfbn.ops.shared_functions import no_sharing
 from tfbn.ops.statistics import Statistics
 from tfbn.ops.virtual_batches import ORDERS as VIRTUAL_BATCH_ORDERS
 
@@ -46,6 +47,7 @@ __all__ = [
     "exporting",
     "lp_batch_norm",
     "moving_average",
+    "no_sharing",
     "normalize",
     "perturb",
     "preferring",

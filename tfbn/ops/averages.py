@@ -79,6 +79,8 @@ def moving_average(
     """`momentum * average + (1 - momentum) * value`; `average` where not `valid`."""
     average = tf.convert_to_tensor(average)
     value = tf.cast(value, average.dtype)
+    if isinstance(momentum, float) and not momentum:
+        return tf.where(valid, value, average)
     return tf.where(valid, average * momentum + value * (1.0 - momentum), average)
 
 

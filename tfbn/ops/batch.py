@@ -44,9 +44,9 @@ class Batch:
 
     Attributes:
         count: the number of elements behind each statistic, on this replica until
-            `join`, and then on all that share statistics: in the tensor's dtype, a
-            scalar, or with a mask of the statistics' shape, for one channel if all have
-            the same mask.
+            `join`, and then on all that share statistics: a float if it is known, or
+            in the tensor's dtype a scalar, or with a mask of the statistics' shape, for
+            one channel if all have the same mask.
         replicas: the `Replicas` that share statistics.
         mask: None, or the mask broadcast and viewed as above, likewise.
         compiled: bool, whether XLA compiles the call.
@@ -115,6 +115,8 @@ class Batch:
 
     def over_groups(self, vector):
         """`[channels]`: the mean of `[groups, channels]` over the non-empty groups."""
+        if vector.shape[0] == 1:
+            return tf.squeeze(vector, 0)
         if self.mask is None or self._virtual is None:
             return tf.reduce_mean(vector, axis=0)
         filled = tf.cast(self.vector(self.count) > 0, vector.dtype)
@@ -138,7 +140,10 @@ class Batch:
             compiled=self.compiled,
             exported=self._exported,
         )
-        return total[:, tf.newaxis, :, tf.newaxis]
+        groups, channels = total.shape
+        if groups is None or channels is None:
+            return total[:, tf.newaxis, :, tf.newaxis]
+        return tf.reshape(total, [groups, 1, channels, 1])  # fewer operations
 
     def totals(self, *sums):
         """The sums over the elements of all replicas that share statistics."""
@@ -153,7 +158,7 @@ class Batch:
     @property
     def divisor(self):
         """The count, and 1 where there are no elements."""
-        return tf.maximum(self.count, 1.0)
+        return _at_least_one(self.count)
 
     def mean(self, x):
         """The mean over the elements that the mask keeps; 0 if there are none."""
@@ -178,13 +183,13 @@ class Batch:
         along = SAMPLE_SIZE if self._rows_only else math.isqrt(SAMPLE_SIZE)
         sizes = self._viewed[1], self._viewed[3]
         steps = [_step(size, along) for size in sizes]
-        sample = x[:, :: steps[0], :, :: steps[1]]
+        whole = all(isinstance(step, int) and step == 1 for step in steps)
+        sample = x if whole else x[:, :: steps[0], :, :: steps[1]]
         lengths = [
             (size + step - 1) // step for size, step in zip(sizes, steps, strict=True)
         ]
-        count = tf.cast(product(lengths), x.dtype)
-        mean = tf.reduce_sum(sample, [1, 3]) / tf.maximum(count, 1.0)
-        return self.statistic(mean)
+        count = _as_count(product(lengths), x.dtype)
+        return self.statistic(tf.reduce_sum(sample, [1, 3]) / _at_least_one(count))
 
     def keep(self, x):
         """`x` where the mask keeps it, 0 elsewhere."""
@@ -227,7 +232,7 @@ class Batch:
         return count
 
     def _count_along(self, axes):
-        return tf.cast(product([self._viewed[i] for i in axes]), self._dtype)
+        return _as_count(product([self._viewed[i] for i in axes]), self._dtype)
 
 
 def sizes_of(x: tf.Tensor) -> list:
@@ -262,6 +267,14 @@ def product(sizes):
     if unknown and known == 1:
         return math.prod(unknown[1:], start=unknown[0])
     return math.prod(unknown, start=known)
+
+
+def _as_count(number, dtype):
+    return float(number) if isinstance(number, int) else tf.cast(number, dtype)
+
+
+def _at_least_one(count):
+    return max(count, 1.0) if isinstance(count, float) else tf.maximum(count, 1.0)
 
 
 def _step(size, count):

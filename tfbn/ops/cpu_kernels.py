@@ -14,6 +14,8 @@ import tensorflow as tf
 
 from tfbn.ops import sums
 from tfbn.ops.batch import Batch
+from tfbn.ops.batch import product
+from tfbn.ops.batch import sizes_of
 from tfbn.ops.batch import upcast
 from tfbn.ops.requests import Request
 from tfbn.ops.statistics import Statistics
@@ -109,10 +111,8 @@ class Normalizer:
 
     def __init__(self, x, request, epsilon, mask=None):
         del request, mask  # no mask is supported
-        self._x, self._epsilon = x, epsilon
-        self._height = _height(x.shape, x)
-        rows = tf.reshape(x, [-1, x.shape[-1]])
-        self._count = count = num_rows(rows)
+        self._measure(x, epsilon)
+        count, rows = self._count, tf.reshape(x, [-1, x.shape[-1]])
         wide = upcast(rows)
         shifted, shift, mean, variance = _moments(wide, count, self._height, epsilon)
         self.statistics = _statistics(count, mean + shift, variance, epsilon)
@@ -123,6 +123,25 @@ class Normalizer:
             self._rows = shifted
             mean, remainder = _rounded(mean)
             self._moments = self.statistics._replace(mean=mean, remainder=remainder)
+
+    def _measure(self, x, epsilon):
+        self._x, self._epsilon = x, epsilon
+        self._height, self._count = _height(x.shape, x), num_rows(x)
+
+    @property
+    def saved(self):
+        """The tensors from which `of_saved` makes it again."""
+        return self._rows, self._moments
+
+    @classmethod
+    def of_saved(cls, saved, dy, request, epsilon):
+        """The normalizer of the tensors in `saved`, for the gradients of `dy` alone."""
+        del request
+        normalizer = cls.__new__(cls)
+        normalizer._measure(dy, epsilon)
+        normalizer._rows, normalizer._moments = saved
+        normalizer.statistics = normalizer._moments
+        return normalizer
 
     def averaged_statistics(self):
         """The statistics, `[channels]`: there is one group."""
@@ -214,9 +233,9 @@ def _height(shape, x=None):
     return sums.divisor(count, MAX_HEIGHT, count // MIN_GROUPS)
 
 
-def num_rows(rows):
-    """An int, or a scalar tensor if only the graph knows."""
-    return tf.shape(rows)[0] if rows.shape[0] is None else rows.shape[0]
+def num_rows(x):
+    """The number of elements of a channel: an int, or a scalar tensor."""
+    return product(sizes_of(x)[:-1])
 
 
 def divisor_of_sums(count):
@@ -232,13 +251,14 @@ def _moments(rows, count, height, epsilon):
     `shift` and `mean` are float64 vectors.
     """
     mean, square = _mean_and_square(rows, count, height)
-    spread = square - tf.square(mean) + epsilon
+    squared_mean = tf.square(mean)
+    spread = square - squared_mean + epsilon
     if isinstance(height, int):
         largest = min(max(height / HEIGHT_OF_RATIO_1, 1.0), MAX_RATIO)
     else:
         ratio = tf.cast(height, tf.float64) / HEIGHT_OF_RATIO_1
         largest = tf.clip_by_value(ratio, 1.0, MAX_RATIO)
-    exact = tf.reduce_all(tf.square(mean) <= largest * spread)
+    exact = tf.reduce_all(squared_mean <= largest * spread)
 
     def shifted():
         shift = tf.cast(mean, rows.dtype)

@@ -57,6 +57,24 @@ class Normalizer:
         self._moments = self._statistics_of(self._x, batch, epsilon)
         self.statistics = Statistics(*map(batch.vector, self._moments))
 
+    @property
+    def saved(self):
+        """The tensors from which `of_saved` makes it again."""
+        return self._x, self._moments
+
+    @classmethod
+    def of_saved(cls, saved, dy, request, epsilon):
+        """The normalizer of the tensors in `saved`, for the gradients of `dy` alone.
+
+        Without masks and replicas, whose counts are not among them.
+        """
+        del epsilon
+        normalizer = cls.__new__(cls)
+        normalizer._batch = batch = make_batch(dy, request)
+        normalizer._x, normalizer._moments = saved
+        normalizer.statistics = Statistics(*map(batch.vector, normalizer._moments))
+        return normalizer
+
     def _statistics_of(self, x, batch, epsilon):
         return moments(x, batch, epsilon)
 

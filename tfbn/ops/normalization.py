@@ -1,14 +1,19 @@
 """The operations of the layers, each by the implementation that serves the call."""
 
+import dataclasses
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tfbn.ops import compiled_calls
 from tfbn.ops import requests
+from tfbn.ops import shared_functions
 from tfbn.ops.implementations import choose
 from tfbn.ops.statistics import Statistics
+from tfbn.ops.training_step import TrainingStep
+from tfbn.ops.training_step import Weights
 
 
 def batch_norm(
@@ -19,6 +24,7 @@ def batch_norm(
     axis: int,
     epsilon: float,
     correction: Callable | None = None,
+    correction_inputs: Sequence[tf.Tensor] = (),
     mask: tf.Tensor | None = None,
     synchronized: bool = False,
     virtual_batch_size: int | None = None,
@@ -43,6 +49,9 @@ def batch_norm(
         correction: None (r = 1, d = 0) or a function of the batch's `Statistics` that
             returns Batch Renormalization's `(r, d)`. Both have the shape of the
             statistics: `[channels]` or `[virtual batches, channels]`.
+        correction_inputs: tensors that `correction` takes after the statistics. If it
+            depends on nothing else, and is hashable, name all that it depends on here:
+            layers of one shape are then traced once.
         mask: boolean tensor of the rank of `x`, or None.
         synchronized: bool, take the statistics over all replicas.
         virtual_batch_size: int or None, normalise groups of so many samples; what
@@ -66,34 +75,61 @@ def batch_norm(
         virtual_batch_order=virtual_batch_order,
     )
     options = {"epsilon": epsilon, "correction": correction}
-    return compiled_calls.call(
-        _batch_norm, options, request, x, gamma, beta, mask, shared=correction is None
-    )
+    tensors = x, gamma, beta, mask, *map(tf.convert_to_tensor, correction_inputs)
+    shared = _is_shared(correction, correction_inputs)
+    return compiled_calls.call(_batch_norm, options, request, *tensors, shared=shared)
 
 
-def _batch_norm(request, x, gamma, beta, mask, *, epsilon, correction):
+def _batch_norm(request, x, gamma, beta, mask, *inputs, epsilon, correction):
     implementation: Any = choose(request)
     wide = tf.cast(x, implementation.compute_dtype(x.dtype))
-    normalizer = implementation.Normalizer(wide, request, epsilon, mask)
-    gain, offset = _gain_and_offset(gamma, beta, normalizer.statistics, correction)
+    weights = Weights(*(_tensor_or_none(weight) for weight in (gamma, beta)))
+    step = TrainingStep(implementation, request, epsilon, correction)
+    if _is_shared(correction, inputs) and shared_functions.serve(request):
+        y, statistics, *saved = shared_functions.forward(step)(wide, weights, inputs)
+        backward = shared_functions.backward(step)
+    else:
+        y, statistics, *saved = step.forward(wide, weights, inputs, mask)
+        backward = step.backward
 
     @tf.custom_gradient
-    def normalized(x, gain, offset):
-        del x  # only for the gradient to arrive at: the normalizer has it
-        return normalizer.affine(gain, offset), gradients
+    def normalized(x, *weights):
+        del x, weights  # only for the gradients to arrive at
+        return y, gradients
 
     def gradients(dy):
-        server, backward = normalizer, request.of_gradient([wide, dy])
-        if not implementation.supports(backward):
-            other: Any = choose(backward)
-            dtype = other.compute_dtype(wide.dtype)
-            server = other.Normalizer(tf.cast(wide, dtype), backward, epsilon, mask)
-            dy = tf.cast(dy, dtype)
-        dx, dgain, doffset = server.gradients(dy, gain)
-        return tf.cast(dx, wide.dtype), dgain, doffset
+        again = request.of_gradient([wide, dy])
+        if implementation.supports(again):
+            return backward(dy, weights, *saved)
+        return _other_gradients(step, again, wide, mask, dy, weights, saved[-1])
 
-    y = tf.cast(normalized(wide, gain, offset), x.dtype)
-    return y, normalizer.averaged_statistics().map(tf.stop_gradient)
+    y = normalized(wide, *(weight for weight in weights if weight is not None))
+    return tf.cast(y, x.dtype), statistics.map(tf.stop_gradient)
+
+
+def _other_gradients(step, request, x, mask, dy, weights, r_and_d):
+    """The gradients of a step, by the implementation that serves their request."""
+    implementation: Any = choose(request)
+    dtype = implementation.compute_dtype(x.dtype)
+    step = dataclasses.replace(step, implementation=implementation, request=request)
+    normalizer = step.normalizer(tf.cast(x, dtype), mask)
+    dx, *others = step.backward(tf.cast(dy, dtype), weights, normalizer, r_and_d)
+    return tf.cast(dx, x.dtype), *others
+
+
+def _is_shared(correction, inputs):
+    """Whether calls may be one function: the correction has nothing of its own."""
+    if correction is None:
+        return True
+    try:
+        hash(correction)
+    except TypeError:  # as of a schedule of the user's
+        return False
+    return bool(inputs)
+
+
+def _tensor_or_none(weight):
+    return None if weight is None else tf.convert_to_tensor(weight)
 
 
 def normalize(
@@ -176,7 +212,7 @@ def _lp_batch_norm(request, x, gamma, beta, mask, **options):
     y, statistics = implementation.lp_batch_norm(
         wide, gamma, beta, request, mask=mask, **options
     )
-    return tf.cast(y, x.dtype), statistics
+    return tf.cast(y, x.dtype), statistics.map(tf.stop_gradient)
 
 
 def serving_path(
@@ -206,15 +242,3 @@ def serving_path(
         virtual_batch_size=virtual_batch_size,
     )
     return choose(request).NAME
-
-
-def _gain_and_offset(gamma, beta, statistics, correction):
-    """gamma * r and gamma * d + beta, in the shape of the statistics."""
-    gain = tf.ones_like(statistics.scale)
-    offset = tf.zeros_like(statistics.scale)
-    if correction is not None:
-        r, d = (tf.stop_gradient(c) for c in correction(statistics))
-        gain, offset = gain * r, offset + d
-    if gamma is not None:
-        gain, offset = (tf.cast(gamma, gain.dtype) * t for t in (gain, offset))
-    return gain, offset if beta is None else offset + tf.cast(beta, gain.dtype)

@@ -60,6 +60,7 @@ class Replicas:
         """
         if not self.several:
             return part
+        part = part._replace(count=tf.convert_to_tensor(part.count, part.mean.dtype))
         parts = Moments(*self.gather(part))
         if part.count.shape.rank == 0:
             along = [-1, *[1] * part.mean.shape.rank]

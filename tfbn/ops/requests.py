@@ -86,22 +86,31 @@ def request(
     virtual_batch_order: str = "consecutive",
 ) -> Request:
     """The request of a call that is being made or traced."""
-    forced = _compiled_target.get()
     return Request(
         operation=operation,
         dtype=x.dtype,
         shape=tuple(x.shape),
         axis=axis,
-        target=forced or _target(),
-        compiled=forced is not None or _compat.in_xla_context(),
+        target=_compiled_target.get() or _target(),
+        compiled=is_compiled(),
         onednn=_compat.onednn_enabled(),
         masked=mask is not None,
         replicated=synchronized and replica_context() is not None,
         virtual_batch_size=virtual_batch_size,
         virtual_batch_order=virtual_batch_order,
-        exported=_exporting.get() or _compat.is_exporting(),
+        exported=is_exporting(),
         derivative="forward" if _compat.has_tangent([x]) else "none",
     )
+
+
+def is_compiled() -> bool:
+    """Whether XLA compiles what is traced now."""
+    return _compiled_target.get() is not None or _compat.in_xla_context()
+
+
+def is_exporting() -> bool:
+    """Whether the graph that is traced now is made for a converter."""
+    return _exporting.get() or _compat.is_exporting()
 
 
 @contextlib.contextmanager

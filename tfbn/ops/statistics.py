@@ -36,7 +36,10 @@ class Statistics(NamedTuple):
 def is_valid(count, mean, spread):
     """Whether there are elements (`count`), and all statistics are finite."""
     finite = tf.math.is_finite(mean) & tf.math.is_finite(spread)
-    return (count > 0) & tf.reduce_all(finite)
+    valid = tf.reduce_all(finite)
+    if isinstance(count, int | float):  # known, as for most graphs
+        return valid if count else tf.zeros_like(valid)
+    return (count > 0) & valid
 
 
 def rounded_sum(shift: tf.Tensor, rest: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
