@@ -114,8 +114,8 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
         trainer = self._diverging(train_steps=5, log_freq=3, checkpoint_freq=1)
         with self.assertRaisesRegex(
             NonFiniteError,
-            r"The loss is (nan|inf) at step 1; first not finite: the output of second\. "
-            r"The newest checkpoint, of step 1, .* on_nonfinite=skip",
+            r"The loss is (nan|inf) at step 1; first not finite: the output of "
+            r"second\. The newest checkpoint, of step 1, .* on_nonfinite=skip",
         ):
             trainer.train()
         self.assertEqual(trainer.step, 1)
