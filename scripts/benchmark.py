@@ -10,8 +10,10 @@ Prints Markdown tables, and writes all numbers as JSON with --out. Its sections:
   network     time of a training step of VGG-A
   memory      peak memory of training steps of VGG-A
   diagnostics time and memory of measuring internal covariate shift in four networks
-  thresholds  time and error with other values of the constants of tfbn.ops; only if
-              named in --sections
+  first_step  time to trace the first training step of two networks, and to run it
+  thresholds  time and error with other values of the constants of tfbn.ops
+
+The last two are measured only if they are named in --sections.
 
 The calls to compare take turns in one process, so ratios are less sensitive than times
 to other work on the machine.
@@ -28,6 +30,7 @@ import tensorflow as tf
 from _benchmark import candidates
 from _benchmark import diagnostics
 from _benchmark import exactness
+from _benchmark import first_step
 from _benchmark import layers
 from _benchmark import memory
 from _benchmark import network
@@ -51,7 +54,7 @@ _EXACTNESS_SHAPES = [(128, 32, 32, 64), (64, 8, 8, 16)]
 
 _SECTIONS = list_flags.define_names(
     "sections",
-    [name for name in tables.SECTIONS if name != "thresholds"],
+    [name for name in tables.SECTIONS if name not in tables.LONG],
     tuple(tables.SECTIONS),
     "What to measure.",
 )
@@ -170,6 +173,9 @@ _MEASURES = {
         rounds=_ROUNDS.value,
         seed=_SEED.value,
         progress=_results.progress,
+    ),
+    "first_step": lambda: first_step.measure(
+        rounds=_ROUNDS.value, seed=_SEED.value, progress=_results.progress
     ),
     "thresholds": lambda: thresholds.measure(
         rounds=_ROUNDS.value, seed=_SEED.value, progress=_results.progress

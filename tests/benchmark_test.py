@@ -28,6 +28,7 @@ sys.path.insert(0, _SCRIPTS)
 from _benchmark import candidates  # noqa: E402
 from _benchmark import diagnostics  # noqa: E402
 from _benchmark import exactness  # noqa: E402
+from _benchmark import first_step  # noqa: E402
 from _benchmark import layers  # noqa: E402
 from _benchmark import memory  # noqa: E402
 from _benchmark import network  # noqa: E402
@@ -287,6 +288,22 @@ class NetworkTest(tf.test.TestCase):
         self.assertAllClose(row["passes_per_group"]["median"], median / 3)
         self.assertGreaterEqual(peaks["peak_mib"], peaks["start_mib"])
 
+    def test_first_step_of_a_network(self):
+        def small(*, classes, **options):
+            del options
+            norm = keras.layers.BatchNormalization(name="norm")
+            layers = [keras.layers.Conv2D(2, 3, name="conv"), norm]
+            top = [keras.layers.Flatten(), keras.layers.Dense(classes)]
+            return keras.Sequential([keras.Input((8, 8, 3)), *layers, *top])
+
+        with (
+            mock.patch.dict(first_step.NETWORKS, {"ResNet50V2": 8}),
+            mock.patch.object(keras.applications, "ResNet50V2", small),
+        ):
+            found = first_step.times("ResNet50V2", "tfbn_renorm", seed=0)
+        self.assertGreater(found["step"], found["trace"])
+        self.assertGreater(found["trace"], 0.0)
+
     def test_memory_of_a_norm(self):
         self.assertNotEqual(memory.in_new_process(os.getpid), os.getpid())
         options = {"batch_size": 2, "width": 0.02, "seed": 0}
@@ -413,6 +430,14 @@ class TablesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(tables.with_quartiles(ratio), "3.41 (3.30 to 3.52)")
         ratio = {"median": None, "quartiles": None}
         self.assertEqual(tables.with_quartiles(ratio), "–")
+
+    def test_first_step(self):
+        ratio = {"median": 1.25, "quartiles": [1.2, 1.3]}
+        part = {"seconds": 2.5, "ratio": ratio}
+        layers = {"tfbn_bn": {"trace": part, "step": part}}
+        text = tables.section("first_step", [{"network": "one", "layers": layers}])
+        times = "    2.50 | 1.25 (1.20 to 1.30) "
+        self.assertIn("| one     | tfbn BN |" + times, text)
 
     def test_memory(self):
         peaks = {"none": {"start_mib": 100.4, "peak_mib": 350.0}}

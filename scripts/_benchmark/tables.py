@@ -192,6 +192,33 @@ def _instruments(row):
     )
 
 
+def _first_step(rows):
+    cells = [
+        [
+            row["network"],
+            _norm(name),
+            *(
+                text
+                for part in ("trace", "step")
+                for text in (
+                    number(layer[part]["seconds"]),
+                    with_quartiles(layer[part]["ratio"]),
+                )
+            ),
+        ]
+        for row in rows
+        for name, layer in row["layers"].items()
+    ]
+    note = (
+        "Seconds of the processor to trace a training step, and to trace it and run it "
+        "once, each in a process of its own; ratios to Keras's layer: median and "
+        "quartiles of the rounds."
+    )
+    header = ["network", "norm", "trace s", "to Keras's", "with the step s"]
+    header.append("to Keras's ")
+    return f"## The first training step\n\n{note}\n\n{table(header, cells)}"
+
+
 def _thresholds(rows):
     cells = [
         [
@@ -228,6 +255,8 @@ def _crossover(rows):
     return f"{best} is the fastest from {start} elements on."
 
 
+# Measured only if they are named: they take long.
+LONG = ("first_step", "thresholds")
 SECTIONS = {
     "layers": _layers,
     "inference": _inference,
@@ -235,5 +264,6 @@ SECTIONS = {
     "network": _network,
     "memory": _memory,
     "diagnostics": _diagnostics,
+    "first_step": _first_step,
     "thresholds": _thresholds,
 }
