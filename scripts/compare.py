@@ -8,6 +8,7 @@ Prints a page in Markdown, and writes all numbers as JSON with --out. Its sectio
   times     time of a training call of each library's layers
   errors    its error against float64, also on data with an offset
   findings  short programs that show what large errors come from
+  features  what each library's layers have, by probes
 
 Other frameworks run in interpreters of their own, which --torch_python and
 --jax_python name; without one its rows are left out. docs/comparison.md says how to
@@ -21,6 +22,7 @@ import os
 import _quiet_tensorflow  # noqa: F401  before anything that imports TensorFlow
 import _results
 import tensorflow as tf
+from _compare import features
 from _compare import findings
 from _compare import layers
 from _compare import page
@@ -98,6 +100,7 @@ _MEASURES = {
     ),
     "errors": lambda peers: layers.errors(peers, progress=_results.progress),
     "findings": lambda peers: findings.measure(peers, progress=_results.progress),
+    "features": lambda peers: features.measure(peers, progress=_results.progress),
 }
 
 

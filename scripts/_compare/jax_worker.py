@@ -5,6 +5,7 @@ import importlib.metadata
 import flax.linen
 import jax
 import numpy as np
+from _compare import jax_features
 from _compare import serving
 from sbx.common import jax_layers
 
@@ -64,5 +65,9 @@ def renorm(case):
 
 if __name__ == "__main__":
     calls = serving.Calls(make, np.asarray)
-    answers = {"versions": versions, "printed": serving.printed}
+    answers = {
+        "versions": versions,
+        "printed": serving.printed,
+        "features": jax_features.features,
+    }
     serving.serve({**answers, **calls.answers()})

@@ -19,7 +19,7 @@ def make(name, case):
         returns when they are computed.
     """
     library, _, mode = name.partition(":")
-    layer = _layer(library, case)
+    layer = layer_of(library, case)
     x, upstream = tf.constant(case["x"]), tf.constant(case["upstream"])
     layer.build(x.shape)
     if case["kind"] == "renorm":
@@ -47,7 +47,8 @@ def set_averages(layer, case):
             average.assign(tf.fill(average.shape, tf.cast(case[value], tf.float32)))
 
 
-def _layer(library, case):
+def layer_of(library, case):
+    """A new layer that is not built."""
     bounds = {key: case[key] for key in ("rmax", "dmax") if key in case}
     if library != "tf_keras":
         return candidates.make(f"{library}_{case['kind']}", "float32", **bounds)

@@ -2,6 +2,7 @@
 
 from _benchmark import tables as benchmark_tables
 from _compare import findings as findings_lib
+from _compare import probing
 
 from tfbn import environment
 from tfbn.commands.list_flags import shape_text
@@ -89,6 +90,12 @@ _FINDINGS = """\
 
 Programs that the script ran, and what they printed."""
 
+_FEATURES = """\
+## What the layers have
+
+Short programs decided, or signatures where an argument or name is missing; a few cells
+of surgery and backends were read in the sources. comparison.json has how, for each."""
+
 
 def render(results):
     """The page of all that was measured."""
@@ -165,9 +172,52 @@ def _findings(found):
     return "\n\n".join(parts)
 
 
+def _features(found):
+    libraries = [name for name in LIBRARIES if name in found]
+    return answers_section(_FEATURES, probing.TITLES, libraries, found)
+
+
+def answers_section(introduction, titles, libraries, found):
+    """A table of answers, and the notes on those that are no plain yes.
+
+    Args:
+        introduction: str, a heading and what follows it.
+        titles: dict from the name of a row to its title.
+        libraries: names of the columns, keys of `LIBRARIES` and of `found`.
+        found: dict from library to the answers of `probing`.
+    """
+    cells = [
+        [title, *(_answer(found[library], name) for library in libraries)]
+        for name, title in titles.items()
+    ]
+    header = ["", *(LIBRARIES[library] for library in libraries)]
+    notes = [
+        f"- {LIBRARIES[library]}, {title}: {found[library][name]['note']}."
+        for name, title in titles.items()
+        for library in libraries
+        if _has_note(found[library].get(name))
+    ]
+    return "\n\n".join([introduction, table(header, cells), "\n".join(notes)])
+
+
+def _answer(answers, name):
+    return answers[name]["answer"] if name in answers else MISSING
+
+
+def _has_note(cell):
+    return cell is not None and (
+        cell["answer"] == "partly" or (cell["answer"], cell["how"]) == ("no", "probe")
+    )
+
+
 def _names(row):
     library, _, mode = row["candidate"].partition(":")
     return [LIBRARIES[library], _MODES[mode]]
 
 
-SECTIONS = {"times": _times, "errors": _errors, "findings": _findings}
+SECTIONS = {
+    "times": _times,
+    "errors": _errors,
+    "findings": _findings,
+    "features": _features,
+}

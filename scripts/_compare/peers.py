@@ -16,15 +16,17 @@ class Peer:
         flag: str, the flag that names the interpreter, for messages.
         python: str, the path of that interpreter.
         module: str, a module of this package that serves.
+        path: str, a folder that the worker imports from, too.
 
     Raises:
         ValueError: if the interpreter does not start, or lacks what the worker imports.
     """
 
-    def __init__(self, flag, python, module):
+    def __init__(self, flag, python, module, path=""):
         self._flag, self._python = flag, python
         self._errors = tempfile.TemporaryFile()
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        # Not that of this process, which may lead to packages of this interpreter.
+        environment = os.environ | {"PYTHONPATH": path}
         try:
             self._process = subprocess.Popen(
                 [python, "-W", "ignore", "-m", f"_compare.{module}"],

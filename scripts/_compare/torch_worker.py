@@ -5,6 +5,7 @@ import importlib.metadata
 import torch
 import torchrl.modules
 from _compare import serving
+from _compare import torch_features
 
 PACKAGES = ("torch", "torchrl", "cockpit-for-pytorch", "pyhessian", "loss-landscapes")
 
@@ -67,5 +68,9 @@ def to_numpy(result):
 
 if __name__ == "__main__":
     calls = serving.Calls(make, to_numpy)
-    answers = {"versions": versions, "printed": serving.printed}
+    answers = {
+        "versions": versions,
+        "printed": serving.printed,
+        "features": torch_features.features,
+    }
     serving.serve({**answers, **calls.answers()})
