@@ -5,10 +5,12 @@ Usage: python scripts/compare.py --out=FILE.json [flags]
 
 Prints a page in Markdown, and writes all numbers as JSON with --out. Its sections:
 
-  times     time of a training call of each library's layers
-  errors    its error against float64, also on data with an offset
-  findings  short programs that show what large errors come from
-  features  what each library's layers have, by probes
+  times        time of a training call of each library's layers
+  errors       its error against float64, also on data with an offset
+  findings     short programs that show what large errors come from
+  features     what each library's layers have, by probes
+  diagnostics  what tfbn, cockpit, PyHessian and loss-landscapes measure, likewise
+  hessians     largest eigenvalue and trace of one Hessian by those that have them
 
 Other frameworks run in interpreters of their own, which --torch_python and
 --jax_python name; without one its rows are left out. docs/comparison.md says how to
@@ -24,6 +26,7 @@ import _results
 import tensorflow as tf
 from _compare import features
 from _compare import findings
+from _compare import hessians
 from _compare import layers
 from _compare import page
 from _compare import peers as peers_lib
@@ -101,6 +104,12 @@ _MEASURES = {
     "errors": lambda peers: layers.errors(peers, progress=_results.progress),
     "findings": lambda peers: findings.measure(peers, progress=_results.progress),
     "features": lambda peers: features.measure(peers, progress=_results.progress),
+    "diagnostics": lambda peers: features.diagnostics(
+        peers, progress=_results.progress
+    ),
+    "hessians": lambda peers: hessians.measure(
+        peers, rounds=_ROUNDS.value, progress=_results.progress
+    ),
 }
 
 

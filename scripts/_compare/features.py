@@ -16,10 +16,20 @@ def measure(peers, *, progress):
     tfbn, Keras and tf_keras are asked in a process of their own, whose CPU is split in
     two for the replicas.
     """
-    progress("features: of tfbn, Keras and tf_keras")
+    return _asked("features", peers, progress)
+
+
+def diagnostics(peers, *, progress):
+    """The same of tfbn's diagnostics, cockpit, PyHessian and loss-landscapes."""
+    torch = {name: peer for name, peer in peers.items() if name == "torch"}
+    return _asked("diagnostics", torch, progress)
+
+
+def _asked(what, peers, progress):
+    progress(f"{what}: here")
     with peers_lib.Peer("python", sys.executable, "tf_features", _ROOT) as here:
-        found = here.ask("features")
+        found = here.ask(what)
     for name, peer in peers.items():
-        progress(f"features: of {name}")
-        found |= peer.ask("features")
+        progress(f"{what}: {name}")
+        found |= peer.ask(what)
     return found

@@ -28,6 +28,7 @@ def _probes():
         "recalibration": probing.absent(jax_layers, "recalibrate", "update_bn"),
         "surgery": probing.absent(jax_layers, "replace", "convert"),
         "freezing": _freezing,
+        "unbiased": _unbiased,
         "noise": probing.absent(cls, "noise", "stddev"),
         "lp": probing.absent(cls, "order"),
         "recomputation": _recomputation,
@@ -141,7 +142,14 @@ def _nonfinite():
     x[3, 2] = np.nan
     stats = _trained(layer, variables, x)[1]
     finite = bool(np.isfinite(stats["mean"]).all())
-    return probing.check(finite, "the mean after a batch with one NaN")
+    return probing.check(finite, "")
+
+
+def _unbiased():
+    x = probing.data()
+    layer, variables = _made(x, momentum=0.0)
+    moved = float(np.mean(_trained(layer, variables, x)[1]["var"] / x.var(0, ddof=1)))
+    return probing.check(abs(moved - 1.0) < 1e-3, "")
 
 
 def _freezing():

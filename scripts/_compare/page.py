@@ -1,7 +1,13 @@
 """Results of scripts/compare.py as a page in Markdown."""
 
+import textwrap
+
 from _benchmark import tables as benchmark_tables
+from _compare import answers
+from _compare import core
+from _compare import diagnostic_titles
 from _compare import findings as findings_lib
+from _compare import hessians
 from _compare import probing
 
 from tfbn import environment
@@ -10,22 +16,6 @@ from tfbn.tables import MISSING
 from tfbn.tables import number
 from tfbn.tables import table
 
-LIBRARIES = {
-    "tfbn": "tfbn",
-    "keras": "Keras",
-    "tf_keras": "tf_keras",
-    "torch": "torch",
-    "torchrl": "torchrl",
-    "flax": "Flax",
-    "sbx": "sbx",
-}
-_MODES = {
-    "eager": "eager",
-    "function": "tf.function",
-    "jit": "jit",
-    "contiguous": "eager, channels first in memory",
-    "compile": "torch.compile",
-}
 _KINDS = {"bn": "Batch normalisation", "renorm": "Batch Renormalization"}
 
 _INTRODUCTION = """\
@@ -44,6 +34,15 @@ python scripts/compare.py --from=docs/comparison.json > docs/comparison.md
 ```
 """
 
+_SHORT = """\
+## In short
+
+{table}
+
+Each library in its fastest run. Times are relative to tfbn in a `tf.function`; errors
+are those of output and input gradient on float32 data of mean 10,000 and standard
+deviation 1. BatchNorm has an input of 128x32x32x64, renorm one of 1024x256."""
+
 _TIMES = """\
 ## Time of a training call
 
@@ -51,7 +50,8 @@ Output, gradients of input, gamma and beta, and the update of the averages, for 
 float32 input with the channels last: median milliseconds, and the ratio to tfbn in a
 `tf.function`, the way `model.fit` runs it (median and quartiles of the rounds). PyTorch
 runs eagerly and by `torch.compile`, Flax and sbx under `jax.jit`; "jit" of the others
-is `jit_compile=True`."""
+is `jit_compile=True`. The workers have OMP_WAIT_POLICY=PASSIVE unless it is set:
+PyTorch's threads would spin while others work."""
 
 _ERRORS = """\
 ## Error against float64
@@ -94,14 +94,48 @@ _FEATURES = """\
 ## What the layers have
 
 Short programs decided, or signatures where an argument or name is missing; a few cells
-of surgery and backends were read in the sources. comparison.json has how, for each."""
+of surgery and backends were read in the sources. [comparison.json](comparison.json) has
+how, for each."""
+
+_DIAGNOSTICS = """\
+## What the diagnostics have
+
+Decided likewise, by programs that run on a network of some hundred parameters where one
+is short."""
+
+_HESSIANS = """\
+## One Hessian
+
+A network of {sizes} units with tanh, cross-entropy of {samples} samples, the same
+weights and data for all; tolerances and numbers of products are each tool's defaults.
+Computed as a whole in float64, the largest eigenvalue is {top:.6f} and the trace
+{trace:.6f}. Errors are the largest of the rounds, each of which has other random
+vectors, times median milliseconds. tfbn's functions trace anew at each call, a
+`CurvatureMeter` once. cockpit computes the diagonal of the Hessian, without sampling."""
+
+_TOOLS = {
+    "tfbn_top": "tfbn `hessian_top_eigenvalue`",
+    "tfbn_meter": "tfbn `CurvatureMeter`",
+    "pyhessian_top": "PyHessian `eigenvalues`",
+    "pyhessian_tight": "PyHessian `eigenvalues(maxIter=1000, tol=1e-7)`",
+    "cockpit_top": "cockpit `HessMaxEV`",
+    "tfbn_trace": "tfbn `hessian_trace`",
+    "tfbn_hutch++": 'tfbn `hessian_trace(method="hutch++")`',
+    "pyhessian_trace": "PyHessian `trace`",
+    "cockpit_trace": "cockpit `HessTrace`",
+}
 
 
 def render(results):
     """The page of all that was measured."""
     parts = [_INTRODUCTION + "\n" + _about(results)]
+    sections = results["sections"]
+    if {"times", "errors"} <= sections.keys():
+        parts.append(_SHORT.format(table=core.table_of(sections)))
     parts += [
-        SECTIONS[name](found) for name, found in results["sections"].items() if found
+        render(sections[name])
+        for name, render in SECTIONS.items()
+        if sections.get(name)
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -112,7 +146,8 @@ def _about(results):
     return (
         f"{environment.described(results)}; {others}. "
         f"{results['settings']['rounds']} rounds; load average {before:.1f} before, "
-        f"{after:.1f} after."
+        f"{after:.1f} after: above the number of cores, other work made the times longer "
+        "and the ratios less sure."
     )
 
 
@@ -166,53 +201,48 @@ def _findings(found):
     for name, printed in found.items():
         finding = findings_lib.FINDINGS[name]
         parts.append(
-            f"### {finding.title}\n\n{finding.note}\n\n"
+            f"### {finding.title}\n\n{textwrap.fill(finding.note, 88)}\n\n"
             f"```py\n{finding.code.strip()}\n```\n\n```text\n{printed.strip()}\n```"
         )
     return "\n\n".join(parts)
 
 
 def _features(found):
-    libraries = [name for name in LIBRARIES if name in found]
-    return answers_section(_FEATURES, probing.TITLES, libraries, found)
+    libraries = [name for name in answers.LIBRARIES if name in found]
+    return answers.section(_FEATURES, probing.TITLES, libraries, found)
 
 
-def answers_section(introduction, titles, libraries, found):
-    """A table of answers, and the notes on those that are no plain yes.
+def _diagnostics(found):
+    titles = diagnostic_titles.TITLES
+    return answers.section(_DIAGNOSTICS, titles, list(found), found)
 
-    Args:
-        introduction: str, a heading and what follows it.
-        titles: dict from the name of a row to its title.
-        libraries: names of the columns, keys of `LIBRARIES` and of `found`.
-        found: dict from library to the answers of `probing`.
-    """
+
+def _hessians(found):
     cells = [
-        [title, *(_answer(found[library], name) for library in libraries)]
-        for name, title in titles.items()
+        [
+            _TOOLS[row["tool"]],
+            f"{row['value']:.6f}",
+            f"{row['largest_error']:.1e}",
+            number(row["ms"]),
+            benchmark_tables.with_quartiles(row["ratio"]),
+        ]
+        for tool in _TOOLS
+        for row in found["rows"]
+        if row["tool"] == tool
     ]
-    header = ["", *(LIBRARIES[library] for library in libraries)]
-    notes = [
-        f"- {LIBRARIES[library]}, {title}: {found[library][name]['note']}."
-        for name, title in titles.items()
-        for library in libraries
-        if _has_note(found[library].get(name))
-    ]
-    return "\n\n".join([introduction, table(header, cells), "\n".join(notes)])
-
-
-def _answer(answers, name):
-    return answers[name]["answer"] if name in answers else MISSING
-
-
-def _has_note(cell):
-    return cell is not None and (
-        cell["answer"] == "partly" or (cell["answer"], cell["how"]) == ("no", "probe")
+    introduction = _HESSIANS.format(
+        sizes="-".join(map(str, hessians.SIZES)),
+        samples=hessians.SAMPLES,
+        top=found["exact"]["top_eigenvalue"],
+        trace=found["exact"]["trace"],
     )
+    header = ["tool", "median", "largest error", "ms", "times tfbn's function"]
+    return f"{introduction}\n\n{table(header, cells)}"
 
 
 def _names(row):
     library, _, mode = row["candidate"].partition(":")
-    return [LIBRARIES[library], _MODES[mode]]
+    return [answers.LIBRARIES[library], core.MODES[mode]]
 
 
 SECTIONS = {
@@ -220,4 +250,6 @@ SECTIONS = {
     "errors": _errors,
     "findings": _findings,
     "features": _features,
+    "diagnostics": _diagnostics,
+    "hessians": _hessians,
 }

@@ -25,8 +25,14 @@ class Peer:
     def __init__(self, flag, python, module, path=""):
         self._flag, self._python = flag, python
         self._errors = tempfile.TemporaryFile()
-        # Not that of this process, which may lead to packages of this interpreter.
-        environment = os.environ | {"PYTHONPATH": path}
+        environment = {
+            # OpenMP's threads would spin while others work: on a busy machine that
+            # costs PyTorch a hundred times the time of short operations.
+            "OMP_WAIT_POLICY": "PASSIVE",
+            **os.environ,
+            # Not that of this process, which may lead to packages of its interpreter.
+            "PYTHONPATH": path,
+        }
         try:
             self._process = subprocess.Popen(
                 [python, "-W", "ignore", "-m", f"_compare.{module}"],

@@ -28,6 +28,7 @@ TITLES = {
     "lp": "l_1 and l_inf norms",
     "recomputation": "averages move once when recomputed",
     "folding": "folds into a convolution",
+    "unbiased": "averages of the unbiased variance",
     "cumulative": "cumulative averages",
     "no_averages": "without averages",
     "backends": "other backends of Keras",

@@ -40,7 +40,7 @@ def serve(answers):
 
 def one_line(error):
     """The class and the first line of the message of an exception."""
-    text = str(error).strip().partition("\n")[0]
+    text = str(error).strip().partition("\n")[0].rstrip(".:")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

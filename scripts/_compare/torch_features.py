@@ -34,6 +34,7 @@ def _probes(library):
         "nonfinite": lambda: _nonfinite(cls),
         "recalibration": lambda: _recalibration(cls),
         "freezing": lambda: _freezing(cls),
+        "unbiased": lambda: _unbiased(cls),
         "recomputation": lambda: _recomputation(cls),
         "folding": lambda: _folding(cls),
     }
@@ -170,14 +171,25 @@ def _nonfinite(cls):
     x[3, 2] = np.nan
     layer(x)
     finite = bool(torch.isfinite(layer.running_mean).all())
-    return probing.check(finite, "running_mean after a batch with one NaN")
+    return probing.check(finite, "")
 
 
 def _recalibration(cls):
     model, x = torch.nn.Sequential(cls(6)), _x()
     torch.optim.swa_utils.update_bn([x], model)
     error = probing.distance(model[0].running_mean, x.mean(0))
-    return probing.check(error < 1e-5, "torch.optim.swa_utils.update_bn")
+    if error > 1e-5:
+        return probing.no("torch.optim.swa_utils.update_bn passes it by")
+    return probing.yes("torch.optim.swa_utils.update_bn")
+
+
+def _unbiased(cls):
+    """One call, from averages of 0: what moves the variance."""
+    layer, x = cls(6, momentum=0.5), _x()
+    layer.running_var.zero_()
+    layer(x)
+    moved = (layer.running_var / (0.5 * x.var(0))).mean().item()
+    return probing.check(abs(moved - 1.0) < 1e-3, "")
 
 
 def _freezing(cls):

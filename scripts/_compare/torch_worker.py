@@ -5,7 +5,9 @@ import importlib.metadata
 import torch
 import torchrl.modules
 from _compare import serving
+from _compare import torch_diagnostics
 from _compare import torch_features
+from _compare import torch_hessian
 
 PACKAGES = ("torch", "torchrl", "cockpit-for-pytorch", "pyhessian", "loss-landscapes")
 
@@ -72,5 +74,8 @@ if __name__ == "__main__":
         "versions": versions,
         "printed": serving.printed,
         "features": torch_features.features,
+        "diagnostics": torch_diagnostics.diagnostics,
+        "hessian": torch_hessian.turn,
+        "exact_hessian": torch_hessian.exact,
     }
     serving.serve({**answers, **calls.answers()})
