@@ -111,7 +111,7 @@ weights and data for all; tolerances and numbers of products are each tool's def
 Computed as a whole in float64, the largest eigenvalue is {top:.6f} and the trace
 {trace:.6f}. Errors are the largest of the rounds, each of which has other random
 vectors, times median milliseconds. tfbn's functions trace anew at each call, a
-`CurvatureMeter` once. cockpit computes the diagonal of the Hessian, without sampling."""
+`CurvatureMeter` once. cockpit computes the Hessian's diagonal, without sampling."""
 
 _TOOLS = {
     "tfbn_top": "tfbn `hessian_top_eigenvalue`",
@@ -146,8 +146,8 @@ def _about(results):
     return (
         f"{environment.described(results)}; {others}. "
         f"{results['settings']['rounds']} rounds; load average {before:.1f} before, "
-        f"{after:.1f} after: above the number of cores, other work made the times longer "
-        "and the ratios less sure."
+        f"{after:.1f} after: above the number of cores, other work made times longer "
+        "and ratios less sure."
     )
 
 

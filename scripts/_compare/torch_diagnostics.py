@@ -4,14 +4,12 @@ import copy
 
 import cockpit
 import cockpit.quantities
-import loss_landscapes
-import loss_landscapes.metrics
 import numpy as np
 import pyhessian
 import torch
 from _compare import probing
-from _compare import serving
 from _compare import torch_hessian
+from _compare import torch_landscapes
 
 
 def diagnostics():
@@ -19,7 +17,7 @@ def diagnostics():
     return {
         "cockpit": probing.answers(_of_cockpit()),
         "pyhessian": probing.answers(_of_pyhessian()),
-        "loss_landscapes": probing.answers(_of_loss_landscapes()),
+        "loss_landscapes": probing.answers(torch_landscapes.probes()),
     }
 
 
@@ -84,43 +82,8 @@ def _of_pyhessian():
     }
 
 
-def _of_loss_landscapes():
-    names = (
-        "shift linearity top_eigenvalue top_n trace density layers noise_scale"
-        " activations alpha tic histograms gradient_tests advice distances"
-        " exact_trace"
-    )
-    nothing = probing.no("evaluates a metric along lines and planes", "read")
-    return dict.fromkeys(names.split(), nothing) | {
-        "loss_range": probing.partly("random_line, along random directions", "read"),
-        "predictiveness": lambda: _left_over("GradientPredictivenessEvaluator"),
-        "beta": lambda: _left_over("BetaSmoothnessEvaluator"),
-        "surface": _plane,
-        "interpolation": _interpolation,
-        "batch_norm": probing.yes("in the mode that the model is in", "read"),
-        "many_batches": probing.partly("with a metric that one writes", "read"),
-        "unchanged": _plane_unchanged,
-        "fit": probing.no("a call on a model", "read"),
-        "resume": probing.no("keeps no records", "read"),
-        "replicas": probing.no("moves one model's weights", "read"),
-        "plots": probing.absent(loss_landscapes, "plot"),
-    }
-
-
-def network(norm=False):
-    """A small network, with a batch for it."""
-    generator = torch.Generator().manual_seed(0)
-    torch.manual_seed(1)
-    middle = [torch.nn.BatchNorm1d(8)] if norm else []
-    model = torch.nn.Sequential(
-        torch.nn.Linear(6, 8), *middle, torch.nn.Tanh(), torch.nn.Linear(8, 3)
-    )
-    x = torch.randn(32, 6, generator=generator)
-    return model, x, torch.randint(3, (32,), generator=generator)
-
-
 def _track(names, norm=False):
-    model, x, y = network(norm)
+    model, x, y = torch_landscapes.network(norm)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     quantities = [getattr(cockpit.quantities, n)(torch_hessian.at_first) for n in names]
     return torch_hessian.tracked(model, x, y, *quantities, optimizer=optimizer)
@@ -143,7 +106,7 @@ def _empty(value):
 
 
 def _cockpit_exact_trace():
-    model, x, y = network()
+    model, x, y = torch_landscapes.network()
     expected = torch.trace(_hessian_matrix(model, x, y)).item()
     error = abs(torch_hessian.TOOLS["cockpit_trace"](model, x, y) / expected - 1.0)
     return probing.check(error < 1e-4, f"{error:.0e} off")
@@ -163,7 +126,7 @@ def _cockpit_batch_norm():
 
 
 def _cockpit_unchanged():
-    model, x, y = network(norm=True)
+    model, x, y = torch_landscapes.network(norm=True)
     before = copy.deepcopy(model.state_dict())
     with torch.no_grad():
         model(x)
@@ -172,12 +135,9 @@ def _cockpit_unchanged():
     quantity = cockpit.quantities.HessMaxEV(torch_hessian.at_first)
     torch_hessian.tracked(model, x, y, quantity)
     return probing.check(
-        _same(once, model.state_dict()), "weights and averages as after a plain step"
+        torch_landscapes.same(once, model.state_dict()),
+        "weights and averages as after a plain step",
     )
-
-
-def _same(one, other):
-    return all(torch.equal(one[name], other[name]) for name in one)
 
 
 def _hessian_matrix(model, x, y):
@@ -198,7 +158,7 @@ def _hessian_matrix(model, x, y):
 
 
 def _close(tool):
-    model, x, y = network()
+    model, x, y = torch_landscapes.network()
     matrix = _hessian_matrix(model, x, y)
     top = torch.linalg.eigvalsh(matrix)[-1]
     expected = top if tool.endswith("top") else torch.trace(matrix)
@@ -214,18 +174,18 @@ def _hessian_of(model, x, y):
 
 
 def _pyhessian_top_n():
-    values, vectors = _hessian_of(*network()).eigenvalues(top_n=2)
+    values, vectors = _hessian_of(*torch_landscapes.network()).eigenvalues(top_n=2)
     return probing.check(len(values) == len(vectors) == 2, "eigenvalues(top_n=)")
 
 
 def _pyhessian_density():
-    nodes, _ = _hessian_of(*network()).density(iter=10)
+    nodes, _ = _hessian_of(*torch_landscapes.network()).density(iter=10)
     return probing.check(len(nodes[0]) == 10, "density")
 
 
 def _pyhessian_batch_norm():
     """It calls model.eval(): is its eigenvalue that of the training loss?"""
-    model, x, y = network(norm=True)
+    model, x, y = torch_landscapes.network(norm=True)
     with torch.no_grad():
         model(x)  # averages that are not those of the batch
     in_training = torch.linalg.eigvalsh(_hessian_matrix(copy.deepcopy(model), x, y))[-1]
@@ -239,7 +199,7 @@ def _pyhessian_batch_norm():
 
 
 def _pyhessian_dataloader():
-    model, x, y = network()
+    model, x, y = torch_landscapes.network()
     batches = [(x[:16], y[:16]), (x[16:], y[16:])]
     loss = torch.nn.CrossEntropyLoss()
     found = pyhessian.hessian(model, loss, dataloader=batches, cuda=False)
@@ -249,66 +209,11 @@ def _pyhessian_dataloader():
 
 
 def _pyhessian_unchanged():
-    model, x, y = network(norm=True)
+    model, x, y = torch_landscapes.network(norm=True)
     before = copy.deepcopy(model.state_dict())
     _hessian_of(model, x, y).eigenvalues()
-    if not _same(before, model.state_dict()):
+    if not torch_landscapes.same(before, model.state_dict()):
         return probing.no("weights or averages change")
     if not model.training:
         return probing.partly("weights and averages do; the mode is eval afterwards")
     return probing.yes()
-
-
-def _metric(x, y):
-    return loss_landscapes.metrics.Loss(torch.nn.CrossEntropyLoss(), x, y)
-
-
-def _plane():
-    model, x, y = network()
-    options = {"distance": 1, "steps": 5, "normalization": "filter"}
-    found = loss_landscapes.random_plane(
-        model, _metric(x, y), deepcopy_model=True, **options
-    )
-    good = found.shape == (5, 5) and np.isfinite(found).all()
-    return probing.check(good, "random_plane(normalization='filter')")
-
-
-def _plane_unchanged():
-    model, x, y = network()
-    before = copy.deepcopy(model.state_dict())
-    loss_landscapes.random_plane(model, _metric(x, y), steps=5)
-    if _same(before, model.state_dict()):
-        return probing.yes("random_plane")
-    model.load_state_dict(before)
-    loss_landscapes.random_plane(model, _metric(x, y), steps=5, deepcopy_model=True)
-    if _same(before, model.state_dict()):
-        return probing.partly("with deepcopy_model=True, which is not the default")
-    return probing.no("random_plane")
-
-
-def _interpolation():
-    model, x, y = network()
-    other = copy.deepcopy(model)
-    with torch.no_grad():
-        other[0].weight.mul_(2.0)
-    found = loss_landscapes.linear_interpolation(
-        model, other, _metric(x, y), steps=4, deepcopy_model=True
-    )
-    return probing.check(found.shape == (4,), "linear_interpolation")
-
-
-def _left_over(name):
-    """A class of an earlier layout that the wheel still has."""
-    module = __import__(
-        "loss_landscapes.common.evaluators.torch.sl_evaluators", fromlist=[name]
-    )
-    model, x, y = network()
-    evaluator = getattr(module, name)(torch.nn.CrossEntropyLoss(), x, y)
-    try:
-        evaluator(model)
-        with torch.no_grad():
-            model[0].weight.mul_(1.1)
-        value = float(evaluator(model))
-    except Exception as error:  # whichever it raises
-        return probing.no(f"{name}, of an earlier layout: {serving.one_line(error)}")
-    return probing.check(value > 0, f"common.evaluators: {name}")
