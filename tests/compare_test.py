@@ -9,6 +9,7 @@ import tempfile
 from unittest import mock
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -18,12 +19,20 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _SCRIPTS = os.path.join(_ROOT, "scripts")
 sys.path.insert(0, _SCRIPTS)
 
+from _compare import answers  # noqa: E402
+from _compare import diagnostic_titles  # noqa: E402
+from _compare import features  # noqa: E402
+from _compare import findings  # noqa: E402
 from _compare import formulas  # noqa: E402
+from _compare import hessians  # noqa: E402
 from _compare import layers  # noqa: E402
+from _compare import page  # noqa: E402
 from _compare import peers  # noqa: E402
+from _compare import probing  # noqa: E402
 from _compare import serving  # noqa: E402
 
 _COMPARE = os.path.join(_SCRIPTS, "compare.py")
+_JSON = os.path.join(_ROOT, "docs", "comparison.json")
 _RENORMS = ("tf_renorm", "torchrl_renorm", "sbx_renorm")
 
 
@@ -142,6 +151,188 @@ class LayersTest(tf.test.TestCase):
             if row["candidate"] == layers.BASE:
                 self.assertEqual(row["ratio"]["median"], 1.0)
         json.dumps(rows, allow_nan=False)
+
+
+class ProbingTest(tf.test.TestCase):
+    def test_answers(self):
+        def broken():
+            raise TypeError("no such thing:\nand more")
+
+        found = probing.answers(
+            {
+                "given": probing.partly("half", "read"),
+                "probed": lambda: probing.check(True, "seen"),
+                "broken": broken,
+            }
+        )
+        self.assertEqual(
+            found,
+            {
+                "given": {"answer": "partly", "how": "read", "note": "half"},
+                "probed": {"answer": "yes", "how": "probe", "note": "seen"},
+                "broken": probing.no("TypeError: no such thing"),
+            },
+        )
+
+    def test_absent(self):
+        def layer(x, sync_group=None):
+            return x, sync_group
+
+        answer = probing.absent(layer, "mask")
+        self.assertEqual((answer["answer"], answer["how"]), ("no", "signature"))
+        self.assertIn("takes no mask", answer["note"])
+        with self.assertRaisesRegex(LookupError, "sync"):
+            probing.absent(layer, "mask", "sync")
+        with self.assertRaisesRegex(LookupError, "dumps"):
+            probing.absent(json, "dumps")
+
+    def test_error_of_second_derivatives(self):
+        """Of sum(x^3): the Hessian is 6 x, on the diagonal."""
+        x = probing.data((5,))
+        error = probing.second_derivative_error(
+            lambda x, v: 6.0 * x * v, lambda x: 3.0 * x**2, x
+        )
+        self.assertLess(error, 1e-4)
+        error = probing.second_derivative_error(
+            lambda x, v: 6.1 * x * v, lambda x: 3.0 * x**2, x
+        )
+        self.assertAllClose(error, 0.1 / 6.0, rtol=0.01)
+
+    def test_normalized(self):
+        x = np.array([[1.0, 4.0], [3.0, 4.0]])
+        expected = [[-1.0 / np.sqrt(1.25), 0.0], [1.0 / np.sqrt(1.25), 0.0]]
+        self.assertAllClose(probing.normalized(x, 0.25), expected)
+
+
+class HessiansTest(tf.test.TestCase):
+    def test_rows(self):
+        exact = {"top_eigenvalue": 2.0, "trace": -4.0}
+        turns = {
+            "tfbn_top": lambda seed: {"seconds": 2.0, "value": 2.0 + 0.5 * seed},
+            "cockpit_top": lambda seed: {"seconds": 0.5, "value": 1.9},
+        }
+        seconds, values = hessians._taken_turns(turns, rounds=3)
+        self.assertEqual(
+            values, {"tfbn_top": [2.0, 2.5, 3.0], "cockpit_top": [1.9] * 3}
+        )
+        row = hessians._row("tfbn_top", {"tfbn_top": 2e3}, seconds, values, exact)
+        self.assertEqual((row["value"], row["largest_error"]), (2.5, 0.5))
+        medians = {"cockpit_top": 5e2}
+        row = hessians._row("cockpit_top", medians, seconds, values, exact)
+        self.assertEqual(row["ratio"], {"median": 0.25, "quartiles": [0.25, 0.25]})
+        self.assertAllClose(row["largest_error"], 0.05)
+
+    def test_network(self):
+        """tanh between the layers, and none after the last."""
+        arrays = hessians.network()
+        expected = arrays["x"].astype("float64")
+        for i in range(3):
+            expected = expected @ arrays[f"kernel{i}"] + arrays[f"bias{i}"]
+            expected = np.tanh(expected) if i < 2 else expected
+        outputs = hessians.model_of(arrays)(arrays["x"])
+        self.assertAllClose(outputs, expected, 1e-5, 1e-5)
+
+    def test_nothing_without_pytorch(self):
+        found = hessians.measure({}, rounds=1, progress=lambda text: None)
+        self.assertEqual(found, {})
+
+
+class PageTest(tf.test.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        with open(_JSON, encoding="utf-8") as file:
+            cls.results = json.load(file)
+
+    def test_page_is_what_the_results_give(self):
+        with open(os.path.join(_ROOT, "docs", "comparison.md"), encoding="utf-8") as f:
+            self.assertEqual(f.read(), page.render(self.results))
+
+    def test_readme_has_the_core(self):
+        with open(os.path.join(_ROOT, "README.md"), encoding="utf-8") as file:
+            readme = file.read()
+        self.assertIn(page.core.table_of(self.results["sections"]), readme)
+
+    def test_all_was_measured(self):
+        sections = self.results["sections"]
+        self.assertCountEqual(sections, page.SECTIONS)
+        self.assertCountEqual(sections["findings"], findings.FINDINGS)
+        for kind, about in layers.KINDS.items():
+            found = [r["candidate"] for r in sections["times"] if r["kind"] == kind]
+            self.assertCountEqual(found, about.candidates)
+        for titles, found in (
+            (probing.TITLES, sections["features"]),
+            (diagnostic_titles.TITLES, sections["diagnostics"]),
+        ):
+            self.assertCountEqual(found["tfbn"], titles)
+            for cells in found.values():
+                self.assertContainsSubset(cells, titles)
+                for cell in cells.values():
+                    self.assertIn(cell["answer"], ("yes", "partly", "no"))
+                    self.assertIn(cell["how"], ("probe", "signature", "read"))
+
+    def test_what_tfbn_alone_has_and_what_it_lacks(self):
+        yes, no, partly = probing.yes(), probing.no(), probing.partly("in part")
+        titles = {"a": "first", "b": "second", "c": "third", "d": "fourth"}
+        found = {
+            "tfbn": {"a": yes, "b": no, "c": partly, "d": yes},
+            "keras": {"a": partly, "b": yes, "c": yes, "d": yes},
+            "torch": {"a": no, "b": no},
+        }
+        text = answers.section("## Title", titles, list(found), found)
+        self.assertIn("| first  | yes    | partly | no    |", text)
+        self.assertIn("| third  | partly | yes    | –     |", text)
+        self.assertIn("Only tfbn has: first.", text)
+        self.assertIn("tfbn lacks, or has in part: second; third.", text)
+        self.assertIn("- Keras, first: in part.", text)
+        self.assertNotIn("second:", text)
+
+    def test_core_has_the_fastest_run_of_each_library(self):
+        def time(name, least_ratio):
+            return {"kind": "bn", "candidate": name, "least_ratio": least_ratio}
+
+        def error(name, offset, output, gradient):
+            errors = {"output": output, "gradient": gradient, "offset": offset}
+            return {"kind": "bn", "candidate": name, "at_bounds": False, **errors}
+
+        sections = {
+            "times": [
+                time("tfbn:function", 1.0),
+                time("keras:jit", 2.5),
+                time("keras:eager", 4.0),
+            ],
+            "errors": [
+                error("tfbn:function", 1e4, 1e-7, 2e-7),
+                error("keras:jit", 0.0, 1e-6, 1e-6),
+                error("keras:jit", 1e4, 0.25, None),
+                error("keras:eager", 1e4, 0.5, 0.5),
+            ],
+        }
+        rows = page.core.table_of(sections).splitlines()[2:]
+        cells = [[cell.strip() for cell in row.split("|")[1:4]] for row in rows]
+        self.assertEqual(
+            cells,
+            [
+                ["tfbn", "1.00 (tf.function)", "1e-07, 2e-07"],
+                ["Keras", "2.50 (jit)", "2e-01, NaN"],
+            ],
+        )
+
+
+class AnswersTest(tf.test.TestCase):
+    @pytest.mark.long
+    def test_those_of_tfbn_are_what_its_probes_say(self):
+        with open(_JSON, encoding="utf-8") as file:
+            sections = json.load(file)["sections"]
+        for name, ask in (
+            ("features", features.measure),
+            ("diagnostics", features.diagnostics),
+        ):
+            found = ask({}, progress=lambda text: None)["tfbn"]
+            self.assertEqual(
+                {key: cell["answer"] for key, cell in found.items()},
+                {key: cell["answer"] for key, cell in sections[name]["tfbn"].items()},
+            )
 
 
 class PeersTest(tf.test.TestCase):

@@ -24,9 +24,9 @@ def table_of(sections):
         sections: dict with `times` and `errors`, of `layers`.
     """
     times = {
-        (row["kind"], row["candidate"]): row["ratio"]["median"]
+        (row["kind"], row["candidate"]): row["least_ratio"]
         for row in sections["times"]
-        if "ratio" in row
+        if "least_ratio" in row
     }
     errors = {
         (row["kind"], row["candidate"]): row

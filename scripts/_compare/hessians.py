@@ -143,5 +143,6 @@ def _row(tool, medians, seconds, values, exact):
         "value": float(np.median(values[tool])),
         "largest_error": float(np.max(errors)),
         "ms": medians[tool],
+        "least_ms": 1e3 * min(seconds[tool]),
         "ratio": timing.ratio(seconds[tool], seconds[BASES[quantity]]),
     }

@@ -30,7 +30,7 @@ class Kind(NamedTuple):
 
     Attributes:
         shape: of the input, channels last.
-        repeats: calls in a turn of a round, so that it takes some 20 ms or more.
+        repeats: calls in a turn of a round, so that it takes some milliseconds.
         formulas: dict from library to its reference.
         candidates: libraries and modes.
     """
@@ -63,7 +63,7 @@ KINDS = {
     ),
     "renorm": Kind(
         shape=(1024, 256),
-        repeats=20,
+        repeats=5,
         formulas={
             **dict.fromkeys(("tfbn", "keras", "tf_keras"), formulas.tf_renorm),
             "torchrl": formulas.torchrl_renorm,
@@ -118,11 +118,13 @@ def present(kind, peers):
 
 
 def times(peers, *, rounds, progress):
-    """Rows with the median milliseconds of a training call, and its ratio to `BASE`.
+    """Rows with the milliseconds of a training call, and its ratio to `BASE`.
 
     The time is that of output, gradients of input, gamma and beta, and the update of
     the averages. In each round each candidate has one turn: a call that is not timed,
-    then the timed ones.
+    then the timed ones. `ms` is the median of the rounds and `least_ms` the least, that
+    of the round that other work disturbed least; `ratio` has the median and quartiles
+    of the rounds' ratios, and `least_ratio` is that of the least times.
 
     Args:
         peers: dict from a value of `PEERS` to `peers.Peer`.
@@ -157,7 +159,10 @@ def _times_of_kind(kind, peers, rounds, progress):
             **about,
             "candidate": name,
             "ms": medians[name],
+            "least_ms": 1e3 * min(seconds[name]),
             "ratio": timing.ratio(seconds[name], seconds[BASE]),
+            "least_ratio": min(seconds[name]) / min(seconds[BASE]),
+            "rounds_ms": [round(1e3 * second, 4) for second in seconds[name]],
         }
         for name in seconds
     ]

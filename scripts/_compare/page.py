@@ -39,19 +39,22 @@ _SHORT = """\
 
 {table}
 
-Each library in its fastest run. Times are relative to tfbn in a `tf.function`; errors
-are those of output and input gradient on float32 data of mean 10,000 and standard
-deviation 1. BatchNorm has an input of 128x32x32x64, renorm one of 1024x256."""
+Each library in its fastest run. Times are the least of the rounds, relative to tfbn in
+a `tf.function`; errors are those of output and input gradient on float32 data of mean
+10,000 and standard deviation 1. BatchNorm has an input of 128x32x32x64, renorm one of
+1024x256."""
 
 _TIMES = """\
 ## Time of a training call
 
 Output, gradients of input, gamma and beta, and the update of the averages, for one
-float32 input with the channels last: median milliseconds, and the ratio to tfbn in a
-`tf.function`, the way `model.fit` runs it (median and quartiles of the rounds). PyTorch
-runs eagerly and by `torch.compile`, Flax and sbx under `jax.jit`; "jit" of the others
-is `jit_compile=True`. The workers have OMP_WAIT_POLICY=PASSIVE unless it is set:
-PyTorch's threads would spin while others work."""
+float32 input with the channels last: milliseconds, median and least of the rounds, and
+ratios to tfbn in a `tf.function`, the way `model.fit` runs it: of the least times, and
+median and quartiles of the rounds. On a busy machine the least are nearer to what a
+quiet one takes. PyTorch runs eagerly and by `torch.compile`, Flax and sbx under
+`jax.jit`; "jit" of the others is `jit_compile=True`. The workers have
+OMP_WAIT_POLICY=PASSIVE unless it is set: PyTorch's threads would spin while others
+work."""
 
 _ERRORS = """\
 ## Error against float64
@@ -110,8 +113,9 @@ A network of {sizes} units with tanh, cross-entropy of {samples} samples, the sa
 weights and data for all; tolerances and numbers of products are each tool's defaults.
 Computed as a whole in float64, the largest eigenvalue is {top:.6f} and the trace
 {trace:.6f}. Errors are the largest of the rounds, each of which has other random
-vectors, times median milliseconds. tfbn's functions trace anew at each call, a
-`CurvatureMeter` once. cockpit computes the Hessian's diagonal, without sampling."""
+vectors; milliseconds are the median and the least. tfbn's functions trace anew at each
+call, a `CurvatureMeter` once. cockpit computes the Hessian's diagonal, without
+sampling."""
 
 _TOOLS = {
     "tfbn_top": "tfbn `hessian_top_eigenvalue`",
@@ -157,16 +161,17 @@ def _times(rows):
         found = [row for row in rows if row["kind"] == kind]
         shape = shape_text(found[0]["shape"])
         cells = [_time_cells(row) for row in found]
-        header = ["library", "run", "ms", "times tfbn"]
+        header = ["library", "run", "ms", "least", "times tfbn", "in each round"]
         parts.append(f"{title}, {shape}:\n\n{table(header, cells)}")
     return "\n\n".join(parts)
 
 
 def _time_cells(row):
     if "error" in row:
-        return [*_names(row), MISSING, row["error"]]
+        return [*_names(row), *[MISSING] * 3, row["error"]]
+    times = (row[key] for key in ("ms", "least_ms", "least_ratio"))
     ratio = benchmark_tables.with_quartiles(row["ratio"])
-    return [*_names(row), number(row["ms"]), ratio]
+    return [*_names(row), *map(number, times), ratio]
 
 
 def _errors(rows):
@@ -224,6 +229,7 @@ def _hessians(found):
             f"{row['value']:.6f}",
             f"{row['largest_error']:.1e}",
             number(row["ms"]),
+            number(row["least_ms"]),
             benchmark_tables.with_quartiles(row["ratio"]),
         ]
         for tool in _TOOLS
@@ -236,7 +242,7 @@ def _hessians(found):
         top=found["exact"]["top_eigenvalue"],
         trace=found["exact"]["trace"],
     )
-    header = ["tool", "median", "largest error", "ms", "times tfbn's function"]
+    header = ["tool", "median", "largest error", "ms", "least", "times tfbn's function"]
     return f"{introduction}\n\n{table(header, cells)}"
 
 
