@@ -103,8 +103,8 @@ how, for each."""
 _DIAGNOSTICS = """\
 ## What the diagnostics have
 
-Decided likewise, by programs that run on a network of some hundred parameters where one
-is short."""
+Decided likewise, on networks of some hundred parameters. Where a library has nothing of
+the kind, and for loops, kills, replicas and figures, its sources were read."""
 
 _HESSIANS = """\
 ## One Hessian
