@@ -11,8 +11,8 @@ OFFSETS = (0.0, 1e2, 1e4, 1e6)
 
 # Moving averages near the batch's statistics, without bounds: r and d take effect. Both
 # numbers are exact in float32, at every offset.
-_MOVING_DRIFT = 0.25
-_MOVING_STDDEV = 1.25
+MOVING_DRIFT = 0.25
+MOVING_STDDEV = 1.25
 
 # What each candidate is to compute.
 _FORMULAS = {name: name.partition("_")[2] for name in candidates.NAMES}
@@ -41,6 +41,12 @@ def relative_error(actual, expected):
     """max|actual - expected| / max|expected|, a float."""
     error = np.max(np.abs(np.asarray(actual, np.float64) - expected))
     return float(error / np.max(np.abs(expected)))
+
+
+def draw(shape, offset, seed):
+    """Input of unit variance around `offset`, and an upstream gradient of mean 3."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal(shape) + offset, rng.standard_normal(shape) + 3.0
 
 
 def reference(x, upstream, *, moving_mean=None, moving_stddev=None):
@@ -87,8 +93,8 @@ def _rows(shape, dtype, offset, seed):
 def _expected(x, upstream, offset):
     x, upstream = x.astype(np.float64), upstream.astype(np.float64)
     averages = {
-        "moving_mean": offset + _MOVING_DRIFT,
-        "moving_stddev": _MOVING_STDDEV,
+        "moving_mean": offset + MOVING_DRIFT,
+        "moving_stddev": MOVING_STDDEV,
     }
     return {
         "bn": reference(x, upstream),
@@ -97,10 +103,7 @@ def _expected(x, upstream, offset):
 
 
 def _data(shape, dtype, offset, seed):
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal(shape) + offset
-    upstream = rng.standard_normal(shape) + 3.0
-    return tf.cast(x, dtype), tf.cast(upstream, dtype)
+    return [tf.cast(array, dtype) for array in draw(shape, offset, seed)]
 
 
 def _run(name, x, upstream, offset, mode):
@@ -109,8 +112,8 @@ def _run(name, x, upstream, offset, mode):
     layer.build(x.shape)
     if _FORMULAS[name] == "renorm":
         for mean, stddev in _averages_of_renorm(layer):
-            mean.assign(tf.fill(mean.shape, offset + _MOVING_DRIFT))
-            stddev.assign(tf.fill(stddev.shape, _MOVING_STDDEV))
+            mean.assign(tf.fill(mean.shape, offset + MOVING_DRIFT))
+            stddev.assign(tf.fill(stddev.shape, MOVING_STDDEV))
 
     def step(x, upstream):
         with tf.GradientTape() as tape:

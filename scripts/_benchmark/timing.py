@@ -5,6 +5,7 @@ therefore take turns, once in each round, and each ratio comes with its spread o
 rounds.
 """
 
+import functools
 import random
 import time
 from collections.abc import Callable
@@ -27,21 +28,37 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Returns the seconds that each call took in each round.
 
-    The order changes from round to round, so that no call always finds the caches as
-    the same other call left them. Warm-ups, which trace and compile, are not timed.
+    Warm-ups, which trace and compile, are not timed.
     """
     for call in calls.values():
         for _ in range(warmups):
             call()
-    seconds = {name: [] for name in calls}
-    order, shuffle = list(calls), random.Random(seed).shuffle
+
+    def timed(call):
+        begin = clock()
+        results = call()
+        seconds = clock() - begin
+        del results  # now, so that freeing the memory is not timed
+        return seconds
+
+    timers = {name: functools.partial(timed, call) for name, call in calls.items()}
+    return taking_turns(timers, rounds=rounds, seed=seed)
+
+
+def taking_turns(
+    timers: Mapping[str, Callable[[], float]], *, rounds: int, seed: int = 0
+) -> dict[str, list[float]]:
+    """Calls each timer once a round; returns the seconds that it told.
+
+    The order changes from round to round, so that no call always finds the caches as
+    the same other call left them.
+    """
+    seconds = {name: [] for name in timers}
+    order, shuffle = list(timers), random.Random(seed).shuffle
     for _ in range(rounds):
         shuffle(order)
         for name in order:
-            begin = clock()
-            results = calls[name]()
-            seconds[name].append(clock() - begin)
-            del results  # now, so that freeing the memory is not timed
+            seconds[name].append(timers[name]())
     return seconds
 
 
