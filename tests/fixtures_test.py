@@ -31,13 +31,7 @@ HALF = 1e-2
 # Keys that layers write since the newest fixtures, by class, for versions in
 # development: {"BatchNorm": {"new_argument"}}. Older versions refuse such files, so
 # the changelog has to say it.
-_OF_ALL = {"virtual_batch_order"}
-ADDED_KEYS = {
-    "BatchNorm": _OF_ALL,
-    "BatchRenorm": _OF_ALL | {"momentum_warmup", "drift_correction"},
-    "LpBatchNorm": _OF_ALL,
-    "NoisyBatchNorm": _OF_ALL,
-}
+ADDED_KEYS = {}
 
 
 def _order(version):

@@ -1,3 +1,3 @@
 """The one place that holds the version; setup.py reads it as text."""
 
-__version__ = "0.2.0rc1"
+__version__ = "0.2.0"
