@@ -23,8 +23,9 @@ from tfbn.ops.requests import Request
 class Implementation(Protocol):
     """What a module in `IMPLEMENTATIONS` has.
 
-    For the operations that it supports it also has: for "batch_norm", `Normalizer(x,
-    request, epsilon, mask)`; for "normalize", `normalize(x, mean, gain, offset,
+    For the operations that it supports it also has: for "batch_norm", a class
+    `Normalizer(x, request, epsilon, mask)`, which `saved` and `of_saved` take from one
+    function of a graph to another; for "normalize", `normalize(x, mean, gain, offset,
     request)`; for "lp_batch_norm", a function of that name.
     """
 
