@@ -212,6 +212,13 @@ class KillsTest(tf.test.TestCase):
         self.assertEqual([ending["repeated"] for ending in endings], [5, 2, 0])
         kills.account([], 0)  # the first process
 
+    def test_both_runs_have_one_name(self):
+        """Figures show it, and are compared."""
+        experiment = kills._Experiment("renorm", [], "folder", None, None)
+        whole, ended = experiment._run("whole"), experiment._run("ended")
+        self.assertNotEqual(whole, ended)
+        self.assertEqual(os.path.basename(whole), os.path.basename(ended))
+
     def _killed_in_its_second_checkpoint(self):
         """The run's folder, its process, and where the signal found it."""
         folder = tempfile.mkdtemp(dir=self.get_temp_dir())

@@ -13,10 +13,9 @@ processes takes about a minute on two cores, for TensorFlow starts in each of th
 
 import argparse
 import contextlib
-import json
+import os
 import pathlib
 import random
-import socket
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ import numpy as np
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(_ROOT / "scripts"))
 
+import _cluster  # noqa: E402
 import _quiet_tensorflow  # noqa: E402, F401  before anything that imports TensorFlow
 from _endurance import comparison  # noqa: E402
 from _endurance import processes as processes_lib  # noqa: E402
@@ -81,7 +81,8 @@ def main():
         one = f"{folder}/1"
         _run(one, 1)
         for number in map(int, options.processes.split(",")):
-            whole, killed = f"{folder}/{number}", f"{folder}/{number}_killed"
+            # Figures show the name of their run.
+            whole, killed = (f"{folder}/{number}{of}/run" for of in ("", "_killed"))
             typical = _run(whole, number, slurm=options.slurm)
             error = _largest_difference(one, whole)
             print(
@@ -151,9 +152,10 @@ def _status(process):
 @contextlib.contextmanager
 def _started(run_dir, number, slurm=False):
     flags = [*_FLAGS, "--strategy=multi_worker", f"--run_dir={run_dir}"]
+    os.makedirs(os.path.dirname(run_dir), exist_ok=True)
     processes = []
     for index, variables in enumerate(
-        _of_srun(number) if slurm else _tf_configs(number)
+        _of_srun(number) if slurm else _cluster.tf_configs(number)
     ):
         path = f"{run_dir}.process{index}"
         processes.append(processes_lib.Process(flags, path, variables))
@@ -162,14 +164,6 @@ def _started(run_dir, number, slurm=False):
     finally:
         for process in processes:
             process.kill()
-
-
-def _tf_configs(number):
-    cluster = {"worker": [f"127.0.0.1:{_free_port()}" for _ in range(number)]}
-    tasks = [{"type": "worker", "index": index} for index in range(number)]
-    return [
-        {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})} for task in tasks
-    ]
 
 
 def _of_srun(number):
@@ -202,12 +196,6 @@ def _numbers(value):
     if isinstance(value, list):
         return [number for part in value for number in _numbers(part)]
     return [] if isinstance(value, str) or value is None else [value]
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 if __name__ == "__main__":

@@ -248,7 +248,8 @@ class _Experiment:
         return processes.Process(flags, path)
 
     def _run(self, run):
-        return os.path.join(self._folder, f"{self._name}_{run}")
+        # Figures show the name of their run.
+        return os.path.join(self._folder, f"{self._name}_{run}", self._name)
 
 
 def _check_ended(process):

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import tfbn
 from tests import testing_utils
+from tfbn.layers import synchronization
 
 
 class Block(keras.layers.Layer):
@@ -64,6 +65,27 @@ class SynchronizeTest(tf.test.TestCase):
         self.assertAllEqual(step, [1, 1])
         self.assertAllEqual(norm.moving_mean, [0.0])
         self.assertAllEqual(norm.step, 0)
+
+    def test_averaged_later(self):
+        """Each replica keeps what it comes to, and is told of the variables."""
+        strategy = testing_utils.two_cpus_strategy()
+        with strategy.scope():
+            norm = tfbn.BatchNorm(momentum=0.5)
+            norm.build((None, 1))
+        told = []
+
+        def replica_step():
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            x = tf.fill([2, 1], tf.cast(replica, tf.float32))
+            with synchronization.averaged_later() as averages:
+                for _ in range(2):
+                    norm(x, training=True)
+            told.append([variable.name for variable in averages])
+            return tf.identity(norm.moving_mean.value)
+
+        step = tf.function(lambda: strategy.run(replica_step), autograph=False)
+        self.assertAllEqual(step().values, [[0.0], [0.75]])
+        self.assertEqual(told, [["moving_mean", "moving_variance"]] * 2)
 
     def test_refusals_change_nothing(self):
         plain, virtual = tfbn.BatchNorm(), tfbn.BatchRenorm(virtual_batch_size=4)

@@ -63,5 +63,25 @@ class CheckSharedTest(tf.test.TestCase):
         processes.check_shared("does not exist", None)
 
 
+class OneLineErrorsTest(tf.test.TestCase):
+    def test_of_a_lost_process(self):
+        strategy = mock.create_autospec(
+            tf.distribute.MultiWorkerMirroredStrategy, instance=True
+        )
+        cluster = tf.train.ClusterSpec({"worker": ["a:1", "b:1"]})
+        strategy.cluster_resolver.cluster_spec.return_value = cluster
+        place = "{{function_node __wrapped__CollectiveBcastRecv_device_/job:worker}}"
+        error = tf.errors.UnavailableError(
+            None, None, f"{place} Socket closed.\nMore {{{{node x}}}} of it."
+        )
+        pattern = r"^another process of the run .* reached: Socket closed\. Start all"
+        with self.assertRaisesRegex(ConnectionError, pattern):
+            with processes.one_line_errors(strategy):
+                raise error
+        with self.assertRaises(tf.errors.UnavailableError):
+            with processes.one_line_errors(None):
+                raise error
+
+
 if __name__ == "__main__":
     tf.test.main()

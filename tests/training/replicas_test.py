@@ -119,6 +119,24 @@ class SlicesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLessEqual(max(sizes) - min(sizes), 1)
         self.assertGreater(min(sizes), 0)
 
+    @parameterized.parameters((8, 2, True), (8, 2, False), (7, 3, True), (10, 4, False))
+    def test_among_zeros(self, size, number, known):
+        """The sum is the whole, and one replica's NaN stays where it is."""
+        whole = np.arange(2.0 * size).reshape(size, 1, 2) + 1.0
+        whole[-1] = np.nan
+        parts = []
+        for replica in range(number):
+            begin, end = replicas.bounds(size, replica, number)
+            part = tf.constant(whole[begin:end])
+            found = replicas.among_zeros(
+                part, size if known else tf.constant(size), replica, number
+            )
+            expected = np.zeros_like(whole)
+            expected[begin:end] = whole[begin:end]
+            self.assertAllEqual(found, expected)
+            parts.append(found)
+        self.assertAllEqual(tf.add_n(parts), whole)
+
 
 class WithinScopeTest(tf.test.TestCase):
     def test_losses_are_whole(self):

@@ -95,7 +95,7 @@ def _compiled_part(model):
     steps = ReplicatedSteps(
         model,
         keras.optimizers.SGD(0.1),
-        Objective(model, loss, [], *source.spec),
+        Objective(model, loss, ["accuracy"], *source.spec),
         source,
         strategy=tf.distribute.OneDeviceStrategy("CPU:0"),
     )
@@ -107,8 +107,8 @@ def _compiled_part(model):
             mock.patch.object(tf.distribute, "get_replica_context", Replica),
             mock.patch.object(synchronization, "assign", _assign),
         ):
-            losses, gradients, _, _ = steps._on_replica(x, y)
-        return losses, gradients
+            losses, gradients, outputs, _ = steps._on_replica(x, y)
+        return losses, gradients, outputs
 
     batch = [tf.constant(t) for t in batches(0)]
     stages = part.experimental_get_compiler_ir(*batch)
@@ -136,6 +136,26 @@ class ReplicatedStepsTest(tf.test.TestCase, parameterized.TestCase):
         self._assert_same_runs(alone, both)
         self._assert_mirrored(both)
 
+    def test_metrics_of_batches_of_any_size(self):
+        problem = Problem(
+            lambda: _model(layers.BatchNorm, synchronized=True),
+            lambda: keras.optimizers.SGD(0.1),
+            batch_size=9,
+            folder=self.get_temp_dir(),
+            metrics=["accuracy"],
+            train_steps=3,
+            log_freq=1,
+        )
+
+        def batches(step):
+            indices = problem.sampler.indices(step)[step:]  # of 9, 8 and 7
+            return problem.x[indices], problem.y[indices]
+
+        alone, both = (problem.trainer(number, batches) for number in (1, 2))
+        alone.train()
+        both.train()
+        self._assert_same_runs(alone, both)
+
     def test_replicas_drop_other_elements(self):
         """The gradient of a weight is the mean of two inputs, each 0 or 2."""
         with testing_utils.two_cpus_strategy().scope():
@@ -162,9 +182,9 @@ class ReplicatedStepsTest(tf.test.TestCase, parameterized.TestCase):
     def test_xla_compiles_the_part_of_a_tpu(self):
         """All sizes are known, and all communication is all-reduces."""
         program, compiled = _compiled_part(_model(_renorm, synchronized=True))
-        # The loss, five gradients, and of the layer one forward and one backward. The
-        # compiler may combine those of loss and gradients.
-        self.assertEqual(program.count(" all-reduce("), 1 + 5 + 2)
+        # The loss, five gradients, the outputs, and of the layer one forward and one
+        # backward. The compiler may combine those of the end of the step.
+        self.assertEqual(program.count(" all-reduce("), 1 + 5 + 1 + 2)
         self.assertIn(" all-reduce(", compiled)
         self.assertIn(f"f32[{16 // 4},8]", compiled)  # four examples of sixteen
         self.assertNotIn("infeed", compiled)

@@ -1,5 +1,6 @@
 """Checks of the arguments that measurements share, each with an error of one line."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from tfbn import validation
 
 # Keras sets the reason of an error in bold.
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
+# Where in a graph an operation failed.
+_PLACE = re.compile(r"\{\{function_node [^{}]*\}\}\s*")
 # Beginnings of the lines of an error that are heading or traceback.
 _HEADINGS = (
     "Exception encountered when",
@@ -69,7 +72,7 @@ def shapes(structure: Any) -> str:
 def first_line(error: Exception) -> str:
     """Returns what an error of TensorFlow or Keras says, in one line."""
     message = str(getattr(error, "message", error) or "")
-    message = message.replace(_BOLD, "").replace(_PLAIN, "")
+    message = _PLACE.sub("", message.replace(_BOLD, "").replace(_PLAIN, ""))
     lines = [line.strip() for line in message.splitlines()]
     told = [line for line in lines if line and not line.startswith(_HEADINGS)]
     return told[0] if told else type(error).__name__

@@ -1,5 +1,10 @@
 """Statistics over the global batch: for all layers of a model, and in their state."""
 
+import contextlib
+import contextvars
+from collections.abc import Iterable
+from collections.abc import Iterator
+
 import keras
 import tensorflow as tf
 
@@ -62,16 +67,42 @@ def assign(variable: keras.Variable, value: tf.Tensor, *, same: bool) -> None:
         variable: of the layer.
         value: of the shape and dtype of `variable`.
         same: bool, whether all replicas come to the same value. TensorFlow would
-            communicate to aggregate what they come to.
+            communicate to aggregate what they come to, unless `averaged_later`.
     """
     context = tf.distribute.get_replica_context()
     several = context is not None and context.num_replicas_in_sync > 1
-    held = variable.value
+    held, later = variable.value, _LATER.get()
+    if not same and later is not None:
+        later.setdefault(id(variable), variable)
+        same = True
     # In a stateless call that is a tensor, and Keras keeps the new value itself.
     if same and several and isinstance(held, tf.Variable):
         context.strategy.extended.update(held, _assign, args=(value,))
     else:
         variable.assign(value)
+
+
+_LATER: contextvars.ContextVar[dict | None] = contextvars.ContextVar(
+    "tfbn_averaged_later", default=None
+)
+
+
+@contextlib.contextmanager
+def averaged_later() -> Iterator[Iterable[keras.Variable]]:
+    """Leaves variables that replicas set to other values as each has set them.
+
+    TensorFlow would average each of them in a message of its own. Whoever opens this on
+    a replica averages them, together, afterwards.
+
+    Yields:
+        The variables, as they come.
+    """
+    variables: dict[int, keras.Variable] = {}
+    token = _LATER.set(variables)
+    try:
+        yield variables.values()
+    finally:
+        _LATER.reset(token)
 
 
 def _assign(variable, value):

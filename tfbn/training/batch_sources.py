@@ -68,6 +68,9 @@ class ArraySource:
     def batch(self, feed: Any, i: tf.Tensor) -> Any:
         return self._batches.arrays.gather(feed[i])
 
+    def size(self, unused_feed: Any) -> int:
+        return self.batch_size
+
     def slice(self, feed: Any, i: tf.Tensor, replica: Any, number: int) -> Any:
         indices, size = feed[i], self.batch_size
         if size % number == 0:
@@ -96,9 +99,13 @@ class _StepByStep:
     def batch(self, feed: Any, i: tf.Tensor) -> Any:
         return tf.nest.map_structure(lambda rows: rows[i], feed)
 
+    def size(self, feed: Any) -> tf.Tensor:
+        _, y = feed
+        return tf.shape(tf.nest.flatten(y)[0])[1]
+
     def slice(self, feed: Any, i: tf.Tensor, replica: Any, number: int) -> Any:
         x, y = self.batch(feed, i)
-        size = tf.shape(tf.nest.flatten(y)[0])[0]
+        size = self.size(feed)
         enough = tf.debugging.assert_greater_equal(
             size, number, "a batch has fewer examples than the strategy has replicas"
         )

@@ -117,6 +117,30 @@ def part_of(tensors: Any, size: int, replica: Any, number: int) -> Any:
     return tf.nest.map_structure(part, tensors)
 
 
+def among_zeros(part: tf.Tensor, size: Any, replica: Any, number: int) -> tf.Tensor:
+    """A replica's slice at its place among zeros: the sum over all is the whole.
+
+    Args:
+        part: `[examples, ...]`.
+        size: int or scalar tensor, examples of the whole.
+        replica, number: as in `bounds`.
+
+    Returns:
+        A tensor `[size, ...]`.
+    """
+    if isinstance(size, int) and size % number == 0:  # of sizes that XLA knows
+        is_mine = tf.reshape(tf.range(number) == replica, [-1, *[1] * part.shape.rank])
+        # A product with 0 would send a NaN to the slices of others.
+        whole = tf.where(is_mine, part, tf.zeros_like(part))
+        whole = tf.reshape(whole, tf.concat([[size], tf.shape(part)[1:]], 0))
+    else:
+        begin, end = bounds(size, replica, number)
+        whole = tf.pad(part, [[begin, size - end], *[[0, 0]] * (part.shape.rank - 1)])
+    return tf.ensure_shape(
+        whole, [size if isinstance(size, int) else None, *part.shape[1:]]
+    )
+
+
 def unsynchronized(model: keras.Model) -> list[keras.layers.Layer]:
     """The layers that take statistics of a replica's slice, not of the global batch."""
     return [
@@ -131,7 +155,8 @@ def unsynchronized(model: keras.Model) -> list[keras.layers.Layer]:
 def drifting(model: keras.Model) -> list[keras.Variable]:
     """The variables that a forward pass may set to another value on each replica.
 
-    TensorFlow averages those with an aggregation itself, as those of tfbn's layers.
+    TensorFlow averages those with an aggregation itself, for tfbn's layers see
+    `synchronization.averaged_later`.
     """
     synchronized = {
         id(layer)

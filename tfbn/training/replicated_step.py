@@ -1,5 +1,6 @@
 """The compiled inner loop on the replicas of a `tf.distribute` strategy."""
 
+import collections
 from typing import Any
 
 import keras
@@ -7,6 +8,7 @@ import tensorflow as tf
 
 from tfbn import _compat
 from tfbn.diagnostics.nonfinite import all_finite
+from tfbn.layers import synchronization
 from tfbn.training import replicas
 from tfbn.training.batch_sources import Source
 from tfbn.training.objective import Objective
@@ -20,8 +22,9 @@ class ReplicatedSteps(Steps):
     by its share of the examples, and penalties of regularizers by one over the number
     of replicas, so that the gradients add up to those of the global batch. They are
     added before the optimizer sees them: Keras would clip those of each replica. All
-    replicas then make the same update. Layers that draw random numbers draw other ones
-    on each replica.
+    replicas then make the same update. Losses, gradients, the outputs that metrics are
+    taken of, and the moving averages of unsynchronized layers travel in one message.
+    Layers that draw random numbers draw other ones on each replica.
 
     Args:
         model, optimizer, objective, source, on_nonfinite: as in `Steps`; model and
@@ -46,6 +49,7 @@ class ReplicatedSteps(Steps):
         if self._number > 1:
             objective.check_adds_up()
         self._drifting = replicas.drifting(model) if self._number > 1 else []
+        self._has_metrics = objective.has_metrics
         with strategy.scope():
             super().__init__(
                 model, optimizer, objective, source, on_nonfinite=on_nonfinite
@@ -59,7 +63,7 @@ class ReplicatedSteps(Steps):
                 self._on_replica, args=batch
             )
         losses = {name: self._first(value) for name, value in losses.items()}
-        results = losses | self._metrics_of(outputs)
+        results = losses | self._metrics_of(batch, outputs)
         results = {name: tf.cast(v, tf.float32) for name, v in results.items()}
         if self._on_nonfinite == "ignore":
             self._update(gradients)
@@ -82,21 +86,26 @@ class ReplicatedSteps(Steps):
         return results
 
     def _on_replica(self, *batch):
-        """`(losses, gradients)` of the global batch, and what this replica has."""
+        """`(losses, gradients, outputs)` of the global batch, what this replica kept.
+
+        Without metrics the outputs are `()`.
+        """
         context = tf.distribute.get_replica_context()
         kept = [tf.identity(v.value) for v in self._kept_if_not_finite()]
-        x, y, share = self._slice(batch, context.replica_id_in_sync_group)
+        replica = context.replica_id_in_sync_group
+        x, y, share = self._slice(batch, replica)
         share = None if self._objective.sums else share
-        losses, y_pred, gradients = self._gradients(x, y, share)
+        with synchronization.averaged_later() as averages:
+            losses, y_pred, gradients = self._gradients(x, y, share)
         self._check_masks(y_pred)
-        losses = context.all_reduce(tf.distribute.ReduceOp.SUM, losses)
-        gradients = _sums_of(gradients, context)
-        if self._drifting:
-            values = [v.value for v in self._drifting]
-            values = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
-            for variable, value in zip(self._drifting, values, strict=True):
-                variable.assign(value)
-        outputs = (y, y_pred) if self._objective.has_metrics else ()
+        outputs = self._whole(y_pred, batch, replica) if self._has_metrics else ()
+        drifting = [*self._drifting, *averages] if self._number > 1 else []
+        values = [tf.identity(variable.value) for variable in drifting]
+        losses, gradients, outputs, values = _sums_of(
+            (losses, gradients, outputs, values), context
+        )
+        for variable, value in zip(drifting, values, strict=True):
+            synchronization.assign(variable, value / self._number, same=True)
         return losses, gradients, outputs, kept
 
     def _slice(self, batch, replica):
@@ -106,6 +115,14 @@ class ReplicatedSteps(Steps):
             return source.slice(*batch, replica, self._number)
         parts = replicas.part_of(batch, source.batch_size, replica, self._number)
         return *parts, 1.0 / self._number
+
+    def _whole(self, y_pred, batch, replica):
+        """The outputs of this replica, at their place among zeros for the others'."""
+        source: Any = self._source
+        size = source.batch_size if self._gathers_first else source.size(batch[0])
+        return tf.nest.map_structure(
+            lambda part: replicas.among_zeros(part, size, replica, self._number), y_pred
+        )
 
     def _penalties(self):
         """This replica's part of the penalties, each of which it knows as a whole."""
@@ -142,28 +159,32 @@ class ReplicatedSteps(Steps):
         with _compat.summed_gradients(self._optimizer):
             self._strategy.run(apply, args=(gradients,))
 
-    def _metrics_of(self, outputs):
+    def _metrics_of(self, batch, outputs):
         """The metrics of the global batch, computed once."""
-        if not outputs:
+        if not self._has_metrics:
             return {}
-        y, y_pred = tf.nest.map_structure(
-            lambda part: self._strategy.gather(part, axis=0), outputs
-        )
-        return self._objective.metrics(y, y_pred)
+        # All processes read all targets.
+        _, y = batch if self._gathers_first else self._source.batch(*batch)
+        return self._objective.metrics(y, tf.nest.map_structure(self._first, outputs))
 
     def _first(self, value):
         """What all replicas have, of the first one."""
         return self._strategy.experimental_local_results(value)[0]
 
 
-def _sums_of(gradients, context):
-    """The sums over the replicas; None stays None."""
-    indices = [i for i, g in enumerate(gradients) if g is not None]
-    sums = context.all_reduce(
-        tf.distribute.ReduceOp.SUM, [gradients[i] for i in indices]
-    )
-    sums = dict(zip(indices, sums, strict=True))
-    return [sums.get(i) for i in range(len(gradients))]
+def _sums_of(values, context):
+    """The sums over the replicas, in one message for each dtype; None stays None."""
+    sums = tf.nest.flatten(values)
+    groups = collections.defaultdict(list)
+    for index, value in enumerate(sums):
+        if value is not None:
+            groups[value.dtype].append(index)
+    for indices in groups.values():
+        message = [sums[index] for index in indices]
+        reduced = context.all_reduce(tf.distribute.ReduceOp.SUM, message)
+        for index, total in zip(indices, reduced, strict=True):
+            sums[index] = total
+    return tf.nest.pack_sequence_as(values, sums)
 
 
 def _assign(variable, value):
