@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import re
+import shlex
 import stat
 import sys
 import tempfile
@@ -343,7 +345,7 @@ class PeersTest(tf.test.TestCase):
         with open(code, "w", encoding="utf-8") as file:
             file.write(f"import sys\nsys.path.insert(0, {_SCRIPTS!r})\n{program}")
         with open(path, "w", encoding="utf-8") as file:
-            file.write(f"#!/bin/sh\nexec {sys.executable} {code}\n")
+            file.write(f"#!/bin/sh\nexec {shlex.join([sys.executable, code])}\n")
         os.chmod(path, os.stat(path).st_mode | stat.S_IXUSR)
         return path
 
@@ -366,7 +368,7 @@ class PeersTest(tf.test.TestCase):
         path = self._interpreter("import a_package_that_is_not_there")
         with self.assertRaisesRegex(
             ValueError,
-            rf"--x_python must be .* Received: {path} \(ModuleNotFoundError: No module",
+            rf"--x_python must be .*: {re.escape(path)} \(ModuleNotFoundError: No module",
         ):
             peers.Peer("x_python", path, "x_worker")
 

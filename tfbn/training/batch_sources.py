@@ -51,14 +51,15 @@ class ArraySource:
     """Batches gathered on the device, any number of steps per call."""
 
     most_steps = None
-    # Unknown sizes, so that another number of steps does not retrace.
-    signature = [tf.TensorSpec([None, None], tf.int64)]
     knows_next = True
     trackables: dict[str, Any] = {}
 
     def __init__(self, batches: ArrayBatches):
         self._batches = batches
         self.batch_size = batches.batch_size
+        # Another number of steps does not retrace. The size of a batch is told, for
+        # layers choose their code by it.
+        self.signature = [tf.TensorSpec([None, self.batch_size], tf.int64)]
         self.spec = free_sizes(batches(0))
 
     def feed(self, step: int, num_steps: int) -> tf.Tensor:
