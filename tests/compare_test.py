@@ -368,7 +368,7 @@ class PeersTest(tf.test.TestCase):
         path = self._interpreter("import a_package_that_is_not_there")
         with self.assertRaisesRegex(
             ValueError,
-            rf"--x_python must be .*: {re.escape(path)} \(ModuleNotFoundError: No module",
+            rf"--x_python must .*: {re.escape(path)} \(ModuleNotFoundError: No module",
         ):
             peers.Peer("x_python", path, "x_worker")
 
