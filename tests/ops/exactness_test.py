@@ -476,6 +476,8 @@ class OtherTypesTest(ExactTestCase):
         ("bfloat16", (12, 3), "unknown_size"),
         ("float16", (64, 512), "unknown_size"),
         ("bfloat16", (64, 512), "xla"),
+        ("bfloat16", (12, 3), "gpu"),
+        ("bfloat16", (12, 3), "tpu"),
     )
     def test_half_precision_is_computed_in_float32(self, dtype, shape, mode):
         rng = np.random.default_rng(6)

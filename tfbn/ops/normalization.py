@@ -100,7 +100,8 @@ def _batch_norm(request, x, gamma, beta, mask, *inputs, epsilon, correction):
     def gradients(dy):
         again = request.of_gradient([wide, dy])
         if implementation.supports(again):
-            return backward(dy, weights, *saved)
+            dx, *others = backward(dy, weights, *saved)
+            return tf.cast(dx, wide.dtype), *others
         return _other_gradients(step, again, wide, mask, dy, weights, saved[-1])
 
     y = normalized(wide, *(weight for weight in weights if weight is not None))
