@@ -96,8 +96,9 @@ class TensorFlowTest(tf.test.TestCase, parameterized.TestCase):
         function = tf.function(traced).get_concrete_function(scalar, scalar)
         (x, y), (first, second) = function.inputs, function.outputs
         make = _compat.parts_of_graph(function.graph)
-        self.assertEqual(make([first.name], [x.name])(3.0), [6.0])
-        self.assertEqual(make([second.name], [x.name, y.name])(-3.0, 4.0), [-12.0])
+        three, four = np.float32([3.0, 4.0])
+        self.assertEqual(make([first.name], [x.name])(three), [6.0])
+        self.assertEqual(make([second.name], [x.name, y.name])(-three, four), [-12.0])
 
     @parameterized.parameters("eager", "graph")
     def test_device_scope(self, mode):

@@ -29,13 +29,21 @@ def current_graph() -> tf.Graph:
 def parts_of_graph(graph: tf.Graph) -> Callable[[list[str], list[str]], Callable]:
     """A function `(fetches, feeds)` of names of tensors, which makes functions.
 
-    Each is of the values of the feeds, returns a list of arrays for the fetches, and
-    runs only what lies between. `tf.function` has no such choice after a trace. The
-    graph is not rewritten by Grappler, which would take longer than to run a part.
+    Each is of the values of the feeds, arrays of their dtypes, returns a list of arrays
+    for the fetches, and runs only what lies between. `tf.function` has no such choice
+    after a trace. The graph is not rewritten by Grappler, which would take longer than
+    to run a part; and `Session.make_callable` takes as long for its checks of each feed
+    as a small part does to run.
     """
     config = tf.compat.v1.ConfigProto(allow_soft_placement=True)
     config.graph_options.rewrite_options.disable_meta_optimizer = True
-    return tf.compat.v1.Session(graph=graph, config=config).make_callable
+    session = tf.compat.v1.Session(graph=graph, config=config)
+    name = "_make_callable_from_options"
+    make = getattr(session, name, None)
+    if make is None:
+        raise _missing(f"Session.{name}", "TensorFlow", tf.__version__)
+    options = _tensorflow("tensorflow.core.protobuf.config_pb2", "CallableOptions")
+    return lambda fetches, feeds: make(options(fetch=fetches, feed=feeds))
 
 
 def in_xla_context() -> bool:

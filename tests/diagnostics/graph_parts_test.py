@@ -1,5 +1,6 @@
 """Tests of tfbn.diagnostics.graph_parts, on graphs small enough to name every part."""
 
+import numpy as np
 import tensorflow as tf
 
 from tfbn.diagnostics.graph_parts import GraphParts
@@ -36,9 +37,9 @@ class GraphPartsTest(tf.test.TestCase):
         parts = _chain()
         # The product is of no influence where its successor is given.
         out = parts.function(["out:0"], ["shifted:0", "b:0"])
-        self.assertEqual(out(3.0, 5.0), [15.0])
+        self.assertEqual(out(*np.float32([3.0, 5.0])), [15.0])
         shifted = parts.function(["shifted:0"], ["x:0", "a:0"])
-        self.assertEqual(shifted(2.0, 4.0), [9.0])
+        self.assertEqual(shifted(*np.float32([2.0, 4.0])), [9.0])
 
     def test_what_is_asked_for_is_computed_even_if_it_is_settled(self):
         need = _chain().need(["shifted:0"], 1, known=())
