@@ -19,7 +19,7 @@ class Weights(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TrainingStep:
-    """What serves a call. Neither direction is to be recorded by a tape.
+    """What serves a call. Equal steps are the same function of their tensors.
 
     Attributes:
         implementation: of `implementations`.
