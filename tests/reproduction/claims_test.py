@@ -40,6 +40,15 @@ def _verdict(claim, scale="cpu", **numbers):
     return claims.judge(claim, _results(scale, **numbers)).verdict
 
 
+class SideTest(tf.test.TestCase):
+    def test_derived_records_know_the_seed(self):
+        def halved_less_the_seed(records, seed):
+            return [{"number": records[0]["number"] / 2 - seed}]
+
+        side = claims.Side("a", _NUMBER, halved_less_the_seed)
+        self.assertEqual([4.0, 3.0, 2.0], side.values(_results(a=(8, 8, 8))))
+
+
 class VerdictsTest(tf.test.TestCase, parameterized.TestCase):
     # t = 4.30 with three seeds: the mean of 1.0, 1.1 and 1.2 is 1.1 +- 0.25.
     @parameterized.named_parameters(

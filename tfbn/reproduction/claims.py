@@ -10,6 +10,7 @@ after Holm's correction for all claims of an experiment from the same source.
 
 import dataclasses
 import math
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -39,14 +40,25 @@ ENOUGH_SEEDS = 5
 
 
 class Side(NamedTuple):
-    """A measure of the runs with one label."""
+    """A measure of the runs with one label.
+
+    Attributes:
+        label: str.
+        measure: `Measure`.
+        derived: function from a run's records and its seed to the records that are
+            measured, or None: the run's own.
+    """
 
     label: str
     measure: Measure
+    derived: Callable[[Sequence, int], Sequence] | None = None
 
     def values(self, results: Results) -> list[float]:
         """Returns one number for each seed."""
-        return [self.measure.of(run) for run in results.records[self.label]]
+        runs = results.records[self.label]
+        if self.derived is not None:
+            runs = [self.derived(run, seed) for seed, run in enumerate(runs)]
+        return [self.measure.of(run) for run in runs]
 
 
 class Sweep(NamedTuple):

@@ -130,18 +130,35 @@ def steps_to(
     run, which the true number exceeds.
     """
 
+    split = "training" if kind == "train" else "test"
+    what = f"steps to a {split} accuracy of {accuracy:.0%}"
+    return first_step(
+        "accuracy", accuracy, kind=kind, what=what, form=form, censored=censored
+    )
+
+
+def first_step(
+    value: str,
+    least: float,
+    *,
+    kind: str,
+    what: str,
+    form: str = "{:.0f}",
+    censored: bool = False,
+) -> Measure:
+    """Returns the `Measure` of the first step at which a value is at least `least`.
+
+    See `steps_to`, which is that of the accuracy.
+    """
+
     def of(records):
-        steps, values = records_lib.column(
-            records_lib.select(records, kind), "accuracy"
-        )
-        reached = steps[values >= accuracy]
+        steps, values = records_lib.column(records_lib.select(records, kind), value)
+        reached = steps[values >= least]
         if not steps.size:
             return math.nan
         never = float(steps[-1]) if censored else math.inf
         return float(reached[0]) if reached.size else never
 
-    split = "training" if kind == "train" else "test"
-    what = f"steps to a {split} accuracy of {accuracy:.0%}"
     return Measure(what, of, form, "never", log=True)
 
 

@@ -8,6 +8,7 @@ from tfbn.recording.records import by_layer
 from tfbn.reproduction import claims
 from tfbn.reproduction import measures
 from tfbn.reproduction import networks
+from tfbn.reproduction import plateaus
 from tfbn.reproduction.experiment import Experiment
 from tfbn.reproduction.results import layer_at
 
@@ -55,6 +56,25 @@ def _variance_drift(records):
     half = max(entry["step"] for entry in entries) / 2.0
     late = [v for e, v in zip(entries, variances, strict=True) if e["step"] >= half]
     return statistics.median(abs(math.log(v / variances[0])) for v in late)
+
+
+def _ranks(results):
+    """The ranks that the deep linear networks have learnt, norm by norm."""
+    groups = {
+        norm: [
+            plateaus.ranks(run, seed)
+            for seed, run in enumerate(results.records[_linear(norm)])
+        ]
+        for norm in _NORMS
+    }
+    panel = plots.SeedPanel(
+        groups, plateaus.KIND, "rank", "Deep linear network", ylabel="rank learnt"
+    )
+    return plots.seed_curves([panel], title="Normalisation by l_p norms", columns=1)
+
+
+def _to_rank(norm, rank):
+    return claims.Side(_linear(norm), plateaus.steps_to(rank), plateaus.ranks)
 
 
 _DRIFT = measures.Measure(
@@ -111,12 +131,20 @@ l_p norm, computed before the subtraction. The formula is not stated in the pape
 inferred from its description. As the mean is subtracted, a unit's mean is its beta and
 hardly drifts by construction: an l_p norm leaves only the variance free, whose drift is
 compared on a logarithmic scale.
+
+The deep linear network learns the map A direction by direction: its loss stays for long
+on plateaus, each the loss of the best map of one rank. Where a run ends depends on the
+rank that it is at, so the steps to a rank are compared too.
 """,
     runs=_runs,
     kinds=("train", "eval", "activations"),
     seeds_of={"linear": {"cpu": 10}},
     histograms=[_vgg(norm) for norm in _NORMS],
-    figures={"curves": _curves, "distributions": _distributions},
+    figures={
+        "curves": _curves,
+        "ranks": _ranks,
+        "distributions": _distributions,
+    },
     claims=(
         *[
             claims.near(
@@ -165,5 +193,20 @@ compared on a logarithmic scale.
             _linear("linf"),
             than=_linear("batch_norm"),
         ),
+        *[
+            claims.exceeds(
+                f"On the deep linear network, {slow} takes longer to learn rank {rank} "
+                f"than {fast}",
+                claims.OURS,
+                _to_rank(slow, rank),
+                _to_rank(fast, rank),
+            )
+            for slow, fast, rank in (
+                ("none", "batch_norm", 4),
+                ("linf", "batch_norm", 5),
+                ("batch_norm", "l1", 5),
+                ("batch_norm", "l1", 6),
+            )
+        ],
     ),
 )
