@@ -62,6 +62,21 @@ class ExamplesTest(tf.test.TestCase):
         names = [line.split()[0] for line in out.splitlines()[2:]]
         self.assertEqual(names, ["weights", "last", "EMA", "SWA"])
 
+    @pytest.mark.long
+    def test_renorm_variants(self):
+        shapes = data.shapes(num_train=256, num_test=50)
+        small = "--seeds=2", "--steps=50", "--layers=2", "--width=8"
+        with mock.patch.object(data, "load", lambda name, data_dir: shapes):
+            status, out, _ = _run("renorm_variants.py", *small)
+        self.assertEqual(status, 0)
+        first, _, _, base, *others = out.splitlines()
+        self.assertRegex(first, r"^seed 0: batch_norm \d\.\d+, batch_renorm \d\.\d+, ")
+        self.assertRegex(base, r"^batch_norm +\d\.\d+   1$")
+        names = [line.split()[0] for line in others]
+        self.assertEqual(names[-3:], ["tied_momentum", "kernel_scale", "blended"])
+        for line in others:
+            self.assertRegex(line, r"^\w+ +\d\.\d+   \d\.\d+$")
+
     def test_each_is_tested(self):
         tested = {name for name in dir(self) if name.startswith("test_")}
         for path in _EXAMPLES.glob("*.py"):
