@@ -21,6 +21,7 @@ def perturb(x, seed, *, axis, mean_range, stddev_max, mean_jitter, stddev_jitter
             for a channel, and other noise for the elements of each.
         axis: int >= 0, the channel axis.
     """
+    x = tf.convert_to_tensor(x)
     seeds = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 4, alg=_PHILOX))
     seeds[2:] = map(_of_replica, seeds[2:])  # of what is drawn for each element
     channels = [tf.shape(x)[axis]]
