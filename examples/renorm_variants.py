@@ -8,8 +8,8 @@ are tfbn's ways out, and the bounds 1.5 and 0.5 (docs/renorm.md). Three others:
 * `tied_momentum`: a momentum that belongs to the schedule. In the paper the averages
   see 5,000 x (1 - 0.99) = 50 of their time constants before the bounds open; here they
   do as well;
-* `kernel_scale`: `drift_correction` with a scale that is not estimated from the batch
-  but known: the growth of the kernel's norm over its moving average;
+* `kernel_scale`: both options, with a scale that is not estimated from the batch but
+  known: the growth of the kernel's norm over its moving average;
 * `blended`: no r and d, but averages that take in the batch before they normalise it,
   through which the gradient is taken.
 
@@ -94,14 +94,25 @@ class AveragedNorm(keras.layers.Layer):
         return tf.sqrt(variance + self.epsilon)
 
     def _average(self, average, value):
-        average.assign(self.momentum * average + (1 - self.momentum) * value)
+        momentum = self._momentum_now()
+        average.assign(momentum * average + (1 - momentum) * value)
+
+    def _momentum_now(self):
+        return self.momentum
 
     def _log_norm_now(self):
         return tf.math.log(tf.norm(self.dense.kernel))
 
 
 class KernelScaledRenorm(AveragedNorm):
-    """BatchRenorm whose s is the growth of the kernel's norm over its average."""
+    """BatchRenorm whose s is the growth of the kernel's norm over its average.
+
+    The momentum warms up, as the first averages know nothing of the inputs.
+    """
+
+    def _momentum_now(self):
+        t = tf.cast(self.step, tf.float32)
+        return tf.minimum(self.momentum, (1 + t) / (10 + t))
 
     def normalized(self, x, mean, variance):
         s = tf.exp(self._log_norm_now() - self.log_norm)
