@@ -95,6 +95,16 @@ class NormalizerTest(tf.test.TestCase, parameterized.TestCase):
         y = normalizer.affine(tf.ones(4), tf.zeros(4))
         self.assertLess(testing_utils.relative_error(y, reference.output), EXACT)
 
+    @parameterized.parameters(cpu_kernels, cpu_sums)
+    def test_digits_of_the_mean_that_float32_does_not_hold(self, module):
+        """The mean is 1 + 2^-25: all that an element of 1 is away from it."""
+        x = np.ones((16, 4), "float32")
+        x[:2] = [[-4.0], [6.0 + 2.0**-21]]
+        normalizer = module.Normalizer(tf.constant(x), None, EPSILON)
+        y = normalizer.affine(tf.ones(4), tf.zeros(4))
+        scale = np.sqrt(np.var(x.astype("float64")) + EPSILON)
+        self.assertAllClose(y[2:], np.full((14, 4), -(2.0**-25) / scale), atol=0.0)
+
 
 class AffineTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters("float32", "bfloat16")
