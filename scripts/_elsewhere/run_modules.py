@@ -57,20 +57,21 @@ class Parts:
 
     def __init__(self, trainer: Trainer):
         # The trainer's own parts: what is exported is what it would run itself.
-        self.steps, self.source = trainer._steps, trainer._source
+        run = trainer._parts
+        self.steps, self.source = run.steps, run.source
         if not isinstance(self.source, ArraySource):
             raise ValueError(
                 "A run that trains elsewhere must have its data in memory. Received: "
                 f"{type(self.source).__name__}. Give tfbn.data.ArrayBatches."
             )
-        self.evaluation, self.diagnostics = trainer._evaluation, trainer._diagnostics
-        self.model = trainer.model
-        objective = self.evaluation._objective
+        self.evaluation, self.diagnostics = run.evaluation, run.diagnostics
+        self.model = run.model
+        objective = run.objective
         objective.reset()
         self.metric_variables = objective._metrics.metrics_variables
         self.variables = [
             *self.model.variables,
-            *trainer._optimizer.variables,
+            *run.optimizer.variables,
             *self.metric_variables,
         ]
         batches = self.source._batches
@@ -79,7 +80,7 @@ class Parts:
         splits = {"train": self.train, "test": self.test}
         self.in_training_mode: dict[str, TrainingModeEvaluation] = {}
         self.recalibrated: dict[str, RecalibratedEvaluation] = {}
-        for kind, evaluation in trainer._evaluations.items():
+        for kind, evaluation in run.evaluations.items():
             if isinstance(evaluation, RecalibratedEvaluation):
                 self.recalibrated[kind] = evaluation
             elif isinstance(evaluation, TrainingModeEvaluation):
