@@ -7,6 +7,7 @@ from absl.testing import parameterized
 from tests import testing_utils
 from tfbn.ops import cpu_kernels
 from tfbn.ops import cpu_sums
+from tfbn.ops import requests
 
 # float32 against float64: what tfbn promises.
 EXACT = 2e-6
@@ -104,6 +105,26 @@ class NormalizerTest(tf.test.TestCase, parameterized.TestCase):
         y = normalizer.affine(tf.ones(4), tf.zeros(4))
         scale = np.sqrt(np.var(x.astype("float64")) + EPSILON)
         self.assertAllClose(y[2:], np.full((14, 4), -(2.0**-25) / scale), atol=0.0)
+
+
+class NormalizeTest(tf.test.TestCase):
+    def test_value_and_gradients(self):
+        rng = np.random.default_rng(0)
+        x, upstream = rng.normal(size=(2, 6, 5, 3))
+        arguments = [x, *rng.normal(size=(3, 3))]
+        tensors = [tf.constant(a, "float32") for a in arguments]
+        request = requests.request("normalize", tensors[0], 2)
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            y = cpu_kernels.normalize(*tensors, request)
+        found = tape.gradient(y, tensors, tf.constant(upstream, "float32"))
+        x, mean, gain, offset = arguments
+        total = np.sum(upstream, axis=(0, 1))
+        along = np.sum(upstream * (x - mean), axis=(0, 1))
+        self.assertAllClose(y, gain * (x - mean) + offset, rtol=EXACT, atol=EXACT)
+        expected = upstream * gain, -gain * total, along, total
+        for actual, wanted in zip(found, expected, strict=True):
+            self.assertAllClose(actual, wanted, rtol=1e-5, atol=1e-5)
 
 
 class AffineTest(tf.test.TestCase, parameterized.TestCase):
