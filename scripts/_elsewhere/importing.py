@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from _elsewhere import exporting
 from _elsewhere import plans
-from _elsewhere.run_modules import Parts
+from _elsewhere.parts import Parts
 
 from tfbn.commands import flagfiles
 from tfbn.diagnostics import measurement
