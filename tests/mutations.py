@@ -145,10 +145,14 @@ def outcome_of(exitcode, lines):
 
 
 class Order:
-    """A plugin of pytest: each test once, those that may fail soonest first."""
+    """A plugin of pytest: each test once, those that may fail soonest first.
+
+    First come those in the files `first`, and then those in files of similar names.
+    """
 
     def __init__(self, first):
         self._first = tuple(first)
+        self._words = set().union(*map(_words, first))
 
     # After conftest.py has marked the quick tests.
     @pytest.hookimpl(trylast=True)
@@ -159,8 +163,13 @@ class Order:
         quick, long = (
             item.get_closest_marker(m) is not None for m in ("quick", "long")
         )
-        mirrors = item.nodeid.partition("::")[0] in self._first
-        return long, not mirrors, not quick
+        file = item.nodeid.partition("::")[0]
+        is_similar = not self._words.isdisjoint(_words(file))
+        return long, file not in self._first, not is_similar, not quick
+
+
+def _words(file):
+    return set(pathlib.Path(file).stem.split("_")) - {"test", "properties"}
 
 
 def _run_child(tree, arguments, order, output):
