@@ -117,7 +117,6 @@ class Trainer:
     Attributes:
         model: the model.
         run_dir: str.
-        step: int, optimizer steps made.
         is_chief: bool, whether this process writes the results; of several processes
             of a strategy one does.
 
@@ -190,7 +189,7 @@ class Trainer:
 
     @property
     def step(self) -> int:
-        """Optimizer steps made."""
+        """int, optimizer steps made."""
         return self._position.step
 
     def train(self) -> dict[str, float]:
