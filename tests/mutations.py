@@ -29,10 +29,10 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 TESTS = (
-    "tests/ops",
     "tests/layers",
     "tests/serialization_test.py",
     "tests/conformance_test.py",
+    "tests/ops",
 )
 VERDICTS = ("killed", "survived")
 # What the tests import and no mutation changes.
