@@ -147,12 +147,14 @@ def outcome_of(exitcode, lines):
 class Order:
     """A plugin of pytest: each test once, those that may fail soonest first.
 
-    First come those in the files `first`, and then those in files of similar names.
+    First come those in the files `first`, then those in files of similar names, and
+    then those of the same folders.
     """
 
     def __init__(self, first):
         self._first = tuple(first)
         self._words = set().union(*map(_words, first))
+        self._folders = {pathlib.Path(file).parent for file in first}
 
     # After conftest.py has marked the quick tests.
     @pytest.hookimpl(trylast=True)
@@ -165,7 +167,8 @@ class Order:
         )
         file = item.nodeid.partition("::")[0]
         is_similar = not self._words.isdisjoint(_words(file))
-        return long, file not in self._first, not is_similar, not quick
+        is_near = pathlib.Path(file).parent in self._folders
+        return long, file not in self._first, not is_similar, not is_near, not quick
 
 
 def _words(file):
