@@ -5,7 +5,7 @@ makes one library of each, and tests/architecture_test.py holds the imports to i
 """
 
 FLOORS = [
-    ["_compat", "validation", "version"],
+    ["_compat", "_scopes", "validation", "version"],
     ["dtype_policies", "environment", "files", "options", "schedules", "tables"],
     ["ops", "registry"],
     ["layers"],

@@ -9,6 +9,7 @@ import numpy as np
 from _elsewhere import initial
 from _elsewhere import plans
 from _elsewhere import run_modules
+from _elsewhere.parts import Parts
 
 from tfbn import data
 from tfbn import dtype_policies
@@ -44,13 +45,13 @@ def _of_modules(config):
 
 def export(group: Sequence[Run], folder: plans.Folder) -> None:
     """Exports a group: runs that differ in seeds or learning rates."""
-    parts = run_modules.Parts(_trainer(group[0]))
+    parts = Parts(_trainer(group[0]))
     common = _common(parts, group[0].config.train_steps, folder)
     for run in group:
         # Data and the batches of evaluations can be drawn by seeds as well.
         own_data = run.config.data_seed != group[0].config.data_seed
         if run is not group[0] and (own_data or parts.in_training_mode):
-            parts = run_modules.Parts(_trainer(run))
+            parts = Parts(_trainer(run))
         folder.run(common | _own(run, parts, folder))
 
 

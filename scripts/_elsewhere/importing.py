@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from _elsewhere import exporting
 from _elsewhere import plans
-from _elsewhere.run_modules import Parts
+from _elsewhere.parts import Parts
 
 from tfbn.commands import flagfiles
 from tfbn.diagnostics import measurement
@@ -92,11 +92,12 @@ def _config(run_flags):
 def _play_back(trainer, plan, results):
     """Runs the trainer's loop on results; replaces the parts that compute."""
     parts = Parts(trainer)
-    trainer._steps = _Steps(parts, results)
-    trainer._resumption = _NoCheckpoints()
+    trainer._parts = trainer._parts._replace(
+        steps=_Steps(parts, results), resumption=_NoCheckpoints()
+    )
     header = f"Trained elsewhere: see {ORIGIN_FILE}."
     trainer._results = lambda: _Records(
-        trainer.run_dir, trainer._settings, header=header
+        trainer.run_dir, trainer._parts.settings, header=header
     )
     calls = _Calls(trainer, plan, results)
 

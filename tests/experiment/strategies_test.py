@@ -30,7 +30,7 @@ class StrategiesTest(tf.test.TestCase, parameterized.TestCase):
             run_dir=os.path.join(folder, "run"),
         )
         trainer = build_trainer(config, data.shapes(num_train=64, num_test=20))
-        for variable in [*trainer.model.variables, *trainer._optimizer.variables]:
+        for variable in [*trainer.model.variables, *trainer._parts.optimizer.variables]:
             self.assertLen(variable.value.values, 2)
         norms = [i for i in trainer.model.layers if hasattr(i, "synchronized")]
         self.assertNotEmpty(norms)

@@ -71,7 +71,10 @@ class BuildTrainerTest(tf.test.TestCase, parameterized.TestCase):
     def test_sampling(self, **options):
         options |= {"eval_in_training_mode": True, "training_mode_batch_size": 8}
         trainer = self._trainer(**options)
-        training, (test,) = trainer._source._batches, trainer._evaluations.values()
+        training, (test,) = (
+            trainer._parts.source._batches,
+            trainer._parts.evaluations.values(),
+        )
         for batches, split in (
             (training, self._shapes.train),
             (test._batches, self._shapes.test),
@@ -89,7 +92,7 @@ class BuildTrainerTest(tf.test.TestCase, parameterized.TestCase):
         trainer = self._trainer(
             eval_in_training_mode=True, training_mode_batch_size=size
         )
-        evaluation = trainer._evaluations["eval_training_mode"]
+        evaluation = trainer._parts.evaluations["eval_training_mode"]
         self.assertEqual(evaluation._num_batches, num)
 
     @parameterized.parameters(

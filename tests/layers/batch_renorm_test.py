@@ -87,6 +87,24 @@ class ByHandTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(layer.moving_stddev, [2.0], rtol=EXACT)
         self.assertAllClose(layer.moving_variance, [3.81], rtol=EXACT)
 
+    def test_the_correction_of_given_statistics(self):
+        """By the averages that training uses; rmax and dmax of the next call are 2."""
+        layer = tfbn.BatchRenorm(
+            epsilon=0.01,
+            rmax=tfbn.schedules.LinearRamp(1.0, 3.0, 0, 2),
+            dmax=tfbn.schedules.LinearRamp(0.0, 4.0, 0, 2),
+            renorm_momentum=0.5,
+        )
+        layer.build((2, 3))
+        layer.step.assign(1)
+        layer.renorm_mean.assign([1.0, 1.0, 0.0])
+        layer.renorm_stddev.assign([0.5, 0.5, 0.01])  # the third one is below 0.1
+        numbers = [1.5, 3.0, 0.0], [0.0] * 3, [0.0] * 3, [0.75, 5.0, 0.15]
+        statistics = tfbn.ops.Statistics(*map(tf.constant, numbers), tf.constant(True))
+        r, d = layer.renorm_correction(statistics)
+        self.assertAllClose(r, [1.5, 2.0, 1.5], rtol=EXACT)
+        self.assertAllClose(d, [1.0, 2.0, 0.0], rtol=EXACT)
+
     def test_gradients_do_not_flow_through_r_and_d(self):
         """With r and d free, y is x: its gradient would be all of upstream."""
         layer = tfbn.BatchRenorm(rmax=float("inf"), dmax=float("inf"))

@@ -7,6 +7,7 @@ from absl.testing import parameterized
 from tests import testing_utils
 from tfbn.ops import cpu_kernels
 from tfbn.ops import cpu_sums
+from tfbn.ops import requests
 
 # float32 against float64: what tfbn promises.
 EXACT = 2e-6
@@ -94,6 +95,36 @@ class NormalizerTest(tf.test.TestCase, parameterized.TestCase):
         reference = testing_utils.Renorm(x.astype("float64"), EPSILON)
         y = normalizer.affine(tf.ones(4), tf.zeros(4))
         self.assertLess(testing_utils.relative_error(y, reference.output), EXACT)
+
+    @parameterized.parameters(cpu_kernels, cpu_sums)
+    def test_digits_of_the_mean_that_float32_does_not_hold(self, module):
+        """The mean is 1 + 2^-25: all that an element of 1 is away from it."""
+        x = np.ones((16, 4), "float32")
+        x[:2] = [[-4.0], [6.0 + 2.0**-21]]
+        normalizer = module.Normalizer(tf.constant(x), None, EPSILON)
+        y = normalizer.affine(tf.ones(4), tf.zeros(4))
+        scale = np.sqrt(np.var(x.astype("float64")) + EPSILON)
+        self.assertAllClose(y[2:], np.full((14, 4), -(2.0**-25) / scale), atol=0.0)
+
+
+class NormalizeTest(tf.test.TestCase):
+    def test_value_and_gradients(self):
+        rng = np.random.default_rng(0)
+        x, upstream = rng.normal(size=(2, 6, 5, 3))
+        arguments = [x, *rng.normal(size=(3, 3))]
+        tensors = [tf.constant(a, "float32") for a in arguments]
+        request = requests.request("normalize", tensors[0], 2)
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            y = cpu_kernels.normalize(*tensors, request)
+        found = tape.gradient(y, tensors, tf.constant(upstream, "float32"))
+        x, mean, gain, offset = arguments
+        total = np.sum(upstream, axis=(0, 1))
+        along = np.sum(upstream * (x - mean), axis=(0, 1))
+        self.assertAllClose(y, gain * (x - mean) + offset, rtol=EXACT, atol=EXACT)
+        expected = upstream * gain, -gain * total, along, total
+        for actual, wanted in zip(found, expected, strict=True):
+            self.assertAllClose(actual, wanted, rtol=1e-5, atol=1e-5)
 
 
 class AffineTest(tf.test.TestCase, parameterized.TestCase):

@@ -85,6 +85,18 @@ class JoinTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(joined.spread[1], [[0.75, 0.0]])
         self.assertAllEqual(joined.count[0], [[4.0, 2.0]])
 
+    @parameterized.parameters(
+        (replicas.mean_spread, [2.0, 6.5]), (replicas.largest_spread, [5.0, 8.0])
+    )
+    def test_spreads_other_than_the_variance(self, join_spreads, expected):
+        zeros = [0.0, 0.0], [0.0, 0.0]
+        spread, count = ([1.0, 8.0], [5.0, 2.0]), (3.0, 1.0)
+        joined = run(
+            lambda *part: all_replicas().join(replicas.Moments(*part), join_spreads),
+            *(zeros, zeros, spread, count),
+        )
+        self.assertAllEqual(joined.spread, [expected] * 2)
+
     def test_gather_keeps_nan_in_its_row(self):
         a, b = run(
             lambda *values: all_replicas().gather(values),

@@ -13,11 +13,6 @@ from tests.plots.helpers import train
 from tfbn.plots import runs
 
 
-def _layers(*names):
-    (run,) = runs.styled({"a": []})
-    return runs.Layers(run, {name: [{"step": 1}] for name in names})
-
-
 class RunsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.named_parameters(
         ("train", train([1.0, math.nan]), True),
@@ -52,17 +47,6 @@ class RunsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(low, [math.nan, math.nan, 5.0, 2.0])
         self.assertAllEqual(high, [math.nan, math.nan, 5.0, 3.0])
         self.assertAllEqual(np.sort(runs.finite([band])), [-2, -1, 0, 2, 3, 5])
-
-    def test_chosen_layers(self):
-        one = [_layers("conv1")]
-        self.assertEqual(runs.chosen(one, None), ["conv1"])
-        with self.assertRaisesRegex(runs.NothingToDraw, "besides the first"):
-            runs.chosen(one, None, first=False)
-        with self.assertRaisesRegex(runs.NothingToDraw, "No layer is in every run"):
-            runs.chosen([_layers("conv1"), _layers("conv2")], None)
-        with self.assertRaisesRegex(ValueError, "Received: layers=conv2"):
-            runs.chosen(one, ["conv2"])
-        self.assertEqual(runs.chosen([_layers("a", "b")], ["b", "a", "b"]), ["b", "a"])
 
 
 if __name__ == "__main__":

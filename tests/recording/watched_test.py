@@ -121,8 +121,8 @@ class WatchedTest(tf.test.TestCase):
 
     def test_watching_changes_nothing(self):
         for one, other in zip(
-            self.plain.model.variables + self.plain._optimizer.variables,
-            self.watched.model.variables + self.watched._optimizer.variables,
+            self.plain.model.variables + self.plain._parts.optimizer.variables,
+            self.watched.model.variables + self.watched._parts.optimizer.variables,
             strict=True,
         ):
             self.assertAllEqual(one.numpy(), other.numpy(), one.path)

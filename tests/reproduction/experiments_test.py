@@ -10,6 +10,7 @@ from tests.reproduction import made_up
 from tfbn.reproduction import claims
 from tfbn.reproduction import experiments
 from tfbn.reproduction import sections
+from tfbn.reproduction import verdicts
 from tfbn.reproduction.experiment import PAPERS
 from tfbn.reproduction.experiment import SCALES
 from tfbn.reproduction.experiment import SEEDS
@@ -53,7 +54,7 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
                         self.assertNotEmpty(set(points) & set(runs))
                     else:
                         self.assertContainsSubset(points, runs)
-                judgement = claims.judge(claim, results)
+                judgement = verdicts.judge(claim, results)
                 for side, values in zip(claim.sides, judgement.values, strict=True):
                     number = experiment.num_seeds(scale, side.label)
                     self.assertLen(values, number, claim.text)
@@ -61,13 +62,13 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
                     if scale in claim.scales:
                         self.assertTrue(all(map(math.isfinite, values)), claim.text)
                 if scale not in claim.scales:
-                    self.assertEqual(judgement.verdict, claims.OPEN)
+                    self.assertEqual(judgement.verdict, verdicts.OPEN)
 
     @parameterized.named_parameters(*_EACH)
     def test_diverged_runs_are_judged_and_told_in_words(self, name):
         results = made_up.results(_ALL[name], "cpu", diverges=True)
         for claim in _ALL[name].claims:
-            told = " ".join(sections.row(claims.judge(claim, results)))
+            told = " ".join(sections.row(verdicts.judge(claim, results)))
             self.assertNotRegex(told, r"\b(nan|inf)\b")
 
     @parameterized.named_parameters(*_EACH)

@@ -21,6 +21,7 @@ from tfbn.reproduction import phrases
 from tfbn.reproduction import plan
 from tfbn.reproduction import report
 from tfbn.reproduction import sections
+from tfbn.reproduction import verdicts
 from tfbn.reproduction.experiment import Experiment
 from tfbn.reproduction.measures import Measure
 from tfbn.reproduction.report import Report
@@ -63,7 +64,7 @@ class OursTest(tf.test.TestCase, parameterized.TestCase):
             label: [[{"step": 1, "kind": "train", "loss": v}] for v in values]
             for label, values in losses.items()
         }
-        return claims.judge(claim, Results("cpu", runs))
+        return verdicts.judge(claim, Results("cpu", runs))
 
     def _told(self, a, b=(1.0, 1.0, 1.0)):
         claim = claims.larger("", "", _LOSS, "a", than="b")
@@ -381,7 +382,7 @@ class AllExperimentsTest(tf.test.TestCase):
         chapters = []
         for name, experiment in experiments.load().items():
             results = made_up.results(experiment, "cpu")
-            judged = [claims.judge(claim, results) for claim in experiment.claims]
+            judged = [verdicts.judge(claim, results) for claim in experiment.claims]
             study = made_up.study(name, experiment, "cpu")
             chapters.append(sections.Chapter(study, judged, [], {}))
         page = sections.page(chapters, "cpu")

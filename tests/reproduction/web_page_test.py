@@ -11,6 +11,7 @@ from tfbn.reproduction import claims
 from tfbn.reproduction import dots
 from tfbn.reproduction import experiments
 from tfbn.reproduction import sections
+from tfbn.reproduction import verdicts
 from tfbn.reproduction import web_page
 from tfbn.reproduction.inference import Estimate
 from tfbn.reproduction.inference import Region
@@ -52,7 +53,7 @@ class WebPageTest(tf.test.TestCase):
         for name in "santurkar_fig4_landscape", "replication_one_norm":
             experiment = everything[name]
             results = made_up.results(experiment, "cpu", diverges=True)
-            judged = claims.judge_all(experiment.claims, results)
+            judged = verdicts.judge_all(experiment.claims, results)
             study = made_up.study(name, experiment, "cpu")
             chapter = sections.Chapter(study, judged, [f"{name}.png"], {})
             cls.chapters.append(chapter)

@@ -261,7 +261,7 @@ class ReplicatedStepsTest(tf.test.TestCase, parameterized.TestCase):
                     self.assertAllClose(c, d, rtol=ROUNDING, atol=ROUNDING)
 
     def _assert_mirrored(self, trainer):
-        for variable in [*trainer.model.variables, *trainer._optimizer.variables]:
+        for variable in [*trainer.model.variables, *trainer._parts.optimizer.variables]:
             copies = [copy.numpy() for copy in variable.value.values]
             self.assertLen(copies, 2)
             self.assertAllEqual(*copies)

@@ -96,8 +96,8 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
 
     def _assert_same_run(self, a, b):
         for one, other in zip(
-            [*a.model.variables, *a._optimizer.variables],
-            [*b.model.variables, *b._optimizer.variables],
+            [*a.model.variables, *a._parts.optimizer.variables],
+            [*b.model.variables, *b._parts.optimizer.variables],
             strict=True,
         ):
             np.testing.assert_array_equal(one.numpy(), other.numpy(), one.path)
@@ -253,7 +253,7 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
     def test_minutes(self):
         clock = mock.Mock(return_value=0.0)
         first = self._trainer(checkpoint_freq=0, checkpoint_minutes=0.5, max_to_keep=9)
-        first._resumption._clock = clock
+        first._parts.resumption._clock = clock
         run, seconds = Steps.run, iter((20.0, 29.0, 31.0, 50.0, 60.0, 70.0))
 
         def slow(*args):
@@ -289,7 +289,7 @@ class ResumptionTest(tf.test.TestCase, parameterized.TestCase):
         ):
             first.train()
         self.assertEqual(end.exception.code, 143)
-        self.assertEqual(first._resumption.latest(), first.step)
+        self.assertEqual(first._parts.resumption.latest(), first.step)
         second = self._trainer(first.run_dir)
         with mock.patch.object(Steps, "run", autospec=True, side_effect=run) as runs:
             second.train()

@@ -169,7 +169,7 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
     def test_out_of_memory_is_one_line(self):
         pages = tf.errors.ResourceExhaustedError(None, None, "OOM\nwhen\nallocating")
         trainer = self._trainer(self._linear(), "sgd", train_steps=2)
-        with mock.patch.object(trainer._steps, "run", side_effect=pages):
+        with mock.patch.object(trainer._parts.steps, "run", side_effect=pages):
             with self.assertRaisesRegex(
                 MemoryError, r"^step 0 does not fit into memory\. Lower the batch size,"
             ):
@@ -249,9 +249,11 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
             trainer.train()
             trainers.append(trainer)
             # Calls of several lengths, one trace.
-            run = trainer._steps._run
+            run = trainer._parts.steps._run
             self.assertEqual(run.experimental_get_tracing_count(), 1)
-        plain, watched = (t.model.variables + t._optimizer.variables for t in trainers)
+        plain, watched = (
+            t.model.variables + t._parts.optimizer.variables for t in trainers
+        )
         for one, other in zip(plain, watched, strict=True):
             self.assertAllEqual(one.numpy(), other.numpy())
         kinds = ("train", "eval", "other", "ics")
@@ -305,10 +307,12 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
             model, "sgd", train_steps=2, diagnostics={"ics": 1}, on_nonfinite="skip"
         )
         self.assertTrue(np.isfinite(trainer.train()["loss"]))
-        scales = isinstance(trainer._optimizer, keras.optimizers.LossScaleOptimizer)
+        scales = isinstance(
+            trainer._parts.optimizer, keras.optimizers.LossScaleOptimizer
+        )
         self.assertEqual(scales, policy == "mixed_float16")
         y_pred = model(self._x)
-        loss = trainer._objective.loss(np.zeros(small.SIZE, "int64"), y_pred)
+        loss = trainer._parts.objective.loss(np.zeros(small.SIZE, "int64"), y_pred)
         self.assertEqual(loss.dtype, "float64" if policy == "float64" else "float32")
 
     def setUp(self):

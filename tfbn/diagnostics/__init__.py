@@ -41,7 +41,7 @@ from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
 from tfbn.diagnostics.measurement import Cost
-from tfbn.diagnostics.noise_scale import NoiseScale
+from tfbn.diagnostics.noise_estimates import NoiseScale
 from tfbn.diagnostics.noise_scale import NoiseScaleMeter
 from tfbn.diagnostics.noise_scale import gradient_noise_scale
 from tfbn.diagnostics.nonfinite import NonFinite

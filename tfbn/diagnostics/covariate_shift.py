@@ -14,26 +14,21 @@ preceding layers changes the gradient that layer i steps along. G'_1 = G_1.
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfbn import validation
 from tfbn.diagnostics import diagnostic
 from tfbn.diagnostics import measurement
-from tfbn.diagnostics import progress
 from tfbn.diagnostics._layer_groups import Groups
 from tfbn.diagnostics._layer_groups import layer_groups
-from tfbn.diagnostics.layer_calls import intercepted
 from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
-from tfbn.diagnostics.shared_calls import SharedCalls
+from tfbn.diagnostics.paired_gradients import PairedGradients
 from tfbn.diagnostics.shift_results import CovariateShift
-from tfbn.diagnostics.shift_results import products
 from tfbn.diagnostics.shift_results import shift
 from tfbn.diagnostics.shift_results import total_shift
-from tfbn.diagnostics.staged_gradients import StagedGradients
 from tfbn.options import Option
 
 _UPDATES = ("optimizer", "sgd")
@@ -79,24 +74,12 @@ class CovariateShiftMeter(diagnostic.Meter):
         jit_compile: bool = False,
     ):
         self._update = validation.choice("update", update, _UPDATES)
-        self._model = model
-        self._loss = LossFunction(model, loss, training=training)
+        loss_function = LossFunction(model, loss, training=training)
         self._groups = layer_groups(model, groups)
         self._kernels = validation.boolean("kernels", kernels)
-        ranks = [len(v.shape) for v in model.trainable_variables]
-        self._kernels_of = [
-            [k for k, i in enumerate(group.indices) if ranks[i] > 1]
-            for group in self._groups
-        ]
-        self._of_update = measurement.compiled(
-            self._paired_gradients, jit_compile=jit_compile
+        self._gradients = PairedGradients(
+            loss_function, self._groups, kernels=self._kernels, jit_compile=jit_compile
         )
-        self._of_sgd = measurement.compiled(
-            self._simulated_update, jit_compile=jit_compile
-        )
-        # On other devices all values would pass through the host.
-        staged = not jit_compile and not _has_accelerator()
-        self._stages = StagedGradients(self._loss, self._groups) if staged else None
         # Assumes that all layers take the same time.
         k = len(self._groups)
         self.cost = measurement.Cost(passes=1.0 + 1.0 / 3.0 + (k - 1) / 3.0, copies=2)
@@ -105,10 +88,10 @@ class CovariateShiftMeter(diagnostic.Meter):
         """Returns the record "ics" of the step's batch."""
         if self._update == "sgd":
             rate = tf.constant(step.learning_rate, tf.float64)
-            rows = self._rows_of_sgd(step.before, rate, *step.batch)
+            rows = self._gradients.of_sgd(step.before, rate, *step.batch)
         else:
             updated = step.after.parameters
-            rows = self._rows_of_update(step.before, updated, *step.batch)
+            rows = self._gradients.of_update(step.before, updated, *step.batch)
         shifts = self._results(rows)
         total = total_shift(shifts)._asdict()
         total.pop("name")
@@ -136,7 +119,8 @@ class CovariateShiftMeter(diagnostic.Meter):
         Raises:
             ValueError: if the batch does not fit, or the loss is not a scalar.
         """
-        return self._results(self._rows_of_update(state, updated_parameters, x, y))
+        rows = self._gradients.of_update(state, updated_parameters, x, y)
+        return self._results(rows)
 
     def simulated(
         self, state: State, x: Any, y: Any, *, learning_rate: float
@@ -151,83 +135,13 @@ class CovariateShiftMeter(diagnostic.Meter):
             As `__call__`.
         """
         rate = tf.constant(learning_rate, tf.float64)
-        return self._results(self._rows_of_sgd(state, rate, x, y))
-
-    def _rows_of_update(self, state, updated, x, y):
-        with measurement.errors_of_the_batch():
-            point = self._point(state, x, y)
-            if point is not None:
-                return self._staged(point, point.gradients(), updated)
-        return self._of_update(state.parameters, state.buffers, updated, x, y).numpy()
-
-    def _rows_of_sgd(self, state, rate, x, y):
-        with measurement.errors_of_the_batch():
-            point = self._point(state, x, y)
-            if point is not None:
-                gradients = point.gradients()
-                updated = measurement.plus(state.parameters, -rate, gradients)
-                return self._staged(point, gradients, updated)
-        return self._of_sgd(state.parameters, state.buffers, rate, x, y).numpy()
-
-    def _point(self, state, x, y):
-        """Returns where to take gradients stage by stage, or None: in one graph."""
-        return None if self._stages is None else self._stages.at(state, x, y)
-
-    def _staged(self, point, gradients, updated):
-        """As `_compare` in one graph does."""
-        before = [[gradients[i] for i in group.indices] for group in self._groups]
-        rows = [self._row(0, before[0], before[0])]  # G'_1 = G_1
-        later = point.after_updates(updated)
-        for gradient, after in zip(before[1:], later, strict=True):
-            rows.append(self._row(len(rows), gradient, after))
-            progress.report(len(rows), len(before))
-        return np.stack(rows)
-
-    def _row(self, number, before, after):
-        """The products of a group's gradients: `[1 or 2, 4]`, its kernels' second."""
-        rows = [products(before, after)]
-        if self._kernels:
-            part = self._kernels_of[number]
-            kernels = [[gradient[k] for k in part] for gradient in (before, after)]
-            rows.append(products(*kernels) if part else tf.zeros(4, tf.float64))
-        return tf.stack(rows)
+        return self._results(self._gradients.of_sgd(state, rate, x, y))
 
     def _results(self, rows, part=0):
         return [
             shift(group.name, *row[part])
             for group, row in zip(self._groups, rows.tolist(), strict=True)
         ]
-
-    def _simulated_update(self, parameters, buffers, learning_rate, x, y):
-        gradients = self._loss.gradients(parameters, buffers, x, y)
-        updated = measurement.plus(parameters, -learning_rate, gradients)
-        return self._compare(parameters, buffers, updated, gradients, x, y)
-
-    def _paired_gradients(self, parameters, buffers, updated, x, y):
-        gradients = self._loss.gradients(parameters, buffers, x, y)
-        return self._compare(parameters, buffers, updated, gradients, x, y)
-
-    def _compare(self, parameters, buffers, updated, gradients, x, y):
-        """`[groups, 1 or 2, 4]`: distance^2, <G, G'>, |G|^2, |G'|^2; see `_row`."""
-        before = [[gradients[i] for i in group.indices] for group in self._groups]
-        done = [measurement.squared_norm(gradient) for gradient in before]
-        rows = [self._row(0, before[0], before[0])]  # G'_1 = G_1
-        calls, spliced = SharedCalls(self._model), {}
-        for last, group, gradient in zip(
-            self._groups[:-1], self._groups[1:], before[1:], strict=True
-        ):
-            # Every parameter waits for the previous pass. Those that did not change
-            # since then keep their tensors; otherwise nothing could be shared.
-            point = measurement.waiting_for(done, parameters)
-            updates = measurement.waiting_for(done, [updated[i] for i in last.indices])
-            spliced |= dict(zip(last.indices, updates, strict=True))
-            point = [spliced.get(i, parameter) for i, parameter in enumerate(point)]
-            calls.begin_pass(point)
-            with intercepted(self._model, calls):
-                after = self._loss.gradients(point, buffers, x, y, group.indices)
-            rows.append(self._row(len(rows), gradient, after))
-            done = [rows[-1]]
-        return tf.stack(rows)
 
 
 def internal_covariate_shift(
@@ -261,10 +175,6 @@ def internal_covariate_shift(
     meter = CovariateShiftMeter(model, loss, groups=groups, training=training)
     x, y = measurement.as_batch(x, y, many=True)
     return meter.simulated(snapshot(model), x, y, learning_rate=learning_rate)
-
-
-def _has_accelerator():
-    return any(d.device_type != "CPU" for d in tf.config.list_logical_devices())
 
 
 _VALUES = {

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfbn import _scopes
 from tfbn import validation
 from tfbn.diagnostics import arguments
 from tfbn.diagnostics import batches
@@ -117,18 +118,15 @@ def compiled(function: Callable, *, jit_compile: bool = False) -> Callable:
     return call
 
 
-@contextlib.contextmanager
-def calls_go_to(handler: Callable[[Callable, tuple], Any]) -> Iterator[None]:
+def calls_go_to(
+    handler: Callable[[Callable, tuple], Any],
+) -> contextlib.AbstractContextManager[None]:
     """Has all functions of `compiled` computed by a handler, such as elsewhere.
 
     Args:
         handler: function `handler(function, args)` -> what `function(*args)` returns.
     """
-    token = _HANDLER.set(handler)
-    try:
-        yield
-    finally:
-        _HANDLER.reset(token)
+    return _scopes.holding(_HANDLER, handler)
 
 
 @contextlib.contextmanager

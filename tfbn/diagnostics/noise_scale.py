@@ -20,7 +20,6 @@ can be negative. Their ratio is biased, so average both over steps before dividi
 """
 
 from typing import Any
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -36,42 +35,10 @@ from tfbn.diagnostics.loss_function import Loss
 from tfbn.diagnostics.loss_function import LossFunction
 from tfbn.diagnostics.loss_function import State
 from tfbn.diagnostics.loss_function import snapshot
+from tfbn.diagnostics.noise_estimates import NoiseScale
+from tfbn.diagnostics.noise_estimates import estimate
+from tfbn.diagnostics.noise_estimates import mean
 from tfbn.options import Option
-
-
-class NoiseScale(NamedTuple):
-    """The estimates, over all parameters or those of a layer group.
-
-    They are from one batch, or means over several.
-
-    Attributes:
-        name: str, of the group; None for all parameters.
-        squared_norm: float, the estimate of |G|^2; it can be negative.
-        covariance_trace: float, the estimate of tr(Sigma).
-        small_batch, large_batch: ints, b and B.
-        layers: tuple of `NoiseScale`, one per group; empty in that of a group.
-    """
-
-    name: str | None
-    squared_norm: float
-    covariance_trace: float
-    small_batch: int
-    large_batch: int
-    layers: tuple["NoiseScale", ...] = ()
-
-    @property
-    def noise_scale(self) -> float:
-        """tr(Sigma) / |G|^2, of the batch or the means."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return float(np.divide(self.covariance_trace, self.squared_norm))
-
-    def record(self) -> dict[str, Any]:
-        """Returns the values of a "noise_scale" record."""
-        values = self._asdict()
-        del values["name"]
-        names = ("name", "squared_norm", "covariance_trace")
-        values["layers"] = [{n: getattr(la, n) for n in names} for la in self.layers]
-        return values
 
 
 class NoiseScaleMeter(diagnostic.Meter):
@@ -154,10 +121,10 @@ class NoiseScaleMeter(diagnostic.Meter):
         squares = self._squares(*state, x, y, tf.constant(seed, tf.int64)).numpy()
         small = self._size_of_part(x)
         layers = tuple(
-            self._estimate(group.name, squares[:, group.indices], small)
+            estimate(group.name, squares[:, group.indices], small, self._parts)
             for group in self._groups
         )
-        return self._estimate(None, squares, small)._replace(layers=layers)
+        return estimate(None, squares, small, self._parts)._replace(layers=layers)
 
     def _of_dataset(self, state, dataset, seed):
         found, small = [], None
@@ -166,7 +133,7 @@ class NoiseScaleMeter(diagnostic.Meter):
             if self._size_of_part(x) == small:
                 found.append(self(state, x, y, seed=seed + i))
         groups = zip(*(each.layers for each in found), strict=True)
-        return _mean(found)._replace(layers=tuple(map(_mean, groups)))
+        return mean(found)._replace(layers=tuple(map(mean, groups)))
 
     def _size_of_part(self, x):
         return tf.nest.flatten(x)[0].shape[0] // self._parts
@@ -178,13 +145,6 @@ class NoiseScaleMeter(diagnostic.Meter):
                 "parts must be at most the number of examples in a batch. Received: "
                 f"parts={self._parts}, and a batch of {size}."
             )
-
-    def _estimate(self, name, squares, small):
-        of_parts, of_whole = squares.sum(axis=1).tolist()
-        large = small * self._parts
-        norm = (large * of_whole - small * of_parts) / (large - small)
-        trace = (of_parts - of_whole) / (1.0 / small - 1.0 / large)
-        return NoiseScale(name, norm, trace, small, large)
 
     def _squared_norms(self, parameters, buffers, x, y, seed):
         """Returns `[2, parameters]`: mean of |G_b|^2 over the parts, and |G_B|^2."""
@@ -255,13 +215,6 @@ def gradient_noise_scale(
     meter = NoiseScaleMeter(model, loss, parts=parts, groups=groups, training=training)
     x, y = measurement.as_batch(x, y, many=True)
     return meter(snapshot(model), x, y, seed=seed)
-
-
-def _mean(estimates):
-    """Returns the mean of a sequence of `NoiseScale`."""
-    norm = float(np.mean([each.squared_norm for each in estimates]))
-    trace = float(np.mean([each.covariance_trace for each in estimates]))
-    return estimates[0]._replace(squared_norm=norm, covariance_trace=trace)
 
 
 def _ratio(record):

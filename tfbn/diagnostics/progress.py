@@ -1,9 +1,10 @@
 """How far a long measurement is, for whoever wants to show it."""
 
-import contextlib
 import contextvars
 from collections.abc import Callable
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+from tfbn import _scopes
 
 Listener = Callable[[int, int], None]  # (parts done, parts in all)
 
@@ -12,14 +13,9 @@ _listener: contextvars.ContextVar[Listener | None] = contextvars.ContextVar(
 )
 
 
-@contextlib.contextmanager
-def listening(listener: Listener) -> Iterator[None]:
+def listening(listener: Listener) -> AbstractContextManager[None]:
     """Calls `listener(done, total)` at each `report` while open."""
-    token = _listener.set(listener)
-    try:
-        yield
-    finally:
-        _listener.reset(token)
+    return _scopes.holding(_listener, listener)
 
 
 def report(done: int, total: int) -> None:

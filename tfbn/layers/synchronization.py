@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfbn import _compat
+from tfbn import _scopes
 from tfbn import validation
 
 # What Keras traced of a model: it would go on with the statistics of before.
@@ -98,11 +99,8 @@ def averaged_later() -> Iterator[Iterable[keras.Variable]]:
         The variables, as they come.
     """
     variables: dict[int, keras.Variable] = {}
-    token = _LATER.set(variables)
-    try:
+    with _scopes.holding(_LATER, variables):
         yield variables.values()
-    finally:
-        _LATER.reset(token)
 
 
 def _assign(variable, value):

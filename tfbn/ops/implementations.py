@@ -4,13 +4,13 @@ A new one is a module with the functions of `Implementation` and a line in
 `IMPLEMENTATIONS`. docs/numerics.md explains when each is chosen, and why.
 """
 
-import contextlib
 import contextvars
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import tensorflow as tf
 
+from tfbn import _scopes
 from tfbn import validation
 from tfbn.ops import cpu_kernels
 from tfbn.ops import cpu_sums
@@ -62,8 +62,7 @@ def choose(request: Request) -> Implementation:
     )
 
 
-@contextlib.contextmanager
-def preferring(name: str) -> Iterator[None]:
+def preferring(name: str) -> AbstractContextManager[None]:
     """While open, the implementation `name` serves all that it supports.
 
     Also what another serves faster: for tests and benchmarks.
@@ -75,11 +74,8 @@ def preferring(name: str) -> Iterator[None]:
         ValueError: for another name.
     """
     named = {implementation.NAME: implementation for implementation in IMPLEMENTATIONS}
-    token = _preferred.set(named[validation.choice("name", name, tuple(named))])
-    try:
-        yield
-    finally:
-        _preferred.reset(token)
+    chosen = named[validation.choice("name", name, tuple(named))]
+    return _scopes.holding(_preferred, chosen)
 
 
 _preferred: contextvars.ContextVar[Implementation | None] = contextvars.ContextVar(

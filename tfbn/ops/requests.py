@@ -1,15 +1,15 @@
 """What a call asks of the numerics: all that decides which code serves it."""
 
-import contextlib
 import contextvars
 import dataclasses
 import math
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import cast
 
 import tensorflow as tf
 
 from tfbn import _compat
+from tfbn import _scopes
 from tfbn import validation
 
 TARGETS = ("cpu", "gpu", "tpu")
@@ -113,8 +113,7 @@ def is_exporting() -> bool:
     return _exporting.get() or _compat.is_exporting()
 
 
-@contextlib.contextmanager
-def compiling_for(target: str) -> Iterator[None]:
+def compiling_for(target: str) -> AbstractContextManager[None]:
     """Calls traced while open are for XLA on `target`, whatever this machine has.
 
     For ahead-of-time compilation, such as an export of StableHLO for a TPU:
@@ -130,18 +129,16 @@ def compiling_for(target: str) -> Iterator[None]:
     Raises:
         ValueError: for another target.
     """
-    token = _compiled_target.set(validation.choice("target", target, TARGETS))
-    try:
-        yield
-    finally:
-        _compiled_target.reset(token)
+    target = validation.choice("target", target, TARGETS)
+    return _scopes.holding(_compiled_target, target)
 
 
-_compiled_target = contextvars.ContextVar("compiled_target", default=None)
+_compiled_target: contextvars.ContextVar[str | None] = contextvars.ContextVar(
+    "compiled_target", default=None
+)
 
 
-@contextlib.contextmanager
-def exporting() -> Iterator[None]:
+def exporting() -> AbstractContextManager[None]:
     """Graphs traced while open are made for converters.
 
     In inference they are `x * a + b`, which converters fold into the layer before, as
@@ -156,11 +153,7 @@ def exporting() -> Iterator[None]:
         function = tf.function(model).get_concrete_function(spec)
     ```
     """
-    token = _exporting.set(True)
-    try:
-        yield
-    finally:
-        _exporting.reset(token)
+    return _scopes.holding(_exporting, True)
 
 
 _exporting = contextvars.ContextVar("exporting", default=False)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from tfbn.plots.layer_choice import chosen
+from tfbn.plots.layer_choice import known_layers
 from tfbn.plots.legend import add_legend
 from tfbn.plots.lines import draw_smoothed
 from tfbn.plots.panels import fit_titles
@@ -13,10 +15,8 @@ from tfbn.plots.panels import scale
 from tfbn.plots.panels import symmetric_scale
 from tfbn.plots.runs import Curve
 from tfbn.plots.runs import Runs
-from tfbn.plots.runs import chosen
 from tfbn.plots.runs import finite
 from tfbn.plots.runs import is_wide
-from tfbn.plots.runs import known_layers
 from tfbn.plots.runs import layer_series
 from tfbn.plots.runs import measured_layers
 from tfbn.plots.runs import require

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from tfbn.plots.layer_choice import chosen
 from tfbn.plots.legend import add_legend
 from tfbn.plots.legend import run_label
 from tfbn.plots.lines import band_handle
@@ -19,7 +20,6 @@ from tfbn.plots.panels import note
 from tfbn.plots.panels import usual_range
 from tfbn.plots.runs import Curve
 from tfbn.plots.runs import Runs
-from tfbn.plots.runs import chosen
 from tfbn.plots.runs import layer_bands
 from tfbn.plots.runs import measured_layers
 

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from tfbn.plots.layer_choice import chosen
 from tfbn.plots.legend import run_label
 from tfbn.plots.panels import fit_label
 from tfbn.plots.panels import grid
@@ -14,7 +15,6 @@ from tfbn.plots.panels import head_columns
 from tfbn.plots.panels import note
 from tfbn.plots.panels import usual_range
 from tfbn.plots.runs import Runs
-from tfbn.plots.runs import chosen
 from tfbn.plots.runs import measured_layers
 
 _HEIGHT = 1.7  # of a ridge, in distances between two base lines

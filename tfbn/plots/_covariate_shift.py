@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from tfbn.plots.layer_choice import chosen
 from tfbn.plots.legend import add_legend
 from tfbn.plots.lines import IDEAL
 from tfbn.plots.lines import draw_panel
@@ -13,7 +14,6 @@ from tfbn.plots.panels import grid
 from tfbn.plots.panels import include_ideal
 from tfbn.plots.runs import TOTAL
 from tfbn.plots.runs import Runs
-from tfbn.plots.runs import chosen
 from tfbn.plots.runs import layer_series
 from tfbn.plots.runs import layers_of
 from tfbn.plots.runs import require

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from tfbn.plots.layer_choice import chosen
 from tfbn.plots.legend import add_legend
 from tfbn.plots.lines import IDEAL
 from tfbn.plots.lines import draw_points
@@ -17,7 +18,6 @@ from tfbn.plots.panels import scale
 from tfbn.plots.panels import symmetric_scale
 from tfbn.plots.runs import Curve
 from tfbn.plots.runs import Runs
-from tfbn.plots.runs import chosen
 from tfbn.plots.runs import finite
 from tfbn.plots.runs import layer_series
 from tfbn.plots.runs import layers_of

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from tfbn.diagnostics import registry
+from tfbn.plots.layer_choice import check_layers
+from tfbn.plots.layer_choice import known_layers
 from tfbn.plots.runs import NothingToDraw
 from tfbn.plots.runs import Runs
-from tfbn.plots.runs import check_layers
-from tfbn.plots.runs import known_layers
 from tfbn.plots.runs import layers_of
 from tfbn.plots.runs import require
 from tfbn.plots.runs import styled

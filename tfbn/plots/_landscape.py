@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from tfbn.plots.layer_choice import picked
 from tfbn.plots.legend import add_legend
 from tfbn.plots.lines import band_handle
 from tfbn.plots.lines import draw_band
@@ -19,7 +20,6 @@ from tfbn.plots.runs import Runs
 from tfbn.plots.runs import bands
 from tfbn.plots.runs import layer_bands
 from tfbn.plots.runs import layers_of
-from tfbn.plots.runs import picked
 from tfbn.plots.runs import require
 from tfbn.plots.runs import series
 from tfbn.plots.runs import styled

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from tfbn.plots.layer_choice import picked
 from tfbn.plots.legend import add_legend
 from tfbn.plots.lines import IDEAL
 from tfbn.plots.lines import centred_mean
@@ -22,7 +23,6 @@ from tfbn.plots.runs import Curve
 from tfbn.plots.runs import Runs
 from tfbn.plots.runs import layer_series
 from tfbn.plots.runs import layers_of
-from tfbn.plots.runs import picked
 from tfbn.plots.runs import require
 from tfbn.plots.runs import series
 from tfbn.plots.runs import styled

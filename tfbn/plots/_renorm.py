@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from tfbn.plots.layer_choice import chosen
 from tfbn.plots.legend import add_legend
 from tfbn.plots.lines import draw_line
 from tfbn.plots.lines import line_handle
@@ -12,7 +13,6 @@ from tfbn.plots.panels import fit_titles
 from tfbn.plots.panels import grid
 from tfbn.plots.panels import scale
 from tfbn.plots.runs import Runs
-from tfbn.plots.runs import chosen
 from tfbn.plots.runs import layer_series
 from tfbn.plots.runs import measured_layers
 

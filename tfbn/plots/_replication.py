@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from tfbn.plots.layer_choice import chosen
 from tfbn.plots.legend import add_legend
 from tfbn.plots.lines import IDEAL
 from tfbn.plots.lines import draw_panel
@@ -14,7 +15,6 @@ from tfbn.plots.panels import fit_titles
 from tfbn.plots.panels import grid
 from tfbn.plots.panels import scale
 from tfbn.plots.runs import Runs
-from tfbn.plots.runs import chosen
 from tfbn.plots.runs import layer_series
 from tfbn.plots.runs import measured_layers
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from tfbn.plots.layer_choice import known_layers
+from tfbn.plots.layer_choice import picked
 from tfbn.plots.legend import add_legend
 from tfbn.plots.lines import IDEAL
 from tfbn.plots.lines import line_handle
@@ -15,10 +17,8 @@ from tfbn.plots.panels import scale
 from tfbn.plots.runs import Curve
 from tfbn.plots.runs import Runs
 from tfbn.plots.runs import is_wide
-from tfbn.plots.runs import known_layers
 from tfbn.plots.runs import layer_series
 from tfbn.plots.runs import measured_layers
-from tfbn.plots.runs import picked
 
 
 def theory(runs: Runs, layers: Sequence[str] | None = None) -> Figure:

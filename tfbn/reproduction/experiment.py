@@ -21,7 +21,7 @@ PAPERS = {
 
 SCALES = ("smoke", "cpu", "paper")
 
-# Three seeds are a screen and the least that decide a claim: see claims.py.
+# Three seeds are a screen and the least that decide a claim: see verdicts.py.
 SEEDS = {"smoke": 1, "cpu": 3, "paper": 3}
 
 

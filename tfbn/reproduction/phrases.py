@@ -4,12 +4,12 @@ import math
 from collections.abc import Iterable
 from collections.abc import Sequence
 
-from tfbn.reproduction import claims as claims_lib
 from tfbn.reproduction import inference
-from tfbn.reproduction.claims import Judgement
+from tfbn.reproduction import verdicts
 from tfbn.reproduction.claims import Side
 from tfbn.reproduction.claims import Sweep
 from tfbn.reproduction.measures import Measure
+from tfbn.reproduction.verdicts import Judgement
 
 _LEVEL = f"{100 * (1 - inference.LEVEL):.0f} %"
 
@@ -18,11 +18,11 @@ same weights: a claim about two runs is about their differences, seed by seed, o
 ratios (and means are geometric) where a measure has no natural scale. Student's t
 decides it, at a p-value of at most {inference.LEVEL:g} after Holm's correction for the
 claims of its experiment (the paper's, ours and its readers' apart): it **holds**, two
-runs are **{claims_lib.EQUIVALENT}** that it names, or it is **contradicted**; otherwise
+runs are **{verdicts.EQUIVALENT}** that it names, or it is **contradicted**; otherwise
 it is **open**, with what its own {_LEVEL} interval says in brackets. The exact
 sign-flip test beside it assumes no normal distribution, but its p-value is at least 2 /
 2^n with n seeds, 0.25 with three and 0.002 with ten; it decides alone where numbers are
-infinite or the same in all seeds. Fewer than {claims_lib.ENOUGH_SEEDS} seeds are a
+infinite or the same in all seeds. Fewer than {verdicts.ENOUGH_SEEDS} seeds are a
 screen: verdicts rest on normally distributed differences, and await more seeds."""
 
 READERS_RULE = f"""Ratios and differences are given with their {_LEVEL} interval; p is
@@ -89,22 +89,22 @@ def p_value(p: float) -> str:
 
 def verdict(judgement: Judgement) -> str:
     """Returns the verdict; of an open claim also what its own interval says."""
-    leaning = judgement.alone if judgement.verdict == claims_lib.OPEN else None
-    if leaning in (None, claims_lib.OPEN):
+    leaning = judgement.alone if judgement.verdict == verdicts.OPEN else None
+    if leaning in (None, verdicts.OPEN):
         return f"**{judgement.verdict}**"
     return f"**{judgement.verdict}** (alone: {leaning})"
 
 
 def seeds(judgement: Judgement) -> str:
     """Returns the number of seeds."""
-    screen = judgement.num_seeds < claims_lib.ENOUGH_SEEDS
+    screen = judgement.num_seeds < verdicts.ENOUGH_SEEDS
     return f"{judgement.num_seeds}, a screen" if screen else str(judgement.num_seeds)
 
 
 def counts(judgements: Iterable[Judgement]) -> dict[str, int]:
     """Returns how many claims got each verdict, those that none got included."""
     given = [judgement.verdict for judgement in judgements]
-    return {verdict: given.count(verdict) for verdict in claims_lib.VERDICTS}
+    return {verdict: given.count(verdict) for verdict in verdicts.VERDICTS}
 
 
 def of_papers(judgements: Iterable[Judgement], papers: bool) -> list[Judgement]:
@@ -123,7 +123,7 @@ def summary(judgements: Sequence[Judgement]) -> str:
 
 def alone(judgements: Sequence[Judgement]) -> str:
     """Returns a sentence on the open claims that Holm's correction leaves open."""
-    left = [j for j in judgements if j.verdict == claims_lib.OPEN != j.alone]
+    left = [j for j in judgements if j.verdict == verdicts.OPEN != j.alone]
     return (
         f"Alone, without Holm's correction, {len(left)} of the open ones are decided."
     )
@@ -132,7 +132,7 @@ def alone(judgements: Sequence[Judgement]) -> str:
 def short_counts(judgements: Sequence[Judgement]) -> str:
     """Returns the verdicts given, in a few words."""
     told = [
-        f"{count} {'equivalent' if verdict == claims_lib.EQUIVALENT else verdict}"
+        f"{count} {'equivalent' if verdict == verdicts.EQUIVALENT else verdict}"
         for verdict, count in counts(judgements).items()
         if count
     ]
@@ -147,7 +147,7 @@ def _counted(judgements):
 
 
 def _verb(verdict, count):
-    if verdict == claims_lib.HOLDS:
+    if verdict == verdicts.HOLDS:
         return f"{count} {'holds' if count == 1 else 'hold'}"
     return f"{count} {'is' if count == 1 else 'are'} {verdict}"
 
@@ -161,7 +161,7 @@ def _without_interval(judgement):
     contrasts = judgement.contrasts
     if not all(map(math.isfinite, contrasts)):
         return "no interval: not finite"
-    if len(contrasts) < claims_lib.LEAST_SEEDS or judgement.p.least == 1.0:
+    if len(contrasts) < verdicts.LEAST_SEEDS or judgement.p.least == 1.0:
         return "no interval"
     told = on_scale(judgement, judgement.estimate.mean)
     return f"{told}{_unit(judgement)}, the same in all seeds"

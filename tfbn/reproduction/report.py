@@ -10,12 +10,12 @@ from tfbn import environment
 from tfbn import plots
 from tfbn.files import atomic
 from tfbn.reproduction import archive
-from tfbn.reproduction import claims
 from tfbn.reproduction import sections
+from tfbn.reproduction import verdicts
 from tfbn.reproduction import web_page
-from tfbn.reproduction.claims import Judgement
 from tfbn.reproduction.plan import Study
 from tfbn.reproduction.results import Results
+from tfbn.reproduction.verdicts import Judgement
 
 PAGE, WEB_PAGE = "README.md", "index.html"
 _DPI = 120  # reports are kept with the code, where every redrawing adds to the history
@@ -77,7 +77,7 @@ class Report:
     def judge(self, study: Study) -> list[Judgement]:
         """Judges the claims of a study."""
         results = self._results(study)
-        return claims.judge_all(study.experiment.claims, results)
+        return verdicts.judge_all(study.experiment.claims, results)
 
     def write_page(self, studies: Iterable[Study]) -> str:
         """Writes the page on the studies that have records, and returns its path."""

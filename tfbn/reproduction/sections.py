@@ -10,9 +10,9 @@ from tfbn import environment
 from tfbn import tables
 from tfbn.reproduction import claims as claims_lib
 from tfbn.reproduction import phrases
-from tfbn.reproduction.claims import Judgement
 from tfbn.reproduction.experiment import SEEDS
 from tfbn.reproduction.plan import Study
+from tfbn.reproduction.verdicts import Judgement
 
 COLUMNS = (
     "claim",

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 
 from tfbn import environment
-from tfbn.reproduction import claims as claims_lib
 from tfbn.reproduction import dots
 from tfbn.reproduction import phrases
 from tfbn.reproduction import sections
+from tfbn.reproduction import verdicts
 from tfbn.reproduction import web_assets
-from tfbn.reproduction.claims import Judgement
 from tfbn.reproduction.sections import Chapter
+from tfbn.reproduction.verdicts import Judgement
 
 _RATIO, _P = "difference or ratio", "p (Holm)"
 _CLAIMS = ("claim", "ours", _RATIO, "seeds", _P, "sign-flip p", "verdict")
@@ -129,7 +129,7 @@ def _claim_cells(judgement: Judgement):
             html.escape(phrases.p_value(judgement.sign_flip)),
             f"{judgement.sign_flip:.6g}",
         ),
-        (_verdict(judgement), str(claims_lib.VERDICTS.index(judgement.verdict))),
+        (_verdict(judgement), str(verdicts.VERDICTS.index(judgement.verdict))),
     ]
 
 

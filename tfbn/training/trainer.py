@@ -1,7 +1,6 @@
-"""The outer loop of a training run."""
+"""What trains a model: the arguments of a run, and its beginning and end."""
 
 import os
-import signal
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -11,29 +10,15 @@ import keras
 import tensorflow as tf
 
 from tfbn import _compat
-from tfbn.diagnostics import nonfinite as nonfinite_diagnostics
-from tfbn.diagnostics.arguments import check_model
 from tfbn.recording import watching
-from tfbn.recording.cadence import Cadence
 from tfbn.training import arguments
-from tfbn.training import batch_sources
-from tfbn.training import memory
-from tfbn.training import nonfinite
 from tfbn.training import processes
-from tfbn.training import renorm_bounds
-from tfbn.training import replicas
 from tfbn.training import run_directory
-from tfbn.training.evaluation import Evaluation
+from tfbn.training import run_parts
 from tfbn.training.interruption import Interruption
-from tfbn.training.metrics import StepMetrics
-from tfbn.training.metrics import means
-from tfbn.training.metrics import num_skipped
-from tfbn.training.objective import Objective
+from tfbn.training.loop import Loop
+from tfbn.training.loop import Position
 from tfbn.training.progress import Progress
-from tfbn.training.replicated_step import ReplicatedSteps
-from tfbn.training.resumption import Resumption
-from tfbn.training.run_diagnostics import RunDiagnostics
-from tfbn.training.step import Steps
 
 # The first lines of flags.cfg.
 _REPEAT = "Repeat this run: python scripts/train.py --flagfile=THIS_FILE"
@@ -132,7 +117,6 @@ class Trainer:
     Attributes:
         model: the model.
         run_dir: str.
-        step: int, optimizer steps made.
         is_chief: bool, whether this process writes the results; of several processes
             of a strategy one does.
 
@@ -169,7 +153,7 @@ class Trainer:
         progress: bool = True,
         strategy: tf.distribute.Strategy | None = None,
     ):
-        self._options = options = arguments.TrainerOptions(
+        options = arguments.TrainerOptions(
             train_steps=train_steps,
             validation_batch_size=validation_batch_size,
             validation_freq=validation_freq,
@@ -182,53 +166,31 @@ class Trainer:
             max_to_keep=max_to_keep,
             progress=progress,
         )
-        check_model(model)
-        replicas.check_strategy(strategy)
-        replicas.check_model(model, strategy)
-        replicas.check_jit_compile(jit_compile, strategy)
-        self._strategy = strategy
-        self.is_chief = processes.is_chief(strategy)
-        self.model = model
-        self.run_dir: str = os.fspath(run_dir)
-        self.step = 0
-        self._source = source = batch_sources.source_of(batches)
-        self._objective = objective = Objective(
-            model, loss, metrics, *source.spec, loss_weights=loss_weights
-        )
-        uses_xla = arguments.uses_xla(jit_compile)
-        replicas.check_batch_size(source.batch_size, strategy)
-        self._diagnostics = RunDiagnostics(
-            diagnostics, model, objective.loss, source, jit_compile=uses_xla
-        )
-        replicas.check_diagnostics(list(self._diagnostics.every()), model, strategy)
-        self._settings = settings or options.settings(self._diagnostics.every())
-        self._header = _REPEAT if settings else _OPTIONS
-        if self.is_chief:
-            run_directory.check(self.run_dir, self._settings)
-        _check_steps(model, source.batch_size, train_steps, strategy)
-        self._optimizer = optimizer = arguments.made_optimizer(
-            optimizer, model, strategy
-        )
-        self._steps = _steps(
-            model, optimizer, objective, source, options, strategy=strategy
-        )
-        self._evaluations = dict(evaluations or {})
-        self._evaluation = Evaluation(
-            model, objective, validation_data, validation_batch_size
-        )
-        self._log = Cadence(log_freq)
-        self._evaluate_at = Cadence(validation_freq)
-        self._metrics = StepMetrics()
-        watches = self._diagnostics.watches
-        self._resumption = Resumption(
-            self.run_dir,
-            options,
+        self._parts = run_parts.assembled(
             model,
             optimizer,
-            watches,
-            writes=self.is_chief,
-            **source.trackables,
+            loss,
+            batches,
+            run_dir=os.fspath(run_dir),
+            options=options,
+            metrics=metrics,
+            loss_weights=loss_weights,
+            validation_data=validation_data,
+            evaluations=evaluations,
+            diagnostics=diagnostics,
+            settings=settings,
+            strategy=strategy,
         )
+        self._header = _REPEAT if settings else _OPTIONS
+        self._position = Position()
+        self.model = model
+        self.run_dir: str = self._parts.run_dir
+        self.is_chief = self._parts.is_chief
+
+    @property
+    def step(self) -> int:
+        """int, optimizer steps made."""
+        return self._position.step
 
     def train(self) -> dict[str, float]:
         """Trains to the end, from the newest good checkpoint in the run directory.
@@ -248,10 +210,11 @@ class Trainer:
             KeyboardInterrupt: after SIGINT.
             SystemExit: with status 143 after SIGTERM.
         """
+        parts = self._parts
         progress = Progress(
-            self._options.train_steps,
-            self._source.batch_size,
-            enabled=self._options.progress and self.is_chief,
+            parts.options.train_steps,
+            parts.source.batch_size,
+            enabled=parts.options.progress and self.is_chief,
         )
         with (
             progress,
@@ -259,28 +222,12 @@ class Trainer:
             _compat.outside_strategy(),
             self._results() as results,
             Interruption() as interruption,
-            processes.one_line_errors(self._strategy),
+            processes.one_line_errors(parts.strategy),
         ):
-            self._resume(results, progress)
-            self._diagnostics.announce(progress.note)
-            progress.begin(self.step)
-            while not self._done():
-                with memory.one_line_errors(f"step {self.step}"):
-                    metrics = self._next_steps(results, progress)
-                self._record(results)
-                progress.update(self.step, metrics)
-                if self._evaluation_due():
-                    with progress.aside("evaluating"):
-                        self._evaluate(results)
-                with progress.aside():
-                    self._save_if_due(results, interruption, progress)
-            self._optimizer.finalize_variable_values(self.model.trainable_variables)
-            results.save_model(self.model)
-            progress.end_line()
-            interruption.act(lambda: "The run is complete.")
-            evaluation = results.last_evaluation()
-        self._diagnostics.sum_up(progress.note)
-        if skipped := self._metrics.num_skipped:
+            loop = Loop(parts, self._position, results, progress, interruption)
+            evaluation = loop.run()
+        parts.diagnostics.sum_up(progress.note)
+        if skipped := self._position.metrics.num_skipped:
             progress.note(f"Skipped {skipped} steps: loss or gradients not finite.")
         return evaluation
 
@@ -289,151 +236,12 @@ class Trainer:
 
         A process that ends while another still works is taken for one that has failed.
         """
-        with processes.one_line_errors(self._strategy):
-            processes.largest(0, self._strategy)
+        with processes.one_line_errors(self._parts.strategy):
+            processes.largest(0, self._parts.strategy)
 
     def _results(self):
         if not self.is_chief:
             return run_directory.Onlooker(self.run_dir)
         return run_directory.RunDirectory(
-            self.run_dir, self._settings, header=self._header
+            self.run_dir, self._parts.settings, header=self._header
         )
-
-    def _resume(self, results, progress):
-        processes.check_shared(self.run_dir, self._strategy)
-        values = self._resumption.restore(results)
-        processes.check_same_step(values["step"] if values else 0, self._strategy)
-        if values is None:
-            return
-        self.step = values["step"]
-        replicas.check_resumption(values.get("parts", 1), self.model, self._strategy)
-        self._metrics.take_values(values["metrics"])
-        state = "is complete" if self._done() else f"resumes at step {self.step}"
-        progress.note(f"The run {state} (of {self._options.train_steps}).")
-
-    def _save_if_due(self, results, interruption, progress):
-        # The processes of a run stop at the same step.
-        signalled = processes.largest(interruption.signal or 0, self._strategy)
-        if signalled and not interruption.signal:
-            interruption.signal = signal.Signals(signalled)
-        if self._resumption.due(self.step) or self._done() or interruption.signal:
-            self._check_weights()
-            values = {
-                "step": self.step,
-                "metrics": self._metrics.to_values(),
-                "parts": replicas.parts_of_batch(self.model, self._strategy),
-            }
-            self._resumption.save(self.step, values, results)
-        if interruption.signal:
-            progress.end_line()
-        interruption.act(
-            lambda: (
-                f"Saved at step {self.step}; start again with the same settings and "
-                f"run_dir={self.run_dir} to resume."
-            )
-        )
-
-    def _next_steps(self, results, progress):
-        """Steps up to the next event; returns the means of their metrics."""
-        due = self._diagnostics.due(self.step)
-        if due:
-            return self._measured_step(due, results, progress)
-        return self._advance(self._steps_to_next_event(), results)
-
-    def _advance(self, num_steps, results):
-        """Makes `num_steps` steps; returns the means of their metrics."""
-        metrics = self._steps.run(self.step, num_steps)
-        skipped = num_skipped(metrics)
-        if skipped and self._options.on_nonfinite == "stop":
-            self._stop(metrics, results)
-        self.step += num_steps
-        self._metrics.add(metrics)
-        if skipped:
-            self._check_weights()
-        return means(metrics)
-
-    def _stop(self, metrics, results):
-        """Ends the run at the last one of the steps, which was not applied."""
-        self.step += len(metrics["loss"]) - 1
-        loss = float(metrics["loss"][-1])
-        found = nonfinite_diagnostics.first_nonfinite(
-            self.model, self._objective.loss, *self._source.at(self.step)
-        )
-        where = found._asdict() if found else {}
-        results.measurement("not_finite", self.step, {"loss": loss, **where})
-        raise nonfinite.of_step(self.step, loss, found, self._resumption.latest())
-
-    def _check_weights(self):
-        """Raises if an update has made a weight infinite or NaN."""
-        if self._options.on_nonfinite == "ignore":
-            return
-        path = nonfinite_diagnostics.first_nonfinite_variable(self.model.weights)
-        if path is not None:
-            raise nonfinite.of_weights(self.step, path, self._resumption.latest())
-
-    def _measured_step(self, due, results, progress):
-        """Makes one step, and the measurements of it."""
-        begin = watching.StepBegin.of(self.step, self.model, self._optimizer)
-        metrics = self._advance(1, results)
-        first = "" if all(watch.seconds for watch in due) else "compiling and "
-        names = ", ".join(watch.name for watch in due)
-        with progress.aside(f"{first}measuring {names}"):
-            self._diagnostics.measure(due, begin, results.measurement)
-        return metrics
-
-    def _steps_to_next_event(self):
-        cadences = [self._log, self._evaluate_at, self._resumption.cadence]
-        cadences += [watch.cadence for watch in self._diagnostics.watches]
-        following = [cadence.next(self.step) for cadence in cadences]
-        events = [step for step in following if step is not None]
-        most = self._source.most_steps or self._options.steps_per_execution
-        return min(most, *(n - self.step for n in [self._options.train_steps, *events]))
-
-    def _record(self, results):
-        if not (self._log.due(self.step) or self._done()):
-            return
-        values = self._metrics.take_means()
-        values["learning_rate"] = float(
-            tf.convert_to_tensor(self._optimizer.learning_rate)
-        )
-        values.update(renorm_bounds.at_present(self.model))
-        if self._options.on_nonfinite == "skip":
-            values["skipped"] = self._metrics.num_skipped
-        results.train(self.step, values)
-
-    def _evaluation_due(self):
-        return self._evaluate_at.due(self.step) or self._done()
-
-    def _evaluate(self, results):
-        with memory.one_line_errors("the evaluation", "validation batch"):
-            values = self._evaluation()
-        if values:
-            results.evaluation(self.step, values)
-        for kind, evaluate in self._evaluations.items():
-            with memory.one_line_errors(f"the evaluation {kind}"):
-                measured = evaluate()
-            results.measurement(kind, self.step, measured)
-
-    def _done(self):
-        return self.step >= self._options.train_steps
-
-
-def _check_steps(model, batch_size, train_steps, strategy):
-    """Says what can be told of the steps before the first one."""
-    renorm_bounds.warn_if_plain(model, train_steps)
-    if batch_size is not None:
-        memory.check_step(model, replicas.local_share(batch_size, strategy))
-
-
-def _steps(model, optimizer, objective, source, options, *, strategy):
-    """The compiled inner loop, on one device or on the replicas of a strategy."""
-    parts = model, optimizer, objective, source
-    if strategy is not None:
-        return ReplicatedSteps(
-            *parts, strategy=strategy, on_nonfinite=options.on_nonfinite
-        )
-    return Steps(
-        *parts,
-        jit_compile=arguments.uses_xla(options.jit_compile),
-        on_nonfinite=options.on_nonfinite,
-    )
