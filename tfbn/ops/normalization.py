@@ -53,9 +53,9 @@ def batch_norm(
             batches, channels]`.
         averages: None or a mapping from names to `[channels]` tensors or scalars.
         update: None or a function of `averages` and of the statistics below that sets
-            new averages after the normalisation. With averages, `correction`
-            and `update` must depend on nothing but their arguments: if they are
-            hashable, layers with equal ones are traced once.
+            new averages after the normalisation. With averages, `correction` and
+            `update` must depend on nothing but their arguments: if they are hashable,
+            layers with equal ones are traced once.
         mask: boolean tensor of the rank of `x`, or None.
         synchronized: bool, take the statistics over all replicas.
         virtual_batch_size: int or None, normalise groups of so many samples; what
