@@ -263,6 +263,41 @@ class VirtualBatchesTest(CaseTestCase):
         self.assert_case(case, training(mode, correction=correction, **options))
 
 
+class AveragesTest(tf.test.TestCase, parameterized.TestCase):
+    """`averages` and `update`, by hand: the batch has mean 2 and variance 1."""
+
+    @parameterized.parameters("eager", "graph", "xla")
+    def test_the_update_follows_the_correction(self, mode):
+        def correction(statistics, averages):
+            return tf.ones_like(statistics.mean), averages["shift"]
+
+        def update(averages, statistics):
+            averages["shift"] += statistics.mean
+            averages["calls"] += 1
+
+        def call(x):
+            averages = {"shift": tf.constant([10.0]), "calls": tf.constant(0)}
+            y, statistics = ops.batch_norm(
+                x,
+                None,
+                None,
+                axis=1,
+                epsilon=3.0,
+                correction=correction,
+                averages=averages,
+                update=update,
+            )
+            self.assertIsNone(statistics)
+            return y, averages
+
+        if mode != "eager":
+            call = tf.function(call, jit_compile=mode == "xla")
+        y, averages = call(tf.constant([[1.0], [3.0]]))
+        self.assertAllEqual(y, [[9.5], [10.5]])
+        self.assertAllEqual(averages["shift"], [12.0])
+        self.assertAllEqual(averages["calls"], 1)
+
+
 class ValidTest(tf.test.TestCase, parameterized.TestCase):
     """Of `statistics.valid`: whether the averages may have the statistics."""
 

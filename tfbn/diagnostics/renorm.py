@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbn import _compat
+from tfbn import ops
 from tfbn.diagnostics import batches
 from tfbn.diagnostics import diagnostic
 from tfbn.diagnostics import layer_calls
@@ -163,18 +164,19 @@ class _CorrectionCapture:
             return call(*args, **kwargs)
         correction = layer.renorm_correction
 
-        def kept_correction(statistics):
+        def kept_correction(statistics, averages):
+            del averages  # the layer's, which `correction` takes itself
             if _compat.current_graph() is self._graph:  # not in a loop
                 name = unused(norm_calls.path(layer, self._model), self.rows)
                 self.rows[name] = _row(statistics, correction, layer.bounds())
             return correction(statistics)
 
-        # Without inputs: into a function that layers share one could not look. Not
-        # setattr: Keras and TensorFlow would track the attribute.
+        # Not setattr: Keras and TensorFlow would track the attribute.
         attributes = layer.__dict__
-        attributes["_correction"] = lambda: (kept_correction, ())
+        attributes["_correction"] = lambda: kept_correction
         try:
-            return call(*args, **kwargs)
+            with ops.no_sharing():  # into a shared function one could not look
+                return call(*args, **kwargs)
         finally:
             del attributes["_correction"]
 

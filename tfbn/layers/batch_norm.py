@@ -13,9 +13,9 @@ from tfbn.layers import axes
 from tfbn.layers import conversion
 from tfbn.layers import masks
 from tfbn.layers import modes
+from tfbn.layers import moving_averages
 from tfbn.layers import ragged
 from tfbn.layers import recomputation
-from tfbn.layers import synchronization
 
 
 @keras.saving.register_keras_serializable(package="tfbn")
@@ -188,7 +188,8 @@ class BatchNorm(keras.layers.BatchNormalization):
         return training if self.trainable else False
 
     def _normalize_in_training(self, x, mask, channels):
-        y, statistics = self._normalize_batch(
+        again = recomputation.is_second_run()
+        return self._normalize_batch(
             x,
             channels.vector(self.gamma),
             channels.vector(self.beta),
@@ -198,10 +199,9 @@ class BatchNorm(keras.layers.BatchNormalization):
             synchronized=self.synchronized,
             virtual_batch_size=self.virtual_batch_size,
             virtual_batch_order=self.virtual_batch_order,
+            averages=self._averages(),
+            update=None if again else self._update(),
         )
-        if not recomputation.is_second_run():
-            self._update_averages(statistics)
-        return y
 
     def _normalize_in_inference(self, x, channels):
         weights = (self.moving_mean, self._inference_scale(), self.gamma, self.beta)
@@ -241,24 +241,25 @@ class BatchNorm(keras.layers.BatchNormalization):
         )
 
     def _normalize_batch(self, x, gamma, beta, **options):
-        """Normalises with the statistics of the batch: `(y, ops.Statistics)`."""
-        return ops.batch_norm(x, gamma, beta, **options)
+        """Normalises with the statistics of the batch, and updates the averages."""
+        y, _ = ops.batch_norm(x, gamma, beta, **options)
+        return y
 
-    def _update_averages(self, statistics):
-        """Updates the moving averages with the statistics of the batch."""
-        self._average(self.moving_mean, statistics.mean, statistics)
-        self._average(self.moving_variance, statistics.spread, statistics)
+    def _average_names(self):
+        """The names of the weights that a training call updates."""
+        return ("moving_mean", "moving_variance")
+
+    def _update(self):
+        """What a training call makes of the averages: see `ops.batch_norm`."""
+        return moving_averages.MeanAndSpread(self.momentum, "moving_variance")
 
     def _inference_scale(self):
         """The divisor in inference, of the shape of the averages."""
         return ops.stddev_of_variance(self.moving_variance, self.epsilon)
 
-    def _average(self, variable, value, statistics, momentum=None):
-        momentum = self.momentum if momentum is None else momentum
-        average = self._channels.vector(variable)
-        average = ops.moving_average(average, value, momentum, statistics.valid)
-        average = self._channels.weight(average)
-        synchronization.assign(variable, average, same=self.synchronized)
+    def _averages(self):
+        names = self._average_names()
+        return moving_averages.HeldAverages(self, names, self._channels)
 
     def _add_affine_weight(self, name, shape):
         return self.add_weight(

@@ -1,6 +1,5 @@
 """Batch Renormalization (Ioffe 2017, arXiv 1702.03275)."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,28 +12,7 @@ from tfbn import validation
 from tfbn.layers import batch_norm
 from tfbn.layers import conversion
 from tfbn.layers import recomputation
-from tfbn.layers import synchronization
-
-
-@dataclasses.dataclass(frozen=True)
-class _Correction:
-    """r and d as a function of tensors alone: equal layers have equal ones."""
-
-    rmax: float | schedules.Schedule
-    dmax: float | schedules.Schedule
-    stddev_floor: float
-    drift_correction: bool
-
-    def __call__(self, statistics, mean, stddev, step):
-        return ops.renorm_correction(
-            statistics,
-            mean,
-            stddev,
-            rmax=schedules.evaluate(self.rmax, step),
-            dmax=schedules.evaluate(self.dmax, step),
-            stddev_floor=self.stddev_floor,
-            drift_correction=self.drift_correction,
-        )
+from tfbn.layers import renorm_averages
 
 
 @keras.saving.register_keras_serializable(package="tfbn")
@@ -61,8 +39,9 @@ class BatchRenorm(batch_norm.BatchNorm):
       training calls, in which the averages form and the largest changes pass.
     - from scratch, shorter runs: `tfbn.schedules.ioffe_2017(total_steps=...)`, with
       `momentum_warmup=True` if it opens the bounds within some hundred calls, and
-      with `rmax=1.5, dmax=0.5` in wide networks, which 3 and 5 can break. The
-      default would leave a run of 5,000 steps or fewer a BatchNorm throughout.
+      with `rmax=1.5, dmax=0.5` and `drift_correction=True` in wide networks, which 3
+      and 5 can break. The default would leave a run of 5,000 steps or fewer a
+      BatchNorm throughout.
     - fine-tuning from trained averages: constants, `tfbn.schedules.fine_tuning()`, or
       `rmax=3.0, dmax=5.0` for batches of 2 or so.
     - streams and reinforcement learning, which have no length to scale to:
@@ -263,34 +242,28 @@ class BatchRenorm(batch_norm.BatchNorm):
 
     def _normalize_batch(self, x, gamma, beta, **options):
         recomputation.refuse(self)
-        correction, inputs = self._correction()
-        return ops.batch_norm(
-            x, gamma, beta, correction=correction, correction_inputs=inputs, **options
+        return super()._normalize_batch(
+            x, gamma, beta, correction=self._correction(), **options
         )
 
     def _correction(self):
-        """What `ops.batch_norm` takes for r and d: a function, and its inputs."""
-        correction = _Correction(
-            self.rmax, self.dmax, self.epsilon**0.5, self.drift_correction
-        )
-        averages = map(self._channels.vector, (self.renorm_mean, self.renorm_stddev))
-        return correction, (*averages, self.step)
-
-    def _update_averages(self, statistics):
-        momentum = self._momentum_now(self.momentum)
-        self._average(self.moving_mean, statistics.mean, statistics, momentum)
-        self._average(self.moving_stddev, statistics.scale, statistics, momentum)
+        """What `ops.batch_norm` takes for r and d."""
+        names = ("moving_mean", "moving_stddev")
         if self._two_sets:
-            momentum = self._momentum_now(self.renorm_momentum)
-            self._average(self.renorm_mean, statistics.mean, statistics, momentum)
-            self._average(self.renorm_stddev, statistics.scale, statistics, momentum)
-        stddev = self._channels.vector(self.moving_stddev)
-        variance = ops.variance_of_stddev(stddev, self.epsilon)
-        self._average(self.moving_variance, variance, statistics, momentum=0.0)
-        one = tf.constant(1, self.step.dtype)
-        synchronization.assign(self.step, self.step + one, same=True)
+            names = ("renorm_mean", "renorm_stddev")
+        return renorm_averages.Correction(
+            *names, self.rmax, self.dmax, self.epsilon**0.5, self.drift_correction
+        )
 
-    def _momentum_now(self, momentum):
-        if not self.momentum_warmup:
-            return momentum
-        return ops.warmed_up_momentum(momentum, self.step, self.moving_mean.dtype)
+    def _average_names(self):
+        second_set = ("renorm_mean", "renorm_stddev") if self._two_sets else ()
+        first_set = ("moving_mean", "moving_stddev")
+        return (*first_set, *second_set, "moving_variance", "step")
+
+    def _update(self):
+        return renorm_averages.Update(
+            self.momentum,
+            self.renorm_momentum if self._two_sets else None,
+            self.momentum_warmup,
+            self.epsilon,
+        )

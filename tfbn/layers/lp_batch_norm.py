@@ -8,6 +8,7 @@ import keras
 from tfbn import ops
 from tfbn import validation
 from tfbn.layers import batch_norm
+from tfbn.layers import moving_averages
 
 
 @keras.saving.register_keras_serializable(package="tfbn")
@@ -92,7 +93,7 @@ class LpBatchNorm(batch_norm.BatchNorm):
         )
 
     def _normalize_batch(self, x, gamma, beta, **options):
-        return ops.lp_batch_norm(
+        y, _ = ops.lp_batch_norm(
             x,
             gamma,
             beta,
@@ -101,10 +102,13 @@ class LpBatchNorm(batch_norm.BatchNorm):
             literal=self.literal,
             **options,
         )
+        return y
 
-    def _update_averages(self, statistics):
-        self._average(self.moving_mean, statistics.mean, statistics)
-        self._average(self.moving_norm, statistics.spread, statistics)
+    def _average_names(self):
+        return ("moving_mean", "moving_norm")
+
+    def _update(self):
+        return moving_averages.MeanAndSpread(self.momentum, "moving_norm")
 
     def _inference_scale(self):
         return self.moving_norm + self.epsilon

@@ -61,7 +61,7 @@ def call(
     function: Callable,
     options: dict[str, Any],
     request: Request,
-    *arguments: tf.Tensor | None,
+    *arguments: Any,
     shared: bool = True,
 ) -> Any:
     """`function(request, *arguments, **options)`, compiled if `applies`.
@@ -69,6 +69,7 @@ def call(
     The function is given the request that it then is.
 
     Args:
+        *arguments: tensors, dicts of tensors, or None.
         shared: bool, whether calls with the same options, which must be hashable, are
             one function. Layers of one shape are then traced and compiled once.
     """
@@ -77,8 +78,11 @@ def call(
     request = dataclasses.replace(request, compiled=True)
     make = _shared if shared else _compiled
     compiled = make(function, request, tuple(options.items()))
-    tensors = [None if a is None else tf.convert_to_tensor(a) for a in arguments]
-    return compiled(*tensors)
+    return compiled(*(None if a is None else _tensors(a) for a in arguments))
+
+
+def _tensors(argument):
+    return tf.nest.map_structure(tf.convert_to_tensor, argument)
 
 
 def _compiled(function, request, options):

@@ -304,10 +304,11 @@ def sum_of_products(rows, others, count, height):
     width = ROWS_TOGETHER if splits and height % ROWS_TOGETHER == 0 else 1
     channels = height // width * rows.shape[1]
     image = [1, -1, width, channels]
+    laid_out = tf.reshape(rows, image)
     partial = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-        input=tf.reshape(rows, image),
+        input=laid_out,
         filter_sizes=[1, 1, channels, 1],
-        out_backprop=tf.reshape(others, image),
+        out_backprop=laid_out if others is rows else tf.reshape(others, image),
         strides=[1, 1, 1, 1],
         padding="VALID",
     )

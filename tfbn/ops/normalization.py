@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import MutableMapping
 from typing import Any
 
 import tensorflow as tf
@@ -24,12 +24,13 @@ def batch_norm(
     axis: int,
     epsilon: float,
     correction: Callable | None = None,
-    correction_inputs: Sequence[tf.Tensor] = (),
+    averages: MutableMapping[str, tf.Tensor] | None = None,
+    update: Callable | None = None,
     mask: tf.Tensor | None = None,
     synchronized: bool = False,
     virtual_batch_size: int | None = None,
     virtual_batch_order: str = "consecutive",
-) -> tuple[tf.Tensor, Statistics]:
+) -> tuple[tf.Tensor, Statistics | None]:
     """Normalises with the statistics of the batch (Ioffe & Szegedy 2015).
 
     `y = gamma * (r * (x - mean) / sqrt(var + epsilon) + d) + beta`, with the biased
@@ -46,12 +47,15 @@ def batch_norm(
         beta: `[channels]` or None (0).
         axis: int >= 0, the channel axis.
         epsilon: float.
-        correction: None (r = 1, d = 0) or a function of the batch's `Statistics` that
-            returns Batch Renormalization's `(r, d)`. Both have the shape of the
-            statistics: `[channels]` or `[virtual batches, channels]`.
-        correction_inputs: tensors that `correction` takes after the statistics. If it
-            depends on nothing else, and is hashable, name all that it depends on here:
-            layers of one shape are then traced once.
+        correction: None (r = 1, d = 0) or a function of the batch's `Statistics`, and
+            of `averages` if there are any, that returns Batch Renormalization's
+            `(r, d)`. Both have the shape of the statistics: `[channels]` or `[virtual
+            batches, channels]`.
+        averages: None or a mapping from names to `[channels]` tensors or scalars.
+        update: None or a function of `averages` and of the statistics below that sets
+            new averages after the normalisation. With averages, `correction` and
+            `update` must depend on nothing but their arguments: if they are hashable,
+            layers with equal ones are traced once.
         mask: boolean tensor of the rank of `x`, or None.
         synchronized: bool, take the statistics over all replicas.
         virtual_batch_size: int or None, normalise groups of so many samples; what
@@ -63,7 +67,7 @@ def batch_norm(
     Returns:
         `(y, statistics)`: y in the dtype of `x`. `statistics.spread` is the variance.
         Statistics are `[channels]`, means over the virtual batches if there are any;
-        no gradient flows through them.
+        no gradient flows through them. With `update`, None takes their place.
     """
     request = requests.request(
         "batch_norm",
@@ -74,22 +78,38 @@ def batch_norm(
         virtual_batch_size=virtual_batch_size,
         virtual_batch_order=virtual_batch_order,
     )
-    options = {"epsilon": epsilon, "correction": correction}
-    tensors = x, gamma, beta, mask, *map(tf.convert_to_tensor, correction_inputs)
-    shared = _is_shared(correction, correction_inputs)
-    return compiled_calls.call(_batch_norm, options, request, *tensors, shared=shared)
+    averages = {} if averages is None else averages
+    options = {"epsilon": epsilon, "correction": correction, "update": update}
+    tensors = x, gamma, beta, mask, dict(averages)
+    shared = _may_share(correction, update, averages)
+    y, statistics, updated = compiled_calls.call(
+        _batch_norm, options, request, *tensors, shared=shared
+    )
+    if update is None:
+        return y, statistics
+    if updated is None:
+        update(averages, statistics)
+    else:
+        for name in averages:
+            averages[name] = updated[name]
+    return y, None
 
 
-def _batch_norm(request, x, gamma, beta, mask, *inputs, epsilon, correction):
+def _batch_norm(
+    request, x, gamma, beta, mask, averages, *, epsilon, correction, update
+):
+    """`(y, statistics or None, updated averages or None)`: one of the last two."""
     implementation: Any = choose(request)
     wide = tf.cast(x, implementation.compute_dtype(x.dtype))
     weights = Weights(*(_tensor_or_none(weight) for weight in (gamma, beta)))
     step = TrainingStep(implementation, request, epsilon, correction)
-    if _is_shared(correction, inputs) and shared_functions.serve(request):
-        y, statistics, *saved = shared_functions.forward(step)(wide, weights, inputs)
+    if _may_share(correction, update, averages) and shared_functions.serve(request):
+        forward = shared_functions.forward(step, update)
+        y, statistics, updated, *saved = forward(wide, weights, averages)
         backward = shared_functions.backward(step)
     else:
-        y, statistics, *saved = step.forward(wide, weights, inputs, mask)
+        y, statistics, *saved = step.forward(wide, weights, averages, mask)
+        statistics, updated = statistics.map(tf.stop_gradient), None
         backward = step.backward
 
     @tf.custom_gradient
@@ -105,7 +125,7 @@ def _batch_norm(request, x, gamma, beta, mask, *inputs, epsilon, correction):
         return _other_gradients(step, again, wide, mask, dy, weights, saved[-1])
 
     y = normalized(wide, *(weight for weight in weights if weight is not None))
-    return tf.cast(y, x.dtype), statistics.map(tf.stop_gradient)
+    return tf.cast(y, x.dtype), statistics, updated
 
 
 def _other_gradients(step, request, x, mask, dy, weights, r_and_d):
@@ -118,15 +138,13 @@ def _other_gradients(step, request, x, mask, dy, weights, r_and_d):
     return tf.cast(dx, x.dtype), *others
 
 
-def _is_shared(correction, inputs):
-    """Whether calls may be one function: the correction has nothing of its own."""
-    if correction is None:
-        return True
+def _may_share(correction, update, averages):
+    """Whether equal calls may be one function: they depend on their tensors alone."""
     try:
-        hash(correction)
+        hash((correction, update))
     except TypeError:  # as of a schedule of the user's
         return False
-    return bool(inputs)
+    return correction is None or bool(averages)
 
 
 def _tensor_or_none(weight):
@@ -169,11 +187,13 @@ def lp_batch_norm(
     order: int | str,
     centered: bool = False,
     literal: bool = False,
+    averages: MutableMapping[str, tf.Tensor] | None = None,
+    update: Callable | None = None,
     mask: tf.Tensor | None = None,
     synchronized: bool = False,
     virtual_batch_size: int | None = None,
     virtual_batch_order: str = "consecutive",
-) -> tuple[tf.Tensor, Statistics]:
+) -> tuple[tf.Tensor, Statistics | None]:
     """Normalises with the batch's mean and l_p norm (Santurkar et al. 2018, sec. 3.3).
 
     `y = gamma * (x - mean(x)) / (norm_p(x) + epsilon) + beta`.
@@ -184,7 +204,8 @@ def lp_batch_norm(
         centered: bool, take the norm of `x - mean(x)` instead of `x`.
         literal: bool, divide the norm of the m elements by m. Otherwise the norm is
             the power mean `(mean |x|^p)^(1/p)`, and max|x| for "inf".
-        mask, synchronized, virtual_batch_size, virtual_batch_order: as in `batch_norm`.
+        averages, update, mask, synchronized, virtual_batch_size, virtual_batch_order:
+            as in `batch_norm`.
 
     Returns:
         `(y, statistics)` as `batch_norm`; `statistics.spread` is the norm.
@@ -204,7 +225,13 @@ def lp_batch_norm(
         "centered": centered,
         "literal": literal,
     }
-    return compiled_calls.call(_lp_batch_norm, options, request, x, gamma, beta, mask)
+    y, statistics = compiled_calls.call(
+        _lp_batch_norm, options, request, x, gamma, beta, mask
+    )
+    if update is None:
+        return y, statistics
+    update(averages, statistics)
+    return y, None
 
 
 def _lp_batch_norm(request, x, gamma, beta, mask, **options):

@@ -1,12 +1,14 @@
 """Functions in a graph that layers of one shape share: traced once, not once a layer.
 
 A normalisation is some hundred operations, and tracing them takes most of the time of
-a first training step. Before it runs a graph, TensorFlow puts the operations of a
-function in the place of each call.
+a first training step. What has no sums over the batch is even shared by layers of all
+shapes. Before it runs a graph, TensorFlow puts the operations of a function in the
+place of each call.
 """
 
 import contextlib
 import contextvars
+import dataclasses
 import functools
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -45,14 +47,35 @@ _sharing = contextvars.ContextVar("sharing", default=True)
 
 
 @functools.lru_cache(maxsize=256)
-def forward(step: TrainingStep) -> Callable:
-    """`step.forward`, with the tensors that the normalizer saves in its place."""
+def forward(step: TrainingStep, update: Callable | None) -> Callable:
+    """`step.forward`, with the tensors that the normalizer saves in its place.
 
-    def run(x, weights, inputs):
-        *results, normalizer, r_and_d = step.forward(x, weights, inputs)
-        return *results, normalizer.saved, r_and_d
+    It returns `(y, statistics, None, saved, r_and_d)`, and with an update of averages
+    `(y, None, updated averages, saved, r_and_d)`: each result costs an operation.
+    """
+    step = dataclasses.replace(step, correction=_of_vectors(step.correction))
+    updated = _of_vectors(update and _Updated(update))
+
+    def run(x, weights, averages):
+        y, statistics, normalizer, r_and_d = step.forward(x, weights, averages)
+        saved = normalizer.saved, r_and_d
+        if updated is None:
+            return y, statistics.map(tf.stop_gradient), None, *saved
+        return y, None, updated(averages, statistics), *saved
 
     return tf.function(run, autograph=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Updated:
+    """An update of averages as a function that returns new ones."""
+
+    update: Callable
+
+    def __call__(self, averages, statistics):
+        averages = dict(averages)
+        self.update(averages, statistics.map(tf.stop_gradient))
+        return averages
 
 
 @functools.lru_cache(maxsize=256)
@@ -65,3 +88,31 @@ def backward(step: TrainingStep) -> Callable:
         return step.backward(dy, weights, normalizer, r_and_d)
 
     return tf.function(run, autograph=False)
+
+
+@functools.lru_cache(maxsize=256)
+def _of_vectors(function: Callable | None) -> Callable | None:
+    """`function` of `[..., channels]` tensors and scalars, or None.
+
+    It is traced once for all numbers of channels.
+    """
+    if function is None:
+        return None
+    traced = tf.function(function, autograph=False)
+
+    def call(*tensors):
+        flat = tf.nest.flatten(tensors)
+        channels = next(tensor.shape[-1] for tensor in flat if tensor.shape.rank)
+        specs = tf.nest.map_structure(_spec_of_any_size, tensors)
+        results = traced.get_concrete_function(*specs)(*tensors)
+        for result in tf.nest.flatten(results):
+            if result.shape.rank:
+                result.set_shape([*result.shape[:-1], channels])
+        return results
+
+    return call
+
+
+def _spec_of_any_size(tensor):
+    shape = tensor.shape
+    return tf.TensorSpec([*shape[:-1], None] if shape.rank else shape, tensor.dtype)

@@ -25,8 +25,8 @@ class TrainingStep:
         implementation: of `implementations`.
         request: `Request`.
         epsilon: float.
-        correction: a function of the batch's `Statistics` and further tensors that
-            returns Batch Renormalization's r and d, or None.
+        correction: None, or a function of the batch's `Statistics` (and the averages,
+            if there are any) that returns Batch Renormalization's r and d.
     """
 
     implementation: Any
@@ -34,12 +34,13 @@ class TrainingStep:
     epsilon: float
     correction: Callable | None = None
 
-    def forward(self, x, weights, inputs=(), mask=None):
-        """`(y, statistics, normalizer, r_and_d)`; `inputs` are the correction's."""
+    def forward(self, x, weights, averages=None, mask=None):
+        """`(y, statistics, normalizer, r_and_d)`."""
         normalizer = self.normalizer(x, mask)
         r_and_d = None
         if self.correction is not None:
-            r_and_d = self.correction(normalizer.statistics, *inputs)
+            given = (averages,) if averages else ()
+            r_and_d = self.correction(normalizer.statistics, *given)
             r_and_d = tuple(tf.stop_gradient(c) for c in r_and_d)
         y = normalizer.affine(*_affine(weights, r_and_d, normalizer.statistics.scale))
         return y, normalizer.averaged_statistics(), normalizer, r_and_d
