@@ -8,7 +8,8 @@ statistics are noise. What should the batch-norm layers do?
 * `batch_norm`: go on as before;
 * `frozen`: keep their averages and their gamma and beta (`tfbn.freeze_batch_norm`);
 * `batch_renorm`: `tfbn.replace_batch_norm`, with bounds of 3 and 5;
-* `batch_renorm_tight`: the same with `tfbn.schedules.fine_tuning()`, 1.5 and 0.5.
+* `batch_renorm_tight`: the same with `tfbn.schedules.fine_tuning()`, 1.5 and 0.5;
+* `drift`, `drift_tight`: both with `drift_correction=True`.
 
 All arms of a seed begin with the same weights and see the same batches. The table has
 the test accuracy on the other images, and the mean difference to `batch_norm` with its
@@ -59,9 +60,9 @@ def network(num_classes):
     return keras.Sequential(layers)
 
 
-def renormalized(model, rmax, dmax):
+def renormalized(model, rmax, dmax, **options):
     """A copy with BatchRenorm, which begins with the averages of the model."""
-    renorm = functools.partial(tfbn.BatchRenorm, rmax=rmax, dmax=dmax)
+    renorm = functools.partial(tfbn.BatchRenorm, rmax=rmax, dmax=dmax, **options)
     return tfbn.replace_batch_norm(model, renorm, verbose=False)
 
 
@@ -79,11 +80,14 @@ def frozen(model):
     return copy
 
 
+_WIDE, _TIGHT = (3.0, 5.0), schedules.fine_tuning()
 ARMS = {
     "batch_norm": plain,
     "frozen": frozen,
-    "batch_renorm": lambda model: renormalized(model, 3.0, 5.0),
-    "batch_renorm_tight": lambda model: renormalized(model, *schedules.fine_tuning()),
+    "batch_renorm": lambda model: renormalized(model, *_WIDE),
+    "batch_renorm_tight": lambda model: renormalized(model, *_TIGHT),
+    "drift": lambda model: renormalized(model, *_WIDE, drift_correction=True),
+    "drift_tight": lambda model: renormalized(model, *_TIGHT, drift_correction=True),
 }
 
 

@@ -36,9 +36,10 @@ class ExamplesTest(tf.test.TestCase):
             found = json.load(file)
         self.assertEqual(list(found), ["0", "1"])
         arms = ["batch_norm", "frozen", "batch_renorm", "batch_renorm_tight"]
+        arms += ["drift", "drift_tight"]
         self.assertEqual(list(found["0"]), ["before fine-tuning", *arms])
         last = printed[0].splitlines()[-1]
-        self.assertRegex(last, r"^batch_renorm_tight +\d+\.\d%   [+-]\d+\.\d% ± ")
+        self.assertRegex(last, r"^drift_tight +\d+\.\d%   [+-]\d+\.\d% ± ")
 
     @pytest.mark.long
     def test_joint_critic(self):
