@@ -1,8 +1,9 @@
 """Random integers of Philox 4x32-10, computed for each element on its own.
 
 The same integers as TensorFlow's generator makes with `alg="philox"`, of operations
-that XLA fuses with what uses them, so that nothing is stored. TensorFlow's own becomes
-XLA's generator, which on a TPU moves an array many times through memory to fill it.
+that XLA fuses with what uses them, so that no integer is stored. TensorFlow's own
+becomes XLA's generator, which on a TPU moves an array many times through memory to fill
+it.
 
 Reference: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3"
 (SC 2011), section 3.3.
