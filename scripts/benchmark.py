@@ -6,6 +6,7 @@ Prints Markdown tables, and writes all numbers as JSON with --out. Its sections:
 
   layers      time of a layer's forward and backward pass in training
   inference   time of its forward pass in inference
+  small       time of eager calls and of graphs on small inputs
   exactness   its error against float64, also on data with an offset
   network     time of a training step of VGG-A
   memory      peak memory of training steps of VGG-A
@@ -34,6 +35,7 @@ from _benchmark import first_step
 from _benchmark import layers
 from _benchmark import memory
 from _benchmark import network
+from _benchmark import small
 from _benchmark import tables
 from _benchmark import thresholds
 from _benchmark import timing
@@ -164,6 +166,9 @@ def _vgg(measure, **options):
 _MEASURES = {
     "layers": functools.partial(_layers, layers.training),
     "inference": functools.partial(_layers, layers.inference),
+    "small": lambda: small.measure(
+        rounds=_ROUNDS.value, seed=_SEED.value, progress=_results.progress
+    ),
     "exactness": _exactness,
     "network": lambda: _vgg(network.measure, rounds=_ROUNDS.value),
     "memory": lambda: _vgg(memory.measure),

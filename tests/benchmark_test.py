@@ -32,6 +32,7 @@ from _benchmark import first_step  # noqa: E402
 from _benchmark import layers  # noqa: E402
 from _benchmark import memory  # noqa: E402
 from _benchmark import network  # noqa: E402
+from _benchmark import small  # noqa: E402
 from _benchmark import tables  # noqa: E402
 from _benchmark import thresholds  # noqa: E402
 from _benchmark import timing  # noqa: E402
@@ -117,9 +118,11 @@ class LayersTest(tf.test.TestCase, parameterized.TestCase):
                 "tfbn_bn": [3.0, 5.0, 5.0],
                 "keras_renorm": [13.0, 13.0, 13.0],
                 "tfbn_renorm": [3.0, 3.0, 3.0],
+                "copy": [1.0, 1.0, 2.0],
             }
         )
         self.assertEqual(summary["harness_ms"], 1000.0)
+        self.assertEqual(summary["copy_ms"], 1000.0)
         self.assertEqual(
             summary["net_ms"],
             {
@@ -135,6 +138,7 @@ class LayersTest(tf.test.TestCase, parameterized.TestCase):
                 "keras_bn/tfbn_bn": {"median": 3.0, "quartiles": [2.5, 3.5]},
                 "keras_renorm/tfbn_renorm": {"median": 6.0, "quartiles": [6.0, 6.0]},
                 "tfbn_renorm/tfbn_bn": {"median": 0.5, "quartiles": [0.5, 0.75]},
+                "tfbn_bn/copy": {"median": 2.0, "quartiles": [2.0, 3.0]},
             },
         )
 
@@ -154,11 +158,13 @@ class LayersTest(tf.test.TestCase, parameterized.TestCase):
         for row in rows:
             self.assertEqual((row["shape"], row["dtype"]), ([8, 4], "float32"))
             self.assertGreater(row["harness_ms"], 0.0)
-            self.assertCountEqual(row["net_ms"], _NAMES)
+            self.assertCountEqual(row["net_ms"], [*_NAMES, candidates.FUSED])
+            self.assertGreater(row["copy_ms"], 0.0)
             json.dumps(row, allow_nan=False)
         # That every call, timed or not, moved the averages: nothing was pruned.
         calls = 2 + timing.WARMUPS
         self.assertEqual([int(m.step) for m in made if hasattr(m, "step")], [calls] * 2)
+        self.assertLen(made, 2 * 5)
         for layer in made:
             self.assertTrue(np.any(layer.moving_mean.numpy()))
 
@@ -166,6 +172,7 @@ class LayersTest(tf.test.TestCase, parameterized.TestCase):
     def test_what_is_compared_computes_the_same(self, dtype, jit_compile):
         calls = layers.training_calls((16, 6), dtype, jit_compile=jit_compile)
         results = {name: call() for name, call in calls.items()}
+        self.assertEqual(results.pop("copy").shape, (16, 6))
         loss, (dx,) = results.pop("harness")
         self.assertEqual((loss.dtype, dx.shape), (dtype, (16, 6)))
         for loss, gradients in results.values():
@@ -176,6 +183,44 @@ class LayersTest(tf.test.TestCase, parameterized.TestCase):
             of_keras, of_tfbn = (results[f"{p}_{formula}"] for p in ("keras", "tfbn"))
             for a, b in zip(of_keras[1], of_tfbn[1], strict=True):
                 self.assertAllClose(a, b, tolerance, tolerance)
+
+
+@pytest.mark.long
+class SmallTest(tf.test.TestCase, parameterized.TestCase):
+    def test_summary(self):
+        names = "keras_bn", "tfbn_bn", "keras_renorm", "tfbn_renorm"
+        seconds = [[2.0, 4.0, 4.0], [1.0, 1.0, 2.0], [1.0] * 3, [3.0] * 3]
+        found = small.summary(
+            {
+                name: [small.REPEATS * s for s in values]
+                for name, values in zip(names, seconds, strict=True)
+            }
+        )
+        milliseconds = dict(zip(names, (4000.0, 1000.0, 1000.0, 3000.0), strict=True))
+        self.assertEqual(found["ms"], milliseconds)
+        ratio = {"median": 0.5, "quartiles": [0.375, 0.5]}
+        self.assertEqual(found["ratios"]["tfbn_bn/keras_bn"], ratio)
+
+    @parameterized.parameters(small.MODES)
+    def test_what_is_compared_computes_the_same(self, mode):
+        results = {name: call() for name, call in small.calls_of((6, 4), mode).items()}
+        for kind in ("bn", "renorm"):
+            of_keras, of_tfbn = (
+                tf.nest.flatten(results[f"{p}_{kind}"]) for p in ("keras", "tfbn")
+            )
+            self.assertLen(of_keras, 3 if "gradients" in mode or "any" in mode else 1)
+            for a, b in zip(of_keras, of_tfbn, strict=True):
+                self.assertAllClose(a, b, 1e-4, 1e-4)
+
+    def test_rows(self):
+        with (
+            mock.patch.object(small, "SHAPES", ((6, 4),)),
+            mock.patch.object(small, "REPEATS", 1),
+        ):
+            rows = small.measure(rounds=2, seed=0, progress=lambda text: None)
+        self.assertEqual([row["mode"] for row in rows], list(small.MODES))
+        text = tables.section("small", rows)
+        self.assertIn("| 6x4   | eager, forward", text)
 
 
 @pytest.mark.long
@@ -331,11 +376,11 @@ class ThresholdsTest(tf.test.TestCase):
 
     def test_rows(self):
         kernels = thresholds.KERNELS
-        both = kernels, "formula"
+        both = kernels, "wide_sums"
         sweeps = [
             thresholds.Sweep(
                 "cpu_kernels.MIN_ELEMENTS",
-                (64, 2**15),
+                (64, 2**16),
                 lambda n: (n // 8, 8),
                 both,
             ),
@@ -348,7 +393,7 @@ class ThresholdsTest(tf.test.TestCase):
         self.assertEqual(thresholds.constant("cpu_kernels.MIN_HEIGHT"), before)
         self.assertEqual(
             [(row["value"], row["implementation"]) for row in rows],
-            [*((n, i) for n in (64, 2**15) for i in both), (1, kernels)],
+            [*((n, i) for n in (64, 2**16) for i in both), (1, kernels)],
         )
         for row in rows:
             self.assertGreater(row["ms"], 0.0)
@@ -356,8 +401,8 @@ class ThresholdsTest(tf.test.TestCase):
         for row, milliseconds in zip(rows, (3.0, 1.0, 5.0, 7.0), strict=False):
             row["ms"] = milliseconds
         text = tables.section("thresholds", rows)
-        self.assertIn(f"{kernels} is the fastest from 32768 elements on", text)
-        self.assertIn("32768 (used) | 4096x8", text)
+        self.assertIn(f"{kernels} is the fastest from 65536 elements on", text)
+        self.assertIn("65536 (used) | 8192x8", text)
 
 
 class TablesTest(tf.test.TestCase, parameterized.TestCase):

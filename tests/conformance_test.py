@@ -75,6 +75,8 @@ SHAPES = {
     "formula": (6, 5, 4),
     "cpu_kernels": (512, 8, 8),
     "cpu_sums": (512, 8, 8),
+    "by_size": (512, 8, 8),
+    "wide_sums": (6, 5, 4),
     "one_pass": (8, 5, 6, 8),
 }
 # By dtype of the input, what a result may be off by.
@@ -101,6 +103,14 @@ WAYS = (
     ("cpu_sums", "eager", "float32"),
     ("cpu_sums", "eager", "bfloat16"),
     ("cpu_sums", "unknown_size", "float32"),
+    ("by_size", "graph", "float32"),
+    ("by_size", "unknown_size", "float32"),
+    ("by_size", "unknown_size", "bfloat16"),
+    ("wide_sums", "eager", "float32"),
+    ("wide_sums", "eager", "bfloat16"),
+    ("wide_sums", "eager", "float16"),
+    ("wide_sums", "graph", "float32"),
+    ("wide_sums", "unknown_size", "float32"),
     ("one_pass", "gpu", "float32"),
     ("one_pass", "gpu", "bfloat16"),
     ("one_pass", "tpu", "float32"),

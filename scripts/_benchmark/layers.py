@@ -8,9 +8,10 @@ from _benchmark import timing
 from tfbn.commands.list_flags import shape_text
 
 MODES = ("graph", "xla")
-HARNESS = "harness"
+HARNESS, COPY = "harness", "copy"
 RATIOS = (
     ("keras_bn", "tfbn_bn"),
+    (candidates.FUSED, "tfbn_bn"),
     ("keras_renorm", "tfbn_renorm"),
     ("tfbn_renorm", "tfbn_bn"),
 )
@@ -22,6 +23,9 @@ def training(shapes, dtypes, *, rounds, seed, progress):
     The time is that of `sum(layer(x) * w)`, its gradients with respect to x, gamma and
     beta, and the update of the moving averages, minus the time of the same call without
     the layer. The sum is returned too; otherwise the output would be pruned.
+
+    A copy, of the input into new memory, is a unit for such times: it reads and writes
+    the tensor once. Nothing is subtracted from its time.
     """
     return _rows(training_calls, "layers", shapes, dtypes, rounds, seed, progress)
 
@@ -36,12 +40,17 @@ def inference(shapes, dtypes, *, rounds, seed, progress):
 
 
 def summary(seconds):
-    """Medians and ratios of the seconds of the harness and each candidate."""
-    net = timing.net(seconds, HARNESS)
+    """Medians and ratios of the seconds of the harness, the copy and each candidate."""
+    copy = seconds[COPY]
+    net = timing.net({n: s for n, s in seconds.items() if n != COPY}, HARNESS)
+    ratios = {f"{a}/{b}": timing.ratio(net[a], net[b]) for a, b in RATIOS if a in net}
+    copies = timing.ratio(net["tfbn_bn"], copy)
+    medians = timing.median_ms(seconds)
     return {
-        "harness_ms": timing.median_ms(seconds)[HARNESS],
+        "harness_ms": medians[HARNESS],
+        "copy_ms": medians[COPY],
         "net_ms": timing.median_ms(net),
-        "ratios": {f"{a}/{b}": timing.ratio(net[a], net[b]) for a, b in RATIOS},
+        "ratios": {**ratios, "tfbn_bn/copy": copies},
     }
 
 
@@ -63,7 +72,7 @@ def training_calls(shape, dtype, *, jit_compile):
 
     def call(layer, weights):
         def step(x, w):
-            variables = [weight.value for weight in weights]
+            variables = [tensor(weight) for weight in weights]
             with tf.GradientTape() as tape:
                 tape.watch(x)
                 loss = tf.reduce_sum(layer(x, training=True) * w)
@@ -72,6 +81,7 @@ def training_calls(shape, dtype, *, jit_compile):
         return timing.blocking(_function(step, jit_compile), x, w)
 
     calls = {HARNESS: call(lambda x, training: tf.identity(x), [])}
+    calls[COPY] = _copying(x, jit_compile)
     for name, layer in _built_layers(shape, dtype).items():
         calls[name] = call(layer, layer.trainable_weights)
     return calls
@@ -84,13 +94,24 @@ def inference_calls(shape, dtype, *, jit_compile):
         return timing.blocking(_function(function, jit_compile), x)
 
     calls = {HARNESS: call(lambda x: tf.reshape(x, [-1])[0])}
+    calls[COPY] = _copying(x, jit_compile)
     for name, layer in _built_layers(shape, dtype).items():
         calls[name] = call(lambda x, layer=layer: layer(x, training=False))
     return calls
 
 
+def _copying(x, jit_compile):
+    """A call that reads x and writes a tensor of its size."""
+    return timing.blocking(_function(tf.negative, jit_compile), x)
+
+
+def tensor(weight):
+    """What a tape takes for a weight of Keras's or of tf_keras's."""
+    return weight if isinstance(weight, tf.Variable) else weight.value
+
+
 def _built_layers(shape, dtype):
-    layers = {name: candidates.make(name, dtype) for name in candidates.NAMES}
+    layers = {name: candidates.make(name, dtype) for name in candidates.available()}
     for layer in layers.values():
         layer.build(shape)
     return layers

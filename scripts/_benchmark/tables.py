@@ -40,24 +40,33 @@ def with_quartiles(ratio, decimals=2):
 
 
 def _times(title, note, rows):
-    columns = ["keras_bn", "tfbn_bn", "keras_renorm", "tfbn_renorm"]
+    columns = {**candidates.NAMES, candidates.FUSED: "tf_keras BN"}
     ratios = {
         "keras_bn/tfbn_bn": "Keras / tfbn BN",
+        f"{candidates.FUSED}/tfbn_bn": "tf_keras / tfbn BN",
         "keras_renorm/tfbn_renorm": "Keras / tfbn renorm",
-        "tfbn_renorm/tfbn_bn": "renorm / BN",
+        "tfbn_bn/copy": "tfbn BN in copies",
     }
-    header = ["shape", "dtype", "mode", "harness"]
-    header += [candidates.NAMES[name] for name in columns] + list(ratios.values())
+    header = ["shape", "dtype", "mode", "harness", "copy"]
+    header += [*columns.values(), *ratios.values()]
     cells = [
         [
             *_case(row),
-            number(row["harness_ms"]),
-            *(number(row["net_ms"][name]) for name in columns),
-            *(with_quartiles(row["ratios"][ratio]) for ratio in ratios),
+            *(_number_or_missing(row.get(key)) for key in ("harness_ms", "copy_ms")),
+            *(_number_or_missing(row["net_ms"].get(name)) for name in columns),
+            *(_ratio_or_missing(row["ratios"].get(ratio)) for ratio in ratios),
         ]
         for row in rows
     ]
     return f"## {title}\n\n{note}\n\n{table(header, cells)}"
+
+
+def _number_or_missing(value):
+    return MISSING if value is None else number(value)
+
+
+def _ratio_or_missing(ratio):
+    return MISSING if ratio is None else with_quartiles(ratio)
 
 
 def _layers(rows):
@@ -65,7 +74,11 @@ def _layers(rows):
         "Milliseconds of forward and backward, less those of the harness, which is the "
         "same without the layer. Under XLA it writes the gradient of x, which with a "
         "layer the layer does: ratios are too large there by that. Ratios: median and "
-        "quartiles of the rounds."
+        "quartiles of the rounds. tf_keras's layer runs TensorFlow's fused kernel on "
+        "inputs of four axes, which is not exact (see below and comparison.md). A copy "
+        "reads the input and writes as much into new memory: two passes. Three passes "
+        "forward and five backward, with two tensors written, are the least: four "
+        "copies."
     )
     return _times("A layer in training", note, rows)
 
@@ -73,9 +86,31 @@ def _layers(rows):
 def _inference(rows):
     note = (
         "Milliseconds of forward, less those of the harness, a call that returns one "
-        "element. Ratios: median and quartiles of the rounds."
+        "element. Ratios: median and quartiles of the rounds. The least is one copy."
     )
     return _times("A layer in inference", note, rows)
+
+
+def _small(rows):
+    ratios = {
+        "tfbn_bn/keras_bn": "tfbn / Keras BN",
+        "tfbn_renorm/keras_renorm": "tfbn / Keras renorm",
+    }
+    cells = [
+        [
+            shape_text(row["shape"]),
+            row["mode"],
+            *(number(row["ms"][name]) for name in candidates.NAMES),
+            *(with_quartiles(row["ratios"][ratio]) for ratio in ratios),
+        ]
+        for row in rows
+    ]
+    note = (
+        "Milliseconds of a call in training, float32, or in inference, and ratios of "
+        "the times: median and quartiles of the rounds. Nothing is subtracted."
+    )
+    header = ["shape", "mode", *candidates.NAMES.values(), *ratios.values()]
+    return f"## Small inputs\n\n{note}\n\n{table(header, cells)}"
 
 
 def _exactness(rows):
@@ -260,6 +295,7 @@ LONG = ("first_step", "thresholds")
 SECTIONS = {
     "layers": _layers,
     "inference": _inference,
+    "small": _small,
     "exactness": _exactness,
     "network": _network,
     "memory": _memory,

@@ -50,7 +50,7 @@ SWEEPS = (
         "cpu_kernels.MIN_ELEMENTS",
         tuple(2**n for n in range(11, 20)),
         lambda elements: (elements // 64, 64),
-        (KERNELS, "formula"),
+        (KERNELS, "wide_sums"),
     ),
     # Prime numbers of rows, and of groups of rows: no larger height divides them.
     Sweep(

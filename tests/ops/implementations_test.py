@@ -8,15 +8,17 @@ from absl.testing import parameterized
 from tests import testing_utils
 from tfbn import _compat
 from tfbn import ops
+from tfbn.ops import by_size
 from tfbn.ops import cpu_kernels
 from tfbn.ops import cpu_sums
 from tfbn.ops import formula
 from tfbn.ops import implementations
 from tfbn.ops import lp_formula
+from tfbn.ops import wide_sums
 from tfbn.ops.requests import Request
 
 PLAIN = Request(
-    "batch_norm", tf.float32, (64, 512), 1, target="cpu", compiled=False, onednn=True
+    "batch_norm", tf.float32, (128, 512), 1, target="cpu", compiled=False, onednn=True
 )
 
 
@@ -31,15 +33,32 @@ class ChooseTest(tf.test.TestCase, parameterized.TestCase):
         {"operation": "normalize", "shape": (8192, 9)},
         {"dtype": tf.bfloat16},
         {"dtype": tf.float16},
-        {"shape": (2, 8, 8, 8, 32), "axis": 4},
-        {"shape": (None, None, 8), "axis": 2},
-        {"shape": (None, 12)},
-        {"shape": (4096, 9)},  # few enough rows for vectors that are not full
-        {"shape": (4104, 8)},
+        {"shape": (4, 8, 8, 8, 32), "axis": 4},
+        {"shape": (None, 8, 8192), "axis": 2},
+        {"shape": (4096, 17)},  # few enough rows for vectors that are not full
+        {"shape": (8208, 8)},
         {"shape": (14 * 2053, 8)},  # 14 rows at a time
     )
     def test_cpu_kernels(self, **changes):
         self.assertIs(choose(**changes), cpu_kernels)
+
+    @parameterized.parameters(
+        {"shape": (None, None, 8), "axis": 2},
+        {"shape": (None, 12)},
+        {"shape": (None, 8, 8188), "axis": 2},
+        {"shape": (None, 9), "operation": "normalize"},
+    )
+    def test_by_size(self, **changes):
+        self.assertIs(choose(**changes), by_size)
+
+    @parameterized.parameters(
+        {"shape": (127, 512)},
+        {"shape": (7, 9)},
+        {"shape": (None, 9)},  # the kernels are not exact, if it is large
+        {"shape": (2, 3, 4), "axis": 2, "dtype": tf.float16},
+    )
+    def test_wide_sums(self, **changes):
+        self.assertIs(choose(**changes), wide_sums)
 
     @parameterized.parameters(
         {"dtype": tf.float64},
@@ -52,10 +71,9 @@ class ChooseTest(tf.test.TestCase, parameterized.TestCase):
         {"derivative": "recorded"},
         {"target": "gpu"},
         {"target": "tpu"},
-        {"shape": (63, 512)},  # too few elements
+        {"operation": "normalize", "shape": (127, 512)},  # too few elements
         {"shape": (8192, 9)},  # vectors that are not full
-        {"shape": (None, 9)},
-        {"shape": (4099, 8)},  # a prime number
+        {"shape": (8209, 8)},  # a prime number
         {"shape": (7 * 2053, 8)},  # 7 rows at a time
     )
     def test_formula(self, **changes):
@@ -63,11 +81,11 @@ class ChooseTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(
         ({}, cpu_sums),
-        ({"dtype": tf.bfloat16, "shape": (None, 12)}, cpu_sums),
+        ({"dtype": tf.bfloat16, "shape": (None, 12)}, by_size),
         ({"operation": "normalize", "shape": (8192, 9)}, cpu_kernels),
         ({"target": "gpu"}, formula),
-        ({"shape": (63, 512)}, formula),
-        ({"shape": (4099, 8)}, formula),
+        ({"shape": (127, 512)}, wide_sums),
+        ({"shape": (8209, 8)}, formula),
     )
     def test_without_onednn(self, changes, expected):
         self.assertIs(choose(onednn=False, **changes), expected)
@@ -82,7 +100,7 @@ class ChooseTest(tf.test.TestCase, parameterized.TestCase):
             with ops.preferring("formula"):
                 self.assertIs(choose(), formula)
                 self.assertIs(choose(operation="lp_batch_norm"), lp_formula)
-        self.assertIs(choose(shape=(6, 4)), formula)
+        self.assertIs(choose(shape=(6, 4)), wide_sums)
         with self.assertRaisesRegex(ValueError, "name must be one of 'cpu_sums'"):
             with ops.preferring("gpu_kernels"):
                 pass
@@ -91,7 +109,7 @@ class ChooseTest(tf.test.TestCase, parameterized.TestCase):
 class ServingTest(tf.test.TestCase, parameterized.TestCase):
     """That what is chosen serves: by the operations that a graph has."""
 
-    def kernels(self, shape=(64, 512), wrap=lambda f, x: f(x), **options):
+    def kernels(self, shape=(128, 512), wrap=lambda f, x: f(x), **options):
         def inference(x):
             return ops.normalize(x, *[tf.ones(shape[1])] * 2, None, None, axis=1)
 
@@ -113,12 +131,13 @@ class ServingTest(tf.test.TestCase, parameterized.TestCase):
     def test_cpu_kernels(self):
         self.assertEqual(self.kernels(), [True, True])
         expected = "cpu_kernels" if _compat.onednn_enabled() else "cpu_sums"
-        self.assertEqual(ops.serving_path(tf.zeros([64, 512]), 1), expected)
+        self.assertEqual(ops.serving_path(tf.zeros([128, 512]), 1), expected)
 
     def test_formula(self):
         self.assertEqual(self.kernels((4, 4)), [False, False])
         self.assertEqual(self.kernels(jit_compile=True), [False, False])
-        self.assertEqual(ops.serving_path(tf.zeros([4, 4]), 1), "formula")
+        path = ops.serving_path(tf.zeros([4, 4]), 1, virtual_batch_size=2)
+        self.assertEqual(path, "formula")
 
     def test_devices(self):
         def pinned(function, x):

@@ -14,8 +14,8 @@ from tfbn import ops
 EPSILON = 1e-3
 # float32 against float64: what tfbn promises.
 EXACT = 2e-6
-# Large enough for the kernels: 2**15 elements.
-LARGE = (64, 512)
+# Large enough for the kernels: 2**16 elements.
+LARGE = (128, 512)
 
 
 def training(mode="eager", axis=-1, correction=None, **options):

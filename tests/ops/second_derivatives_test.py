@@ -18,7 +18,7 @@ EPSILON = 1e-3
 # numbers of 1e-16 over a step of 1e-5.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-9}
 # Large enough for the kernels.
-LARGE = (4096, 8)
+LARGE = (8192, 8)
 
 
 class Problem:

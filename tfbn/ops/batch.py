@@ -20,6 +20,8 @@ def upcast(inputs: tf.Tensor) -> tf.Tensor:
 
 def along_axis(vector: tf.Tensor, x: tf.Tensor, axis: int) -> tf.Tensor:
     """`[channels]`, shaped to broadcast against `x`."""
+    if axis == len(x.shape) - 1:
+        return vector
     return tf.reshape(vector, [-1 if i == axis else 1 for i in range(len(x.shape))])
 
 

@@ -25,9 +25,9 @@ NAME = "cpu_kernels"
 
 # The measurements behind these numbers: docs/numerics.md.
 #
-# From so many elements on, the kernels are faster than the formula: a call of theirs
-# costs some 0.1 ms however small the input.
-MIN_ELEMENTS = 2**15
+# From so many elements on, the kernels are faster than plain operations: they wake other
+# threads, which costs some 0.1 ms a call, however small the input.
+MIN_ELEMENTS = 2**16
 # Up to so many rows, sums that add one row after the other are exact enough.
 MAX_ROWS_ONE_BY_ONE = 4096
 # More rows are added up in groups of a height that divides their number. From this
@@ -89,9 +89,8 @@ def _has_few_rows(request):
 
 
 def is_faster(request: Request) -> bool:
-    """Whether the kernels are faster than the formula, or may be."""
-    count = request.num_rows
-    return count is None or count * request.channels >= MIN_ELEMENTS
+    """Whether the input is known to be so large that the kernels are faster."""
+    return request.least_elements >= MIN_ELEMENTS
 
 
 def compute_dtype(dtype: tf.DType) -> tf.DType:
@@ -115,7 +114,8 @@ class Normalizer:
         count, rows = self._count, tf.reshape(x, [-1, x.shape[-1]])
         wide = upcast(rows)
         shifted, shift, mean, variance = _moments(wide, count, self._height, epsilon)
-        self.statistics = _statistics(count, mean + shift, variance, epsilon)
+        scale = tf.sqrt(variance + epsilon)
+        self.statistics = statistics(count, mean + shift, variance, scale)
         # What the kernels read, and its moments. bfloat16 needs no shifted copy: its
         # few digits cannot hold a mean too large for the kernels' float32.
         self._rows, self._moments = rows, self.statistics
@@ -144,8 +144,8 @@ class Normalizer:
         return normalizer
 
     def averaged_statistics(self):
-        """The statistics, `[channels]`: there is one group."""
-        return self.statistics
+        """The statistics, `[channels]`, constants for a gradient."""
+        return self.statistics.map(tf.stop_gradient)  # there is one group
 
     def affine(self, gain, offset):
         """`gain * normalized + offset`; both are `[channels]`."""
@@ -176,14 +176,16 @@ class Normalizer:
         return tf.reshape(dx, tf.shape(self._x)), dgain, doffset
 
 
-def normalize(x, mean, gain, offset, request):
-    """`gain * (x - mean) + offset` on the last axis; the others are `[channels]`."""
+def normalize(x, mean, gain, offset, request, compute=None):
+    """`gain * (x - mean) + offset` on the last axis; the others are `[channels]`.
+
+    Args:
+        compute: a function of the first four that returns it, or None: the kernel.
+    """
+    compute = compute or affine_of
 
     @tf.custom_gradient
     def normalized(x, mean, gain, offset):
-        rows = tf.reshape(x, [-1, x.shape[-1]])
-        y = tf.reshape(affine(rows, mean, gain, offset), tf.shape(x))
-
         def gradient(dy):
             wide_dy, wide_x = upcast(dy), upcast(x)
             batch = Batch(wide_x, request)
@@ -193,9 +195,15 @@ def normalize(x, mean, gain, offset, request):
             )
             return tf.cast(wide_dy * gain, x.dtype), -gain * doffset, dgain, doffset
 
-        return y, gradient
+        return compute(x, mean, gain, offset), gradient
 
     return normalized(x, mean, gain, offset)
+
+
+def affine_of(x, mean, gain, offset):
+    """`gain * (x - mean) + offset` of any rank, by the kernel."""
+    rows = tf.reshape(x, [-1, x.shape[-1]])
+    return tf.reshape(affine(rows, mean, gain, offset), tf.shape(x))
 
 
 def affine(rows, mean, gain, offset):
@@ -320,10 +328,10 @@ def sum_of_products(rows, others, count, height):
     return tf.where(count > 0, total, 0.0)
 
 
-def _statistics(count, mean, variance, epsilon):
+def statistics(count, mean, variance, scale):
+    """`Statistics` of moments in float64."""
     rounded, remainder = _rounded(mean)
-    scale = tf.cast(tf.sqrt(variance + epsilon), tf.float32)
-    variance = tf.cast(variance, tf.float32)
+    scale, variance = (tf.cast(t, tf.float32) for t in (scale, variance))
     valid = is_valid(count, rounded, variance)
     return Statistics(rounded, remainder, variance, scale, valid)
 

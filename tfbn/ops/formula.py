@@ -37,8 +37,7 @@ def normalize(x, mean, gain, offset, request):
     """`gain * (x - mean) + offset`; the last three are `[channels]`."""
     if request.exported:
         offset = offset - mean * gain
-        if request.axis < len(request.shape) - 1:
-            gain, offset = (along_axis(s, x, request.axis) for s in (gain, offset))
+        gain, offset = (along_axis(s, x, request.axis) for s in (gain, offset))
         return x * gain + offset
     mean, gain, offset = (along_axis(s, x, request.axis) for s in (mean, gain, offset))
     return (x - mean) * gain + offset
@@ -79,8 +78,8 @@ class Normalizer:
         return moments(x, batch, epsilon)
 
     def averaged_statistics(self):
-        """The means over the groups, `[channels]`."""
-        return self._batch.averaged(self.statistics)
+        """The means over the groups, `[channels]`, constants for a gradient."""
+        return self._batch.averaged(self.statistics).map(tf.stop_gradient)
 
     def affine(self, gain, offset):
         """`gain * normalized + offset`; both are `[groups, channels]`."""

@@ -12,11 +12,13 @@ import tensorflow as tf
 
 from tfbn import _scopes
 from tfbn import validation
+from tfbn.ops import by_size
 from tfbn.ops import cpu_kernels
 from tfbn.ops import cpu_sums
 from tfbn.ops import formula
 from tfbn.ops import lp_formula
 from tfbn.ops import one_pass
+from tfbn.ops import wide_sums
 from tfbn.ops.requests import Request
 
 
@@ -44,6 +46,8 @@ class Implementation(Protocol):
 IMPLEMENTATIONS: tuple[Implementation, ...] = (
     cpu_sums,
     cpu_kernels,
+    by_size,
+    wide_sums,
     one_pass,
     formula,
     lp_formula,

@@ -80,8 +80,10 @@ def batch_norm(
     )
     averages = {} if averages is None else averages
     options = {"epsilon": epsilon, "correction": correction, "update": update}
-    tensors = x, gamma, beta, mask, dict(averages)
     shared = _may_share(correction, update, averages)
+    # Reading them takes time, which eager calls can save.
+    reads = correction is not None or shared_functions.serve(request)
+    tensors = x, gamma, beta, mask, dict(averages) if reads else {}
     y, statistics, updated = compiled_calls.call(
         _batch_norm, options, request, *tensors, shared=shared
     )
@@ -109,8 +111,7 @@ def _batch_norm(
         backward = shared_functions.backward(step)
     else:
         y, statistics, *saved = step.forward(wide, weights, averages, mask)
-        statistics, updated = statistics.map(tf.stop_gradient), None
-        backward = step.backward
+        updated, backward = None, step.backward
 
     @tf.custom_gradient
     def normalized(x, *weights):
@@ -253,10 +254,12 @@ def serving_path(
 ) -> str:
     """The name of the implementation of `batch_norm` that serves such a call.
 
-    "cpu_kernels", or without oneDNN "cpu_sums", for float32 and half precision with the
-    channels last, computed on a CPU and not compiled by XLA, if there is neither a mask
-    nor virtual batches nor statistics shared by replicas, from 2^15 elements on;
-    "formula" for all others. docs/numerics.md has the exact rules.
+    For float32 and half precision with the channels last, computed on a CPU and not
+    compiled by XLA, if there is neither a mask nor virtual batches nor statistics
+    shared by replicas: "cpu_kernels", or without oneDNN "cpu_sums", from 2^16 elements
+    on; "wide_sums" of fewer; "by_size" if only the running graph knows. "one_pass" if
+    XLA compiles the call for an accelerator. "formula" for all others.
+    docs/numerics.md has the exact rules.
 
     Args:
         x, axis, mask, synchronized, virtual_batch_size: as in `batch_norm`.

@@ -60,7 +60,7 @@ def forward(step: TrainingStep, update: Callable | None) -> Callable:
         y, statistics, normalizer, r_and_d = step.forward(x, weights, averages)
         saved = normalizer.saved, r_and_d
         if updated is None:
-            return y, statistics.map(tf.stop_gradient), None, *saved
+            return y, statistics, None, *saved
         return y, None, updated(averages, statistics), *saved
 
     return tf.function(run, autograph=False)
@@ -74,7 +74,7 @@ class _Updated:
 
     def __call__(self, averages, statistics):
         averages = dict(averages)
-        self.update(averages, statistics.map(tf.stop_gradient))
+        self.update(averages, statistics)
         return averages
 
 

@@ -1,0 +1,113 @@
+"""Batch normalisation on a CPU where only the running graph knows how large a batch is.
+
+The graph has both ways, TensorFlow's kernels for large inputs and few plain operations
+for small ones, and each run takes one. A call of the kernels wakes other threads, which
+costs more than a small input does.
+"""
+
+import tensorflow as tf
+
+from tfbn.ops import cpu_kernels
+from tfbn.ops import cpu_sums
+from tfbn.ops import wide_sums
+from tfbn.ops.requests import Request
+
+NAME = "by_size"
+
+
+def supports(request: Request) -> bool:
+    """Whether it can serve the request: see `Implementation`."""
+    return _kernels(request).supports(request)
+
+
+def is_faster(request: Request) -> bool:
+    """Whether it is as fast as others, of inputs not known to be large."""
+    return request.num_rows is None
+
+
+def compute_dtype(dtype: tf.DType) -> tf.DType:
+    """The dtype of the inputs that it takes for calls with `dtype`."""
+    del dtype
+    return tf.float32
+
+
+class Normalizer:
+    """The normalisation of one float32 batch with the channels last.
+
+    Attributes:
+        statistics: `[channels]`, float32.
+    """
+
+    def __init__(self, x, request, epsilon, mask=None):
+        del mask  # none is supported
+        self._like, self._request, self._epsilon = x, request, epsilon
+
+        def measured(implementation):
+            normalizer = implementation.Normalizer(x, request, epsilon)
+            data, moments = normalizer.saved
+            rows = tf.reshape(data, [-1, x.shape[-1]])
+            return (rows, moments), normalizer.statistics
+
+        self.saved, self.statistics = self._choose(measured)
+
+    def _choose(self, function):
+        """`function(implementation)` of the one that serves the size."""
+        return tf.cond(
+            is_large(self._like),
+            lambda: function(_kernels(self._request)),
+            lambda: function(wide_sums),
+        )
+
+    @classmethod
+    def of_saved(cls, saved, dy, request, epsilon):
+        """The normalizer of the tensors in `saved`, for the gradients of `dy` alone."""
+        normalizer = cls.__new__(cls)
+        normalizer._like, normalizer._request = dy, request
+        normalizer._epsilon = epsilon
+        normalizer.saved, normalizer.statistics = saved, saved[1]
+        return normalizer
+
+    def averaged_statistics(self):
+        """The statistics, `[channels]`, constants for a gradient."""
+        return self.statistics.map(tf.stop_gradient)  # there is one group
+
+    def affine(self, gain, offset):
+        """`gain * normalized + offset`; both are `[channels]`."""
+        return self._choose(lambda i: self._again(i, self._like).affine(gain, offset))
+
+    def gradients(self, dy, gain):
+        """The gradients of sum(dy * affine(gain, offset)) for x, gain and offset."""
+        return self._choose(lambda i: self._again(i, dy).gradients(dy, gain))
+
+    def _again(self, implementation, like):
+        """The implementation's normalizer of the batch."""
+        rows, moments = self.saved
+        if implementation is wide_sums:
+            rows = tf.reshape(rows, tf.shape(like))
+        return implementation.Normalizer.of_saved(
+            (rows, moments), like, self._request, self._epsilon
+        )
+
+
+def normalize(x, mean, gain, offset, request):
+    """`gain * (x - mean) + offset` on the last axis; the others are `[channels]`."""
+
+    def affine(x, *vectors):
+        return tf.cond(
+            is_large(x),
+            lambda: cpu_kernels.affine_of(x, *vectors),
+            lambda: wide_sums.affine_of(x, *vectors),
+        )
+
+    return cpu_kernels.normalize(x, mean, gain, offset, request, affine)
+
+
+def is_large(x):
+    """Whether the kernels are faster, as a tensor."""
+    return tf.size(x) >= cpu_kernels.MIN_ELEMENTS
+
+
+def _kernels(request):
+    # Without oneDNN, the gradient of TensorFlow's fused kernel is not exact.
+    uses_sums = request.operation == "batch_norm" and not request.onednn
+    return cpu_sums if uses_sums else cpu_kernels
