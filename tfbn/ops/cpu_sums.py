@@ -8,6 +8,7 @@ are as exact as the forward pass, and take about as long.
 import tensorflow as tf
 
 from tfbn.ops import cpu_kernels
+from tfbn.ops import cpu_moments
 from tfbn.ops.requests import Request
 
 NAME = "cpu_sums"
@@ -48,10 +49,10 @@ class Normalizer(cpu_kernels.Normalizer):
             for t in (moments.mean, moments.remainder, moments.scale, gain)
         )
         dy_rows = tf.reshape(dy, [-1, rows.shape[1]])
-        doffset = cpu_kernels.sum_of_rows(dy_rows, self._height)
-        along = cpu_kernels.sum_of_products(rows, dy_rows, self._count, self._height)
+        doffset = cpu_moments.sum_of_rows(dy_rows, self._height)
+        along = cpu_moments.sum_of_products(rows, dy_rows, self._count, self._height)
         dgain = (along - (mean + remainder) * doffset) / scale
-        count = cpu_kernels.divisor_of_sums(self._count)
+        count = cpu_moments.divisor_of_sums(self._count)
         # dx = of_dy * dy + of_x * (x - mean) + constant
         of_dy = gain / scale
         of_x = -of_dy * dgain / (count * scale)

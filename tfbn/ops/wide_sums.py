@@ -7,6 +7,7 @@ fewest: in float64, a sum needs neither a shift nor runs to keep its digits.
 import tensorflow as tf
 
 from tfbn.ops import cpu_kernels
+from tfbn.ops import cpu_moments
 from tfbn.ops.requests import Request
 
 NAME = "wide_sums"
@@ -49,12 +50,12 @@ class Normalizer:
         variance = squares / self._divisor
         scale = tf.sqrt(variance + epsilon)
         self._deviations = tf.cast(deviations, tf.float32)
-        self.statistics = cpu_kernels.statistics(self._count, mean, variance, scale)
+        self.statistics = cpu_moments.statistics(self._count, mean, variance, scale)
 
     def _measure(self, x):
         self._axes = list(range(len(x.shape) - 1))
-        self._count = cpu_kernels.num_rows(x)
-        self._divisor = cpu_kernels.divisor_of_sums(self._count)
+        self._count = cpu_moments.num_rows(x)
+        self._divisor = cpu_moments.divisor_of_sums(self._count)
 
     @property
     def saved(self):
