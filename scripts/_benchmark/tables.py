@@ -164,8 +164,9 @@ def _memory(rows):
         for norm, peaks in row["norms"].items()
     ]
     note = (
-        "MiB of resident memory at most, each norm in a process of its own: when the "
-        "model is built, and after the training steps."
+        "MiB of resident memory at most, each norm in processes of its own: when the "
+        "model is built, and after the training steps. The process with the median "
+        "difference of three."
     )
     header = ["dtype", "norm", "built", "trained", "difference"]
     return f"## VGG-A: memory\n\n{note}\n\n{table(header, cells)}"
