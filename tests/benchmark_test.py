@@ -379,6 +379,15 @@ class ThresholdsTest(tf.test.TestCase):
             used = thresholds.constant(sweep.constant)
             self.assertBetween(used, min(sweep.values), max(sweep.values))
 
+    def test_each_value_is_tried(self):
+        """Layers share functions, which are traced once: here for each value."""
+        sweep = thresholds.Sweep("cpu_moments.MAX_HEIGHT", (8, 512), (2**15, 8))
+        rows = thresholds.measure(
+            rounds=1, seed=0, progress=lambda text: None, sweeps=[sweep]
+        )
+        errors = [row["error"] for row in rows]
+        self.assertNotEqual(*errors)  # sums of other lengths are rounded otherwise
+
     def test_rows(self):
         kernels = thresholds.KERNELS
         both = kernels, "wide_sums"

@@ -19,6 +19,7 @@ from _benchmark import timing
 from tfbn import _compat
 from tfbn import ops
 from tfbn.commands.list_flags import shape_text
+from tfbn.ops import shared_functions
 
 KERNELS = "cpu_kernels" if _compat.onednn_enabled() else "cpu_sums"
 _LARGE = (128, 32, 32, 64)
@@ -134,7 +135,11 @@ def _step(sweep, value, implementation, seed):
 
     traced = tf.function(step, autograph=False, jit_compile=sweep.jit_compile)
     inputs = tf.constant(x), tf.constant(upstream)
-    with _tried(sweep.constant, value), ops.preferring(implementation):
+    with (
+        _tried(sweep.constant, value),
+        ops.preferring(implementation),
+        shared_functions.no_sharing(),  # with calls traced for another value
+    ):
         traced(*inputs)
     return traced, *inputs
 
