@@ -27,15 +27,16 @@ def is_faster(request: Request) -> bool:
 
 def compute_dtype(dtype: tf.DType) -> tf.DType:
     """The dtype of the inputs that it takes for calls with `dtype`."""
-    del dtype
-    return tf.float32
+    return cpu_kernels.compute_dtype(dtype)
 
 
 class Normalizer:
-    """The normalisation of one float32 batch with the channels last.
+    """The normalisation of one float32 or bfloat16 batch with the channels last.
 
     Attributes:
         statistics: `[channels]`, float32.
+        saved: the tensors from which `of_saved` makes it again: the data of each way,
+            no rows of the way that was not taken, and the moments of those data.
     """
 
     def __init__(self, x, request, epsilon, mask=None):
@@ -43,10 +44,15 @@ class Normalizer:
         self._like, self._request, self._epsilon = x, request, epsilon
 
         def measured(implementation):
-            normalizer = implementation.Normalizer(x, request, epsilon)
+            wide = tf.cast(x, implementation.compute_dtype(x.dtype))
+            normalizer = implementation.Normalizer(wide, request, epsilon)
             data, moments = normalizer.saved
-            rows = tf.reshape(data, [-1, x.shape[-1]])
-            return (rows, moments), normalizer.statistics
+            held = {
+                way: tf.zeros([0, x.shape[-1]], way.compute_dtype(x.dtype))
+                for way in (_kernels(request), wide_sums)
+            }
+            held[implementation] = tf.reshape(data, [-1, x.shape[-1]])
+            return (tuple(held.values()), moments), normalizer.statistics
 
         self.saved, self.statistics = self._choose(measured)
 
@@ -73,19 +79,31 @@ class Normalizer:
 
     def affine(self, gain, offset):
         """`gain * normalized + offset`; both are `[channels]`."""
-        return self._choose(lambda i: self._again(i, self._like).affine(gain, offset))
+
+        def run(implementation):
+            y = self._again(implementation, self._like).affine(gain, offset)
+            return tf.cast(y, self._like.dtype)
+
+        return self._choose(run)
 
     def gradients(self, dy, gain):
         """The gradients of sum(dy * affine(gain, offset)) for x, gain and offset."""
-        return self._choose(lambda i: self._again(i, dy).gradients(dy, gain))
+
+        def run(implementation):
+            wide = tf.cast(dy, implementation.compute_dtype(dy.dtype))
+            dx, *rest = self._again(implementation, wide).gradients(wide, gain)
+            return tf.cast(dx, dy.dtype), *rest
+
+        return self._choose(run)
 
     def _again(self, implementation, like):
         """The implementation's normalizer of the batch."""
-        rows, moments = self.saved
+        (rows, deviations), moments = self.saved
+        data = rows
         if implementation is wide_sums:
-            rows = tf.reshape(rows, tf.shape(like))
+            data = tf.reshape(deviations, tf.shape(like))
         return implementation.Normalizer.of_saved(
-            (rows, moments), like, self._request, self._epsilon
+            (data, moments), like, self._request, self._epsilon
         )
 
 
