@@ -43,9 +43,9 @@ class Experiment:
         figures: name -> function from `Results` to a figure.
         claims: the paper's statements, in a form that the runs can decide.
         seeds: scale -> number of seeds, where it is not that of `SEEDS`.
-        seeds_of: a label, or what comes before a comma in labels -> scale -> number of
-            seeds, where their runs have another number. A claim is about the seeds that
-            all its runs have.
+        seeds_of: what comes before a comma in labels -> scale -> number of seeds, where
+            their runs have another number. A claim is about the seeds that all its runs
+            have.
         first_seeds: what comes before a comma in labels -> the first seed of their
             runs, where it is not 0: for runs that repeat others with seeds which the
             choice of a claim had not seen.
@@ -69,7 +69,7 @@ class Experiment:
     def seeds_of_runs(self, scale: str, label: str) -> range:
         """The seeds of the runs with a label."""
         word = label.partition(",")[0]
-        of_label = self.seeds_of.get(label, self.seeds_of.get(word, {}))
+        of_label = self.seeds_of.get(word, {})
         number = of_label.get(scale, self.seeds.get(scale, SEEDS[scale]))
         first = self.first_seeds.get(word, 0)
         return range(first, first + number)
