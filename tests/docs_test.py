@@ -5,6 +5,7 @@ blocks of a page run one after the other, in one namespace and an empty folder.
 """
 
 import contextlib
+import dataclasses
 import doctest
 import importlib
 import io
@@ -28,6 +29,10 @@ from absl.testing import parameterized
 import tfbn
 from tests import testing_utils
 from tfbn.commands import cli
+from tfbn.reproduction import archive
+from tfbn.reproduction import experiments
+from tfbn.reproduction import phrases
+from tfbn.reproduction import verdicts
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _SCRIPTS = _ROOT / "scripts"
@@ -220,8 +225,7 @@ class ClaimsTest(tf.test.TestCase):
         told = " ".join(page.split())
         (summary,) = re.findall(r"\*\*(Of \d+ claims of the papers, .*?)\.\*\*", told)
         self.assertIn(summary, " ".join(_PAGES["README.md"].split()))
-        verdicts = "holds", "equivalent within the margin", "contradicted", "open"
-        rows = [page.count(f"| **{verdict}** ") for verdict in verdicts]
+        rows = [page.count(f"| **{verdict}** ") for verdict in verdicts.VERDICTS]
         papers, others = (
             re.findall(r"\d+", summary)[:5],
             re.findall(r"\d+", summary)[5:],
@@ -229,6 +233,24 @@ class ClaimsTest(tf.test.TestCase):
         self.assertEqual(sum(rows), int(papers[0]) + int(others[0]))
         counts = zip(papers[1:], others[1:], strict=True)
         self.assertEqual(rows, [int(a) + int(b) for a, b in counts])
+
+    def test_what_suggested_the_claims_about_ranks(self):
+        name = "santurkar_fig5_lp_norms"
+        experiment = experiments.load()[name]
+        path = _ROOT / "docs" / "reproduction" / "records" / f"{name}.jsonl.gz"
+        results = archive.read(str(path), "cpu")
+        chosen = [claim for claim in experiment.claims if claim.seeds_from]
+        self.assertLen(chosen, 4)
+        told = " ".join(experiment.setting.split())
+        for claim in chosen:
+            sides = [
+                s._replace(label=s.label.replace(" again", "")) for s in claim.sides
+            ]
+            first = dataclasses.replace(claim, sides=sides, seeds_from=0)
+            judged = verdicts.judge(first, results)
+            self.assertEqual(judged.num_seeds, 10)
+            for number in re.findall(r"[\d.]+", phrases.contrast(judged)):
+                self.assertIn(number, told, claim.text)
 
     def test_readme_answers_the_reader_as_the_reproduction_does(self):
         page = _PAGES["docs/reproduction/README.md"]

@@ -68,6 +68,12 @@ class ArchiveTest(tf.test.TestCase, parameterized.TestCase):
         losses = [seed[0]["loss"] for seed in records["long"]]
         self.assertEqual(losses, [40.0, 41.0, 42.0])
 
+    def test_runs_keep_their_seeds(self):
+        runs = [self._run("a", seed, *self._losses(1.0 + seed)) for seed in (10, 12)]
+        results = self._round_trip(*runs)
+        self.assertEqual(results.seeds_of("a"), [10, 12])
+        self.assertEqual([run[0]["loss"] for run in results.records["a"]], [11.0, 13.0])
+
     def test_numbers_have_five_digits(self):
         values = {
             "loss": 1.23456789,

@@ -1,9 +1,12 @@
 """Tests of the sides of claims."""
 
+import dataclasses
+
 import tensorflow as tf
 
 from tests.reproduction import made_up
 from tfbn.reproduction import claims
+from tfbn.reproduction import sections
 from tfbn.reproduction import verdicts
 from tfbn.reproduction.measures import Measure
 
@@ -14,7 +17,38 @@ class SideTest(tf.test.TestCase):
             return [{"number": records[0]["number"] / 2 - seed}]
 
         side = claims.Side("a", made_up.NUMBER, halved_less_the_seed)
-        self.assertEqual([4.0, 3.0, 2.0], side.values(made_up.numbers(a=(8, 8, 8))))
+        results = made_up.numbers(a=(8, 8, 8))
+        self.assertEqual([4.0, 3.0, 2.0], side.values(results))
+        later = dataclasses.replace(results, seeds={"a": [1, 2, 10]})
+        self.assertEqual([3.0, 2.0, -6.0], side.values(later))
+
+
+class SeedsTest(tf.test.TestCase):
+    def _values(self, claim, **seeds):
+        results = made_up.numbers(a=(1, 2, 3, 4), b=(10, 20, 30))
+        return claim.values(dataclasses.replace(results, seeds=seeds))
+
+    def test_pairs_are_of_one_seed(self):
+        claim = claims.larger("", "", made_up.NUMBER, "a", than="b")
+        self.assertEqual(self._values(claim), [[1, 2, 3], [10, 20, 30]])
+        shared = self._values(claim, b=[1, 3, 5])
+        self.assertEqual(shared, [[2, 4], [10, 20]])
+        self.assertEqual(self._values(claim, b=[10, 11, 12]), [[], []])
+
+    def test_those_that_suggested_a_claim_do_not_decide_it(self):
+        claim = claims.larger("", "", made_up.NUMBER, "a", "b", seeds_from=2)
+        self.assertEqual(self._values(claim), [[3], [30]])
+        later = {"a": [1, 2, 3, 4], "b": [2, 3, 4]}
+        self.assertEqual(self._values(claim, **later), [[2, 3, 4], [10, 20, 30]])
+
+    def test_without_seeds_that_decide_it_a_claim_is_open(self):
+        results = made_up.numbers(a=(5, 6.1, 7.2), b=(1, 2, 3))
+        claim = claims.larger("", "", made_up.NUMBER, "a", "b")
+        self.assertEqual(verdicts.judge(claim, results).verdict, verdicts.HOLDS)
+        judged = verdicts.judge(dataclasses.replace(claim, seeds_from=3), results)
+        self.assertEqual((judged.verdict, judged.num_seeds), (verdicts.OPEN, 0))
+        told = sections.row(judged)
+        self.assertEqual(told[4], "0 fresh, from 3 on, a screen")
 
 
 class SweepTest(tf.test.TestCase):

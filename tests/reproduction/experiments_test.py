@@ -56,8 +56,9 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
                         self.assertContainsSubset(points, runs)
                 judgement = verdicts.judge(claim, results)
                 for side, values in zip(claim.sides, judgement.values, strict=True):
-                    number = experiment.num_seeds(scale, side.label)
-                    self.assertLen(values, number, claim.text)
+                    seeds = experiment.seeds_of_runs(scale, side.label)
+                    self.assertEqual(seeds[0], claim.seeds_from, claim.text)
+                    self.assertLen(values, len(seeds), claim.text)
                     # Some are about steps that a smoke test does not get to.
                     if scale in claim.scales:
                         self.assertTrue(all(map(math.isfinite, values)), claim.text)
@@ -90,7 +91,7 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
         }
         landscape = folders["santurkar_fig4_landscape"]
         few = SEEDS[scale]
-        many = 10 if scale == "cpu" else few
+        many, again = (10, 5) if scale == "cpu" else (few, few)
         self.assertLen(landscape, 4 * many)
         linear = {f for f, label in landscape.items() if label.startswith("linear")}
         self.assertLen(linear, 2 * many)
@@ -99,7 +100,7 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
         for name, number, shared in (
             ("santurkar_fig2_noise", 8 * few + 4 * many, of_narrow),
             ("santurkar_fig3_covariate_shift", 8 * many, set(landscape)),
-            ("santurkar_fig5_lp_norms", 5 * few + 5 * many, of_narrow),
+            ("santurkar_fig5_lp_norms", 5 * few + 5 * many + 4 * again, of_narrow),
         ):
             self.assertEqual(shared, set(landscape) & set(folders[name]))
             self.assertLen(folders[name], number)
@@ -109,8 +110,9 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters("smoke", "cpu", "paper")
     def test_domains_are_scored_from_their_first_change_on(self, scale):
         experiment = _ALL["ioffe_2017_sec4_batches"]
-        (claim,) = [c for c in experiment.claims if "one domain after" in c.text]
-        for side in claim.sides:
+        found = [c for c in experiment.claims if "one domain after" in c.text]
+        self.assertLen(found, 5)
+        for side in [side for claim in found for side in claim.sides]:
             options = experiment.runs(scale)[side.label]
             first = options["steps_per_domain"]
             end = {"smoke": 20}.get(scale) or options["train_steps"]

@@ -30,14 +30,15 @@ def results(experiment, scale, **options):
 
     `options` are those of `records`.
     """
-    runs = {}
+    runs, seeds = {}, {}
     for run in study("", experiment, scale).runs:
         made = records(run.config, **options)
         kept = [record for record in made if record["kind"] in experiment.kinds]
         if run.label not in experiment.histograms:
             kept = [_without_histograms(record) for record in kept]
         runs.setdefault(run.label, []).append(kept)
-    return Results(scale, runs)
+        seeds.setdefault(run.label, []).append(run.config.seed)
+    return Results(scale, runs, seeds=seeds)
 
 
 def _without_histograms(record):

@@ -157,6 +157,16 @@ class ResultsTest(tf.test.TestCase):
         )
         self.assertEqual(results.first({"B": "b", "A": "a"}), {"B": [3], "A": [1]})
 
+    def test_some_seeds(self):
+        runs = {"a": [[0], [1], [2]], "b": [[12], [11]]}
+        results = Results("cpu", runs, {"date": "1"}, {"b": [12, 11]})
+        self.assertEqual([*results.seeds_of("a")], [0, 1, 2])
+        self.assertEqual(results.seeds_of("b"), [12, 11])
+        kept = results.only({1, 2, 11})
+        self.assertEqual(kept.records, {"a": [[1], [2]], "b": [[11]]})
+        self.assertEqual((kept.seeds_of("a"), kept.seeds_of("b")), ([1, 2], [11]))
+        self.assertEqual(kept.about, {"date": "1"})
+
     def test_layers_of_networks_of_different_depths(self):
         # The paper's layers 5 and 10 of 14, among as many and among nine.
         for depth, expected in ((14, (4, 9)), (9, (2, 6))):

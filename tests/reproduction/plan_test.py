@@ -60,6 +60,21 @@ class PlanTest(tf.test.TestCase, parameterized.TestCase):
             )
             self.assertFalse(run.config.progress)
 
+    def test_seeds_of_some_labels(self):
+        experiment = dataclasses.replace(
+            _experiment(**{"a": {}, "b, x": {}, "c": {}, "c, 2": {}}),
+            seeds={"cpu": 4},
+            seeds_of={"b": {"cpu": 2}},
+            first_seeds={"c": 10},
+        )
+        study = plan.study("", experiment, "cpu", out="out", data_dir="")
+        seeds = {}
+        for run in study.runs:
+            seeds.setdefault(run.label, []).append(run.config.seed)
+        many, fresh = [0, 1, 2, 3], [10, 11, 12, 13]
+        expected = {"a": many, "b, x": [0, 1], "c": fresh, "c, 2": fresh}
+        self.assertEqual(seeds, expected)
+
     def test_runs_of_equal_options_share_a_folder(self):
         self.assertEqual(_folders(a={}), _folders(other={}))
         # A default that is spelled out is no difference.

@@ -396,13 +396,22 @@ class AllExperimentsTest(tf.test.TestCase):
         ]
         self.assertEqual([row[0] for row in rows], expected)
         seeds = [
-            {3: "3, a screen", 4: "4, a screen", 5: "5", 10: "10"}[
-                c.study.experiment.num_seeds("cpu", j.claim.sides[0].label)
-            ]
+            c.study.experiment.seeds_of_runs("cpu", j.claim.sides[0].label)
             for c in chapters
             for j in c.judgements
         ]
-        self.assertEqual([row[4] for row in rows], seeds)
+        told = {
+            range(3): "3, a screen",
+            range(4): "4, a screen",
+            range(5): "5",
+            range(10): "10",
+            range(10, 15): "5 fresh, from 10 on",
+        }
+        self.assertEqual([row[4] for row in rows], [told[s] for s in seeds])
+        fresh = re.findall("^- linear again, l1: `.*`$", page, re.MULTILINE)
+        self.assertLen(fresh, 1)
+        self.assertIn(" --data_seed=10 ", fresh[0])
+        self.assertEndsWith(fresh[0], " --seed=10`")
 
 
 def _cells(line):

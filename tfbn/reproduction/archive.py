@@ -85,7 +85,7 @@ def read(path: str, scale: str) -> Results:
             f"{path} must be an archive of records. {type(error).__name__}: {error}"
         ) from error
     records = {label: list(seeds.values()) for label, seeds in runs.items()}
-    return Results(scale, records, about)
+    return Results(scale, records, about, {k: list(v) for k, v in runs.items()})
 
 
 def _shortened(value, left_out):

@@ -38,11 +38,17 @@ class Side(NamedTuple):
     measure: Measure
     derived: Callable[[Sequence, int], Sequence] | None = None
 
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the runs."""
+        return [self.label]
+
     def values(self, results: Results) -> list[float]:
         """Returns one number for each seed."""
         runs = results.records[self.label]
         if self.derived is not None:
-            runs = [self.derived(run, seed) for seed, run in enumerate(runs)]
+            seeds = results.seeds_of(self.label)
+            runs = [self.derived(*pair) for pair in zip(runs, seeds, strict=True)]
         return [self.measure.of(run) for run in runs]
 
 
@@ -62,6 +68,11 @@ class Sweep(NamedTuple):
     points: Mapping[str, float]
     of_each: Measure
     measure: Measure
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the runs, also of those that are not run at every scale."""
+        return [*self.points]
 
     def values(self, results: Results) -> list[float]:
         """Returns one number for each seed."""
@@ -88,6 +99,9 @@ class Claim:
         similar: bool, whether the claim is that two sides differ by no more than a
             margin: then it is not said to hold but to be equivalent.
         scales: the scales at which the claim can be decided.
+        seeds_from: int, the first seed that decides it. Of a claim that was chosen with
+            records at hand, those of smaller seeds are what suggested it, and cannot
+            confirm it.
     """
 
     text: str
@@ -96,6 +110,7 @@ class Claim:
     region: Region
     similar: bool = False
     scales: Sequence[str] = ("cpu", "paper")
+    seeds_from: int = 0
 
     @property
     def source(self) -> str:
@@ -107,13 +122,22 @@ class Claim:
         """The measure of the first side."""
         return self.sides[0].measure
 
+    def values(self, results: Results) -> list[list[float]]:
+        """Returns a list for each side: a number for each seed that all sides have."""
+        labels = {label for side in self.sides for label in side.labels}
+        shared = set.intersection(
+            *(set(results.seeds_of(label)) for label in labels & {*results.records})
+        )
+        kept = results.only({seed for seed in shared if seed >= self.seeds_from})
+        return [side.values(kept) for side in self.sides]
+
     def contrasts(self, values: Sequence[Sequence[float]]) -> list[float]:
         """Returns a number a seed, of the values of the sides; NaN if not measured."""
         numbers = [[self._scaled(value) for value in seeds] for seeds in values]
         if len(numbers) == 1:
             return numbers[0]
         # Both infinite: never reached on either side, which is no difference.
-        return [0.0 if a == b else a - b for a, b in zip(*numbers, strict=False)]
+        return [0.0 if a == b else a - b for a, b in zip(*numbers, strict=True)]
 
     def _scaled(self, value):
         if not self.measure.log or math.isnan(value):

@@ -43,8 +43,12 @@ class Experiment:
         figures: name -> function from `Results` to a figure.
         claims: the paper's statements, in a form that the runs can decide.
         seeds: scale -> number of seeds, where it is not that of `SEEDS`.
-        seeds_of: the first word of labels -> scale -> number of seeds, where their runs
-            have another number. A claim is about runs with the same number.
+        seeds_of: what comes before a comma in labels -> scale -> number of seeds, where
+            their runs have another number. A claim is about the seeds that all its runs
+            have.
+        first_seeds: what comes before a comma in labels -> the first seed of their
+            runs, where it is not 0: for runs that repeat others with seeds which the
+            choice of a claim had not seen.
         histograms: labels of the runs whose histograms of activations the figures show
             (of the first seed); the archive keeps only these.
     """
@@ -60,8 +64,12 @@ class Experiment:
     histograms: Sequence[str] = ()
     seeds: Mapping[str, int] = dataclasses.field(default_factory=dict)
     seeds_of: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
+    first_seeds: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
-    def num_seeds(self, scale: str, label: str) -> int:
-        """The number of seeds of the runs with a label."""
-        of_label = self.seeds_of.get(label.partition(",")[0], {})
-        return of_label.get(scale, self.seeds.get(scale, SEEDS[scale]))
+    def seeds_of_runs(self, scale: str, label: str) -> range:
+        """The seeds of the runs with a label."""
+        word = label.partition(",")[0]
+        of_label = self.seeds_of.get(word, {})
+        number = of_label.get(scale, self.seeds.get(scale, SEEDS[scale]))
+        first = self.first_seeds.get(word, 0)
+        return range(first, first + number)

@@ -23,6 +23,14 @@ GRADIENTS = ("ics", "landscape")
 # that results are not about one draw; all runs of a seed have the same data.
 OF_SEED = object()
 
+# The settings of BatchRenorm that docs/renorm.md advises for short runs.
+ADVISED_RENORM: dict[str, Any] = {
+    "rmax": 1.5,
+    "dmax": 0.5,
+    "momentum_warmup": True,
+    "drift_correction": True,
+}
+
 
 def vgg(scale: str, *, watch: Iterable[str] = (), **options: Any) -> dict[str, Any]:
     """VGG on images, by plain SGD in batches of 128 (Santurkar, App. A.1).

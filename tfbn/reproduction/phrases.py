@@ -23,7 +23,9 @@ it is **open**, with what its own {_LEVEL} interval says in brackets. The exact
 sign-flip test beside it assumes no normal distribution, but its p-value is at least 2 /
 2^n with n seeds, 0.25 with three and 0.002 with ten; it decides alone where numbers are
 infinite or the same in all seeds. Fewer than {verdicts.ENOUGH_SEEDS} seeds are a
-screen: verdicts rest on normally distributed differences, and await more seeds."""
+screen: verdicts rest on normally distributed differences, and await more seeds. A claim
+that was chosen after its runs had been looked at is decided by **fresh** seeds alone,
+those from the number that is given on, which were trained after the choice."""
 
 READERS_RULE = f"""Ratios and differences are given with their {_LEVEL} interval; p is
 that of the t-test after Holm's correction for these questions."""
@@ -96,9 +98,11 @@ def verdict(judgement: Judgement) -> str:
 
 
 def seeds(judgement: Judgement) -> str:
-    """Returns the number of seeds."""
-    screen = judgement.num_seeds < verdicts.ENOUGH_SEEDS
-    return f"{judgement.num_seeds}, a screen" if screen else str(judgement.num_seeds)
+    """Returns the number of seeds, and where they begin if not at the first."""
+    first = judgement.claim.seeds_from
+    told = f"{judgement.num_seeds} fresh, from {first} on" * bool(first)
+    screen = ", a screen" * (judgement.num_seeds < verdicts.ENOUGH_SEEDS)
+    return (told or str(judgement.num_seeds)) + screen
 
 
 def counts(judgements: Iterable[Judgement]) -> dict[str, int]:

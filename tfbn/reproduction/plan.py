@@ -115,7 +115,7 @@ def study(
     runs = [
         Run(label, _config(options, seed, out, data_dir))
         for label, options in experiment.runs(scale).items()
-        for seed in range(experiment.num_seeds(scale, label))
+        for seed in experiment.seeds_of_runs(scale, label)
     ]
     return Study(name, experiment, runs)
 

@@ -1,6 +1,7 @@
 """The measurements of an experiment's runs."""
 
 import dataclasses
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -18,11 +19,34 @@ class Results:
         scale: str, one of `experiment.SCALES`.
         records: label -> the records of its runs, one list for each seed.
         about: how they came about: `machine`, `versions` and `date`.
+        seeds: label -> the seeds of its runs, in the order of the records. Labels that
+            are not in it have 0, 1, ...
     """
 
     scale: str
     records: Mapping[str, Sequence[Records]]
     about: Mapping = dataclasses.field(default_factory=dict)
+    seeds: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
+
+    def seeds_of(self, label: str) -> Sequence[int]:
+        """Returns the seeds of the runs with a label."""
+        return self.seeds.get(label, range(len(self.records[label])))
+
+    def only(self, seeds: Collection[int]) -> "Results":
+        """Returns the results of the runs with some seeds."""
+        kept = {
+            label: {
+                seed: run
+                for seed, run in zip(self.seeds_of(label), runs, strict=True)
+                if seed in seeds
+            }
+            for label, runs in self.records.items()
+        }
+        return dataclasses.replace(
+            self,
+            records={label: [*runs.values()] for label, runs in kept.items()},
+            seeds={label: [*runs] for label, runs in kept.items()},
+        )
 
     def groups(self, labels: Mapping[str, str]) -> dict[str, Sequence[Records]]:
         """Returns the records of all seeds of some runs.

@@ -214,7 +214,9 @@ def commands(chapter: Chapter) -> dict[str, str]:
     """Returns the command of each label, of its first seed."""
     found: dict[str, str] = {}
     for run in chapter.study.runs:
-        found.setdefault(run.label, run.command())
+        seed = run.config.seed
+        other = f" --seed={seed}" if seed else ""
+        found.setdefault(run.label, run.command() + other)
     return found
 
 
@@ -222,7 +224,8 @@ def commands_note(chapter: Chapter) -> str:
     """Returns how the seeds enter the commands."""
     drawn = any(run.config.data_seed for run in chapter.study.runs)
     also = ", with --data_seed equal to it where data are generated" if drawn else ""
-    return f"To be run with --seed=0, 1, ...{also}; the equivalent of:"
+    fresh = " or from the seed given on" * bool(chapter.study.experiment.first_seeds)
+    return f"To be run with --seed=0, 1, ...{fresh}{also}; the equivalent of:"
 
 
 def _runs(chapter):

@@ -53,8 +53,8 @@ class Judgement(NamedTuple):
 
     @property
     def num_seeds(self) -> int:
-        """The number of seeds that every side has."""
-        return min(map(len, self.values))
+        """The number of seeds that decide the claim: every side has them."""
+        return len(self.contrasts)
 
 
 def judge(claim: Claim, results: Results) -> Judgement:
@@ -79,7 +79,7 @@ def judge_all(claims: Sequence[Claim], results: Results) -> list[Judgement]:
 
 def _measured(claim, results):
     """Returns a `Judgement` without the correction and the verdicts."""
-    values = [side.values(results) for side in claim.sides]
+    values = claim.values(results)
     contrasts = claim.contrasts(values)
     estimate, p, sign_flip = Estimate(*[math.nan] * 3), PValues(1.0, 1.0), 1.0
     if results.scale in claim.scales and _enough(contrasts):

@@ -16,12 +16,7 @@ _ARMS: dict[str, dict] = {
     "momentum_warmup": {"momentum_warmup": True},
     "both": {"momentum_warmup": True, "drift_correction": True},
     "rmax 1.5, dmax 0.5": {"rmax": 1.5, "dmax": 0.5},
-    "rmax 1.5, dmax 0.5, both": {
-        "rmax": 1.5,
-        "dmax": 0.5,
-        "momentum_warmup": True,
-        "drift_correction": True,
-    },
+    "rmax 1.5, dmax 0.5, both": networks.ADVISED_RENORM,
 }
 _OTHERS = [arm for arm in _ARMS if arm != _BATCH_NORM]
 

@@ -14,6 +14,8 @@ from tfbn.reproduction.results import layer_at
 
 _LP = ("l1", "l2", "linf")
 _NORMS = ("none", "batch_norm", *_LP)
+_AGAIN = ("none", "batch_norm", "l1", "linf")  # those of the claims about ranks
+_FRESH = 10  # the first seed that was trained after these claims had been chosen
 _SHARE = 10 / 13  # layer 11 of 13 convolutions and a dense layer (Fig. 6)
 
 
@@ -23,6 +25,10 @@ def _vgg(norm):
 
 def _linear(norm):
     return f"linear, {norm}"
+
+
+def _again(norm):
+    return f"linear again, {norm}"
 
 
 def _watch(norm):
@@ -41,7 +47,8 @@ def _runs(scale):
         )
         for norm in _NORMS
     }
-    return images | linear
+    again = {_again(norm): networks.deep_linear(scale, norm=norm) for norm in _AGAIN}
+    return images | linear | again
 
 
 def _variance_drift(records):
@@ -60,21 +67,30 @@ def _variance_drift(records):
 
 def _ranks(results):
     """The ranks that the deep linear networks have learnt, norm by norm."""
-    groups = {
-        norm: [
-            plateaus.ranks(run, seed)
-            for seed, run in enumerate(results.records[_linear(norm)])
-        ]
-        for norm in _NORMS
-    }
-    panel = plots.SeedPanel(
-        groups, plateaus.KIND, "rank", "Deep linear network", ylabel="rank learnt"
-    )
-    return plots.seed_curves([panel], title="Normalisation by l_p norms", columns=1)
+    panels = [
+        plots.SeedPanel(
+            {norm: _ranks_of(results, label(norm)) for norm in norms},
+            plateaus.KIND,
+            "rank",
+            title,
+            ylabel="rank learnt",
+            same_axis="ranks",
+        )
+        for title, label, norms in (
+            ("Deep linear network", _linear, _NORMS),
+            (f"The same, fresh seeds: from {_FRESH} on", _again, _AGAIN),
+        )
+    ]
+    return plots.seed_curves(panels, title="Normalisation by l_p norms", columns=2)
+
+
+def _ranks_of(results, label):
+    runs = zip(results.records[label], results.seeds_of(label), strict=True)
+    return [plateaus.ranks(run, seed) for run, seed in runs]
 
 
 def _to_rank(norm, rank):
-    return claims.Side(_linear(norm), plateaus.steps_to(rank), plateaus.ranks)
+    return claims.Side(_again(norm), plateaus.steps_to(rank), plateaus.ranks)
 
 
 _DRIFT = measures.Measure(
@@ -135,11 +151,20 @@ compared on a logarithmic scale.
 The deep linear network learns the map A direction by direction: its loss stays for long
 on plateaus, each the loss of the best map of one rank. Where a run ends depends on the
 rank that it is at, so the steps to a rank are compared too. Which norms and ranks was
-chosen with the records of all ten seeds at hand: those claims await others.
+chosen with the records of the seeds 0 to 9 at hand, at the scale `cpu`: there none took
+6.63 times as long as BatchNorm to learn rank 4 (95 % interval 4.15 to 10.6), linf 3.78
+times as long for rank 5 (2.91 to 4.91), and BatchNorm 1.31 times as long as l1 for rank
+5 (1.14 to 1.5) and 1.22 times for rank 6 (0.797 to 1.88). What suggests a claim does
+not confirm it, so these four are decided by other seeds, with A and the inputs drawn
+anew ("linear again").
 """,
     runs=_runs,
     kinds=("train", "eval", "activations"),
-    seeds_of={"linear": {"cpu": 10}},
+    seeds_of={
+        "linear": {"cpu": 10},
+        "linear again": {"cpu": 5},
+    },
+    first_seeds={"linear again": _FRESH},
     histograms=[_vgg(norm) for norm in _NORMS],
     figures={
         "curves": _curves,
@@ -201,6 +226,7 @@ chosen with the records of all ten seeds at hand: those claims await others.
                 claims.OURS,
                 _to_rank(slow, rank),
                 _to_rank(fast, rank),
+                seeds_from=_FRESH,
             )
             for slow, fast, rank in (
                 ("none", "batch_norm", 4),
