@@ -115,10 +115,14 @@ def gradients(x, statistics, batch: Batch, dy, gain):
     return gain * inverse * (dy - through_moments), dgain, doffset
 
 
-def mean(x, batch: Batch):
-    """The `(mean, remainder)` of `Statistics` for a viewed `x`, on this replica."""
+def mean(x, batch: Batch, sampled=None):
+    """The `(mean, remainder)` of `Statistics` for a viewed `x`, on this replica.
+
+    Args:
+        sampled: `x` in another precision, to take the shift from, or None.
+    """
     # A float32 sum of data with a large offset has only its first digits right.
-    shift = shift_of(x, batch)
+    shift = shift_of(x if sampled is None else sampled, batch)
     return rounded_sum(shift, batch.mean(x - shift))
 
 

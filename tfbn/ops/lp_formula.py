@@ -3,8 +3,10 @@
 import tensorflow as tf
 
 from tfbn.ops import formula
+from tfbn.ops import one_pass
 from tfbn.ops import replicas as replicas_lib
 from tfbn.ops.accelerator_batch import make_batch
+from tfbn.ops.batch import upcast
 from tfbn.ops.replicas import Moments
 from tfbn.ops.requests import Request
 from tfbn.ops.statistics import Statistics
@@ -13,7 +15,7 @@ from tfbn.ops.statistics import is_valid
 NAME = "lp_formula"
 
 is_faster = formula.is_faster
-compute_dtype = formula.compute_dtype
+compute_dtype = one_pass.compute_dtype  # and for the same reason
 
 
 def supports(request: Request) -> bool:
@@ -24,22 +26,25 @@ def supports(request: Request) -> bool:
 def lp_batch_norm(
     x, gamma, beta, request, *, epsilon, order, centered, literal, mask=None
 ):
-    """As `tfbn.ops.lp_batch_norm`, for an `x` of the computation's dtype."""
-    batch = make_batch(x, request, mask)
-    viewed = batch.view(x)
+    """As `tfbn.ops.lp_batch_norm`; y is in the dtype of the computation."""
+    wide = upcast(x)
+    batch = make_batch(wide, request, mask)
+    viewed, sampled = batch.view(wide), None
+    if request.on_accelerator and mask is None:
+        sampled = batch.view(x)
     if batch.mask is not None:
         # Masked elements may be non-finite; the gradients of the others must not be.
         viewed = tf.where(batch.mask | tf.math.is_finite(viewed), viewed, 0.0)
-    statistics = _moments(viewed, batch, epsilon, order, centered, literal)
+    statistics = _moments(viewed, sampled, batch, epsilon, order, centered, literal)
     gain = batch.statistic(1.0 if gamma is None else gamma)
     offset = batch.statistic(0.0 if beta is None else beta)
     y = batch.restore(formula.affine(viewed, statistics, gain, offset))
     return y, batch.averaged(Statistics(*map(batch.vector, statistics)))
 
 
-def _moments(x, batch, epsilon, order, centered, literal):
+def _moments(x, sampled, batch, epsilon, order, centered, literal):
     replicas = batch.replicas
-    mean, remainder = formula.mean(x, batch)
+    mean, remainder = formula.mean(x, batch, sampled)
     part = Moments(mean, remainder, tf.zeros_like(mean), batch.count)
     if centered:
         # Of all replicas: distances are measured before they can be joined.
