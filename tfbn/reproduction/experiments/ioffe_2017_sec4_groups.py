@@ -118,14 +118,14 @@ are averaged: a worker's batch is small or biased, the gradient's is not. Here b
 of 256 are normalised in groups, by `virtual_batch_size`. Groups of 2 labels x 16 are
 consecutive draws of 16 images of a label; the batch has up to 10 labels. VGG on
 CIFAR-10 with plain SGD at a learning rate of 0.05; rmax and dmax follow the paper's
-ramps, scaled to the run, with `momentum_warmup`. In groups of 2 and in biased ones there
-are also the settings that docs/renorm.md advises for short runs, bounds of 1.5 and 0.5
-with `momentum_warmup` and `drift_correction` ("both options"): at the scale `cpu` two
-cores and TensorFlow trained this arm, and seeds 5 to 9 in groups of 2, a GPU and JAX the
-others. Weights and batches of a seed are the same, rounding is not (TensorFloat-32
-there, float32 here). "Averages anew": the
-moving averages are replaced, for the evaluation, by the statistics of 20 training
-batches, each normalised as a whole.
+ramps, scaled to the run, with `momentum_warmup`. In groups of 2 and in biased ones
+there are also the settings that docs/renorm.md advises for short runs, bounds of 1.5
+and 0.5 with `momentum_warmup` and `drift_correction` ("both options"): at the scale
+`cpu` two cores and TensorFlow trained this arm, and seeds 5 to 9 in groups of 2, a GPU
+and JAX the others. Weights and batches of a seed are the same, rounding is not
+(TensorFloat-32 there, float32 here). "Averages anew": the moving averages are replaced,
+for the evaluation, by the statistics of 20 training batches, each normalised as a
+whole.
 """,
     runs=_runs,
     kinds=("train", "eval", "eval_recalibrated"),
