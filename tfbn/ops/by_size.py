@@ -21,7 +21,7 @@ def supports(request: Request) -> bool:
 
 
 def is_faster(request: Request) -> bool:
-    """Whether it is as fast as others, of inputs not known to be large."""
+    """Whether it is as fast as others, of inputs that may be small."""
     return request.num_rows is None
 
 

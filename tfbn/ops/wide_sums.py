@@ -19,7 +19,7 @@ def supports(request: Request) -> bool:
 
 
 def is_faster(request: Request) -> bool:
-    """Whether it is as fast as others, of inputs not known to be large."""
+    """Whether it is as fast as others, of inputs that may be small."""
     return not cpu_kernels.is_faster(request)
 
 
