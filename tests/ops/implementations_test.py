@@ -35,6 +35,7 @@ class ChooseTest(tf.test.TestCase, parameterized.TestCase):
         {"dtype": tf.float16},
         {"shape": (4, 8, 8, 8, 32), "axis": 4},
         {"shape": (None, 8, 256), "axis": 2},  # of 32 samples, large enough
+        {"shape": (None, None, None, 4), "axis": 3},
         {"shape": (4096, 17)},  # few enough rows for vectors that are not full
         {"shape": (8208, 8)},
         {"shape": (14 * 2053, 8)},  # 14 rows at a time

@@ -8,6 +8,8 @@ The fused kernel's own statistics are not used as they are: it adds one row afte
 other, so its variance is off by 1e-5 for 1e5 rows.
 """
 
+import math
+
 import tensorflow as tf
 
 from tfbn.ops import cpu_moments
@@ -22,9 +24,9 @@ NAME = "cpu_kernels"
 # From so many elements on, the kernels are faster than plain operations. They wake
 # other threads, which costs some 0.1 ms a call, however small the input.
 MIN_ELEMENTS = 2**16
-# An unknown batch size counts as so many samples: a graph that has both ways is larger,
-# and takes nearly twice as long to trace and to optimise.
-USUAL_BATCH = 32
+# An unknown size counts as this one: a graph that has both ways is larger, and takes
+# nearly twice as long to trace and to optimise.
+USUAL_SIZE = 32
 # Up to so many rows, sums that add one row after the other are exact enough.
 MAX_ROWS_ONE_BY_ONE = 4096
 # More rows are added up in groups of a height that divides their number. From this
@@ -78,8 +80,8 @@ def _has_few_rows(request):
 
 def is_faster(request: Request) -> bool:
     """Whether the input is large enough, or likely to be, for them to be faster."""
-    unknown = request.num_rows is None
-    return request.least_elements * (USUAL_BATCH if unknown else 1) >= MIN_ELEMENTS
+    sizes = (USUAL_SIZE if size is None else size for size in request.shape)
+    return math.prod(sizes) >= MIN_ELEMENTS
 
 
 def compute_dtype(dtype: tf.DType) -> tf.DType:

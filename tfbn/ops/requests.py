@@ -69,11 +69,6 @@ class Request:
         known = [size for size in sizes if size is not None]
         return math.prod(known) if len(known) == len(sizes) else None
 
-    @property
-    def least_elements(self) -> int:
-        """The number of elements of the input, taking an unknown size for 1."""
-        return math.prod(1 if size is None else size for size in self.shape)
-
     def of_gradient(self, tensors: list[tf.Tensor]) -> "Request":
         """The request of the gradient that is computed from the tensors."""
         kind = "recorded" if _compat.is_recorded(tensors) else "none"
