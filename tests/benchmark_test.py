@@ -331,7 +331,8 @@ class NetworkTest(tf.test.TestCase):
         self.assertGreater(row["ms"]["ics"], 0.0)
         median = row["passes"]["median"]
         self.assertAllClose(row["passes_per_group"]["median"], median / 3)
-        self.assertGreaterEqual(peaks["peak_mib"], peaks["start_mib"])
+        # As in `test_memory_of_a_norm`.
+        self.assertGreater(peaks["peak_mib"], peaks["start_mib"] - 4.0)
 
     def test_first_step_of_a_network(self):
         def small(*, classes, **options):
