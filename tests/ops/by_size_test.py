@@ -43,9 +43,9 @@ def operations_run(function, x, *weights):
     return [node.node_name for device in devices for node in device.node_stats]
 
 
-def of_any_size(function):
+def of_any_size(function, dtype="float32"):
     """A graph of the function for inputs of any number of rows."""
-    specs = [tf.TensorSpec(shape) for shape in ([None, CHANNELS], *[[CHANNELS]] * 2)]
+    specs = [tf.TensorSpec([None, CHANNELS], dtype), *[tf.TensorSpec([CHANNELS])] * 2]
     return tf.function(function, input_signature=specs, autograph=False)
 
 
@@ -80,13 +80,15 @@ class BySizeTest(tf.test.TestCase, parameterized.TestCase):
         ):
             self.assertLess(testing_utils.relative_error(actual, expected), EXACT)
 
-    @parameterized.parameters(3, LEAST)
-    def test_inference(self, rows):
-        x = self.x[:rows].astype("float32")
-        y = of_any_size(inference)(x, *self.weights)
+    @parameterized.product(rows=(3, LEAST), dtype=("float32", "bfloat16"))
+    def test_inference(self, rows, dtype):
+        x = tf.cast(self.x[:rows], dtype)
+        y = of_any_size(inference, dtype)(x, *self.weights)
+        self.assertEqual(y.dtype, dtype)
         gamma, beta = self.weights.astype("float64")
-        expected = gamma * (x.astype("float64") - 0.25) / 2.0 + beta
-        self.assertLess(testing_utils.relative_error(y, expected), EXACT)
+        expected = gamma * (tf.cast(x, "float64").numpy() - 0.25) / 2.0 + beta
+        error = testing_utils.relative_error(tf.cast(y, "float64"), expected)
+        self.assertLess(error, EXACT + (2.0**-8 if dtype == "bfloat16" else 0.0))
 
 
 if __name__ == "__main__":

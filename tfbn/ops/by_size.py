@@ -5,11 +5,15 @@ for small ones, and each run takes one. A call of the kernels wakes other thread
 costs more than a small input does.
 """
 
+import functools
+
 import tensorflow as tf
 
 from tfbn.ops import cpu_kernels
 from tfbn.ops import cpu_sums
+from tfbn.ops import formula
 from tfbn.ops import wide_sums
+from tfbn.ops.batch import upcast
 from tfbn.ops.requests import Request
 
 NAME = "by_size"
@@ -111,11 +115,12 @@ def normalize(x, mean, gain, offset, request):
     """`gain * (x - mean) + offset` on the last axis; the others are `[channels]`."""
 
     def affine(x, *vectors):
-        return tf.cond(
-            is_large(x),
-            lambda: cpu_kernels.affine_of(x, *vectors),
-            lambda: wide_sums.affine_of(x, *vectors),
-        )
+        def plain():
+            y = formula.normalize(upcast(x), *vectors, request=request)
+            return tf.cast(y, x.dtype)
+
+        kernel = functools.partial(cpu_kernels.affine_of, x, *vectors)
+        return tf.cond(is_large(x), kernel, plain)
 
     return cpu_kernels.normalize(x, mean, gain, offset, request, affine)
 

@@ -40,8 +40,7 @@ class Normalizer:
         del request, mask  # no mask is supported
         # Eagerly a tape that wants second derivatives is seen, and gets the formula. A
         # function may find out when it has been traced.
-        self._constant = tf.executing_eagerly()
-        x = tf.stop_gradient(x) if self._constant else x
+        x = tf.stop_gradient(x) if tf.executing_eagerly() else x
         self._measure(x)
         wide = tf.cast(x, tf.float64)
         mean = tf.reduce_sum(wide, self._axes) / self._divisor
@@ -73,9 +72,9 @@ class Normalizer:
 
     def averaged_statistics(self):
         """The statistics, `[channels]`, constants for a gradient."""
-        if self._constant:
+        if tf.executing_eagerly():  # then they are
             return self.statistics
-        return self.statistics.map(tf.stop_gradient)  # there is one group
+        return self.statistics.map(tf.stop_gradient)
 
     def affine(self, gain, offset):
         """`gain * normalized + offset`; both are `[channels]`."""
@@ -101,8 +100,3 @@ class Normalizer:
     def _total(self, x):
         total = tf.reduce_sum(tf.cast(x, tf.float64), self._axes)
         return tf.cast(total, tf.float32)
-
-
-def affine_of(x, mean, gain, offset):
-    """`gain * (x - mean) + offset` on the last axis; the others are `[channels]`."""
-    return (x - mean) * gain + offset

@@ -123,9 +123,10 @@ there are also the settings that docs/renorm.md advises for short runs, bounds o
 and 0.5 with `momentum_warmup` and `drift_correction` ("both options"): at the scale
 `cpu` two cores and TensorFlow trained this arm, and seeds 5 to 9 in groups of 2, a GPU
 and JAX the others. Weights and batches of a seed are the same, rounding is not
-(TensorFloat-32 there, float32 here). "Averages anew": the moving averages are replaced,
-for the evaluation, by the statistics of 20 training batches, each normalised as a
-whole.
+(TensorFloat-32 there, float32 here). Groups of 2 were given seeds 5 to 9 after five
+seeds had left the claims about them open. "Averages anew": the moving averages are
+replaced, for the evaluation, by the statistics of 20 training batches, each normalised
+as a whole.
 """,
     runs=_runs,
     kinds=("train", "eval", "eval_recalibrated"),
