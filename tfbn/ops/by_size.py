@@ -114,12 +114,12 @@ class Normalizer:
 def normalize(x, mean, gain, offset, request):
     """`gain * (x - mean) + offset` on the last axis; the others are `[channels]`."""
 
-    def affine(x, *vectors):
+    def affine(x, mean, gain, offset):
         def plain():
-            y = formula.normalize(upcast(x), *vectors, request=request)
+            y = formula.normalize(upcast(x), mean, gain, offset, request)
             return tf.cast(y, x.dtype)
 
-        kernel = functools.partial(cpu_kernels.affine_of, x, *vectors)
+        kernel = functools.partial(cpu_kernels.affine_of, x, mean, gain, offset)
         return tf.cond(is_large(x), kernel, plain)
 
     return cpu_kernels.normalize(x, mean, gain, offset, request, affine)
