@@ -2,9 +2,11 @@
 
 Usage: python run_stablehlo.py NAME.stablehlo [NAME.stablehlo ...] [--runs=N]
 
-NAME.npz must be beside NAME.stablehlo. Prints the median time of each module, also as a
-multiple of the time that the device needs to copy the first input, and, if the file
-holds results, the error against them: max|a - b| / max|b|.
+NAME.npz must be beside NAME.stablehlo. All modules are compiled before the first is
+timed, for XLA tries the algorithms of convolutions on the device; then they take turns.
+Prints the median time of each with its quartiles, also as a multiple of the time that
+the device needs to copy the first input, and, if the file holds results, the error
+against them: max|a - b| / max|b|.
 
 This file needs JAX and NumPy, and nothing else of tfbn.
 """
@@ -23,6 +25,7 @@ try:
 except ImportError:
     jax = None
 
+_COMPILERS = 8  # at a time
 _WARMUPS = 3
 _CALLS = 10  # in the device's queue
 
@@ -39,10 +42,18 @@ def main():
         parser.error("JAX is missing; install it, such as by: pip install jax")
     device = jax.devices()[0]
     print(f"JAX {jax.__version__} on {device.platform}: {device.device_kind}")
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        programs = pool.map(lambda path: _compiled(path, device), options.modules)
-    for path, program in zip(options.modules, programs, strict=True):
-        print(_result(path, program, device, options.runs), flush=True)
+    with concurrent.futures.ThreadPoolExecutor(_COMPILERS) as pool:
+        compiling = [pool.submit(_compiled, path, device) for path in options.modules]
+    # Not in those threads: JAX has ended with a segmentation fault there.
+    modules = [
+        _Module(path, program.result(), device)
+        for path, program in zip(options.modules, compiling, strict=True)
+    ]
+    for _ in range(_WARMUPS + options.runs):
+        for module in modules:
+            module.time()
+    for module in modules:
+        print(module.result(), flush=True)
 
 
 def _module(path):
@@ -56,25 +67,38 @@ def _data_path(path):
     return f"{path.removesuffix('.stablehlo')}.npz"
 
 
-def _result(path, run, device, runs):
-    with np.load(_data_path(path)) as data:
-        inputs = [
-            _drawn_on(value, device) if isinstance(value, str) else value
-            for value in _values(data, "in")
-        ]
-        expected = _values(data, "out")
-    inputs = jax.device_put(inputs, device)
-    copy = jax.jit(lambda x: x + 1)
-    seconds = _median_seconds(run, inputs, runs)
-    copy_seconds = _median_seconds(copy, inputs[0], runs)
-    line = (
-        f"{path}: {1e3 * seconds:.3f} ms = {seconds / copy_seconds:.2f} copies of "
-        f"{1e3 * copy_seconds:.3f} ms"
-    )
-    if expected:
-        errors = map(_relative_error, run(inputs), expected)
-        line += f", largest error {max(errors):.1e}"
-    return line
+class _Module:
+    """A compiled module, its inputs, and the seconds that its calls took."""
+
+    def __init__(self, path, run, device):
+        self._path, self._run = path, run
+        with np.load(_data_path(path)) as data:
+            inputs = [
+                _drawn_on(value, device) if isinstance(value, str) else value
+                for value in _values(data, "in")
+            ]
+            self._expected = _values(data, "out")
+        self._inputs = jax.device_put(inputs, device)
+        self._copy = jax.jit(lambda x: x + 1)
+        self._seconds, self._copy_seconds = [], []
+
+    def time(self):
+        """Times calls, and copies of the first input."""
+        self._seconds.append(_seconds(self._run, self._inputs))
+        self._copy_seconds.append(_seconds(self._copy, self._inputs[0]))
+
+    def result(self):
+        """A line about the module."""
+        low, seconds, high = np.quantile(self._seconds[_WARMUPS:], [0.25, 0.5, 0.75])
+        copy = np.median(self._copy_seconds[_WARMUPS:])
+        line = (
+            f"{self._path}: {1e3 * seconds:.3f} ms ({1e3 * low:.3f} to "
+            f"{1e3 * high:.3f}) = {seconds / copy:.2f} copies of {1e3 * copy:.3f} ms"
+        )
+        if self._expected:
+            errors = map(_relative_error, self._run(self._inputs), self._expected)
+            line += f", largest error {max(errors):.1e}"
+        return line
 
 
 def _values(data, prefix):
@@ -97,12 +121,14 @@ def _drawn(recipe):
 
 def _compiled(path, device):
     """The module as a function from the list of inputs to that of outputs."""
+    begin = time.perf_counter()
     with open(path, encoding="utf-8") as file:
         program = device.client.compile_and_load(
             file.read(),
             xla_client.DeviceList((device,)),
             xla_client.CompileOptions(),
         )
+    print(f"{path}: compiled, {time.perf_counter() - begin:.0f} s", flush=True)
 
     def run(inputs):
         results = program.execute_sharded(inputs)
@@ -111,19 +137,16 @@ def _compiled(path, device):
     return run
 
 
-def _median_seconds(function, argument, runs):
-    """The median time of a call, of several that the device has in its queue.
+def _seconds(function, argument):
+    """The time of a call, of several that the device has in its queue.
 
     So the time in which Python hands over a call, some 0.1 ms, is not part of it.
     """
-    seconds = []
-    for _ in range(_WARMUPS + runs):
-        begin = time.perf_counter()
-        for _ in range(_CALLS):
-            results = function(argument)
-        jax.block_until_ready(results)
-        seconds.append((time.perf_counter() - begin) / _CALLS)
-    return float(np.median(seconds[_WARMUPS:]))
+    begin = time.perf_counter()
+    for _ in range(_CALLS):
+        results = function(argument)
+    jax.block_until_ready(results)
+    return (time.perf_counter() - begin) / _CALLS
 
 
 def _relative_error(actual, expected):

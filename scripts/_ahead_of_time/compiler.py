@@ -8,6 +8,7 @@ is only described. Prints one line of JSON for each file:
 
   error        why it does not compile, or null
   bytes        what the compiled program reads and writes
+  kernels      how many kernels a GPU runs; null for a TPU
   argument     bytes of its largest argument
   temporary    bytes of memory beside arguments and results
   collectives  how many all-reduces and the like
@@ -122,13 +123,14 @@ def measure(text, chips, *, count_kernels):
         return {"error": " ".join(str(error).split())[:200]}
     text = program.hlo_modules()[0].to_string()
     if count_kernels:
-        traffic = hlo.kernel_bytes(text)
+        kernels, traffic = hlo.kernels(text)
     else:
-        costs = program.cost_analysis()
+        kernels, costs = None, program.cost_analysis()
         traffic = (costs[0] if isinstance(costs, list) else costs)["bytes accessed"]
     return {
         "error": None,
         "bytes": traffic,
+        "kernels": kernels,
         "argument": hlo.largest_argument(text),
         "temporary": program.get_compiled_memory_stats().temp_size_in_bytes,
         "collectives": hlo.num_collectives(text),

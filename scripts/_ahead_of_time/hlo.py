@@ -7,6 +7,7 @@ _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all")
 # Operations of a GPU program that move nothing.
 _FREE = ("parameter", "get-tuple-element", "tuple", "bitcast", "constant")
 _BYTES = {"f64": 8, "s64": 8, "u64": 8, "f32": 4, "s32": 4, "u32": 4}
+_BYTES |= {"c64": 8, "c128": 16}
 _BYTES |= {"bf16": 2, "f16": 2, "s16": 2, "u16": 2, "s8": 1, "u8": 1, "pred": 1}
 _LINE = re.compile(r"\s*(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+)\s+([\w\-]+)\((.*)")
 
@@ -42,8 +43,8 @@ def instructions(lines):
     return [Instruction(*match.groups()) for match in map(_LINE.match, lines) if match]
 
 
-def kernel_bytes(hlo):
-    """Bytes that the kernels of a GPU program read and write."""
+def kernels(hlo):
+    """`(number, bytes)` of a GPU program's kernels, and what they read and write."""
     blocks = re.split(r"\n(?=%|ENTRY)", hlo)
     fused = {
         re.match(r"(?:ENTRY )?%?([\w.\-]+)", block).group(1): instructions(
@@ -52,11 +53,12 @@ def kernel_bytes(hlo):
         for block in blocks
     }
     entry = next(block for block in blocks if block.startswith("ENTRY"))
-    sizes, total = {}, 0
+    sizes, number, total = {}, 0, 0
     for instruction in instructions(entry.splitlines()[1:]):
         sizes[instruction.name] = instruction.size
         if instruction.operation in _FREE:
             continue
+        number += 1
         total += instruction.size
         computation = fused.get(instruction.called)
         for index, operand in enumerate(instruction.operands):
@@ -64,7 +66,7 @@ def kernel_bytes(hlo):
             if computation is not None and instruction.operation == "fusion":
                 whole = min(whole, bytes_read(computation, index, whole))
             total += whole
-    return total
+    return number, total
 
 
 def bytes_read(computation, index, whole):

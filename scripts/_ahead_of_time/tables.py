@@ -89,7 +89,7 @@ _CELLS = {"networks": _megabytes, "replicas": _all_reduces}
 
 
 def _grouped(rows, cell):
-    """A table with a column for each target, and temporary memory at the end."""
+    """A table with a column for each target, then temporary memory and kernels."""
     targets = list(dict.fromkeys(row["target"] for row in rows))
     programs = {}
     for row in rows:
@@ -109,10 +109,17 @@ def _grouped(rows, cell):
                     for target in targets
                 ),
                 f"{max(temporary) / 1e6:.1f}" if temporary else MISSING,
+                _kernels(of_targets.values()),
             ]
         )
     header = ["of", "what", "input", "dtype", *targets, "temporary MB, at most"]
-    return table(header, lines)
+    return table([*header, "kernels of a GPU"], lines)
+
+
+def _kernels(rows):
+    """How many the GPUs run, of results that say so."""
+    numbers = {row["kernels"] for row in rows if row.get("kernels")}
+    return ", ".join(map(str, sorted(numbers))) or MISSING
 
 
 def _key(row):

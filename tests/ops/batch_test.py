@@ -87,8 +87,10 @@ class SumsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(1, 2, 3, 6)
     def test_total_takes_masked_elements_too(self, size):
         batch = self.batch(size=size)
-        total = batch.total(batch.view(self.x))
+        viewed = batch.view(self.x)
+        total, twice = batch.total(viewed, 2.0 * viewed)
         self.assert_statistic(total, self.by_groups(self.x, size))
+        self.assert_statistic(twice, 2.0 * self.by_groups(self.x, size))
 
     def test_keep(self):
         batch = self.batch()

@@ -31,6 +31,8 @@ MIN_LENGTH, MAX_LENGTH = 16, 4096
 # along the last. A TPU reads tiles of 8 rows.
 BLOCK_SAMPLES = 4
 BLOCK_WIDTH = 16
+# So few rows a GPU's compiler adds up in the kernel that takes the median of the means.
+GPU_BLOCK_ROWS = 8
 
 
 def make_batch(x: tf.Tensor, request: Request, mask: tf.Tensor | None = None) -> Batch:
@@ -43,26 +45,21 @@ def make_batch(x: tf.Tensor, request: Request, mask: tf.Tensor | None = None) ->
 class AcceleratorBatch(Batch):
     """A batch whose sums have two levels."""
 
-    def total(self, x):
-        """The sum over the elements of this replica, masked ones included."""
-        return self.second_sum(sums.kept_apart(self.first_sum(x)))
+    def total(self, *tensors):
+        first = [self.first_sum(x) for x in tensors]
+        whole = all(first[0].shape[axis] == 1 for axis in self._axes)
+        return first if whole else self.second_sum(*first)
 
     def first_sum(self, x):
         """The sums of parts of each group, with the rank of the view."""
         raise NotImplementedError
 
-    def second_sum(self, x):
-        """The sum of what `first_sum` leaves."""
+    def second_sum(self, *first_sums):
+        """The sums of what `first_sum` leaves."""
+        return [self._sum(sums.kept_apart(x)) for x in first_sums]
+
+    def _sum(self, x):
         return tf.reduce_sum(x, self._axes, keepdims=True)
-
-    def first_count(self):
-        """How many elements that the mask keeps are behind each first sum."""
-        if self.mask is not None:
-            return self.first_sum(tf.cast(self.mask, self._dtype))
-        return self._length_of_first_sums()
-
-    def _length_of_first_sums(self):
-        raise NotImplementedError
 
     def _mean_of_sample(self, x):
         # Outliers in one of the blocks do not move the median of three means.
@@ -113,11 +110,13 @@ class GpuBatch(AcceleratorBatch):
         total = tf.reduce_sum(parts, 1, keepdims=True)
         return tf.reshape(total, [groups, num_parts, channels, 1])
 
-    def _length_of_first_sums(self):
-        if not self._rows_only:
-            return self._count_along([3])
-        length = self._length()
-        return self._count_along([1]) if length is None else float(length)
+    def second_sum(self, *first_sums):
+        if len(first_sums) != 2:
+            return super().second_sum(*first_sums)
+        # The two parts of complex numbers take one kernel, and so does what is made of
+        # them: of small tensors, the time is that of the number of kernels.
+        total = self._sum(tf.complex(*map(sums.kept_apart, first_sums)))
+        return [tf.math.real(total), tf.math.imag(total)]
 
     def _length(self):
         """The number of rows in a part, or None for one part."""
@@ -132,7 +131,7 @@ class GpuBatch(AcceleratorBatch):
 
     def _block_widths(self):
         if self._rows_only:
-            return {1: BLOCK_SAMPLES * BLOCK_WIDTH}
+            return {1: GPU_BLOCK_ROWS}
         return super()._block_widths()
 
 
@@ -150,9 +149,6 @@ class TpuBatch(AcceleratorBatch):
 
     def first_sum(self, x):
         return tf.reduce_sum(x, self._first_axes, keepdims=True)
-
-    def _length_of_first_sums(self):
-        return self._count_along(self._first_axes)
 
     @functools.cached_property
     def _first_axes(self):

@@ -132,8 +132,11 @@ class Batch:
             valid = tf.reduce_any(valid, axis=0)
         return statistics.map(self.over_groups)._replace(valid=valid)
 
-    def total(self, x):
-        """The sum over the elements of this replica, masked ones included."""
+    def total(self, *tensors):
+        """The sums over the elements of this replica, masked ones included."""
+        return [self._total(x) for x in tensors]
+
+    def _total(self, x):
         rows = tf.squeeze(x, 3) if self._rows_only else tf.reduce_sum(x, 3)
         total = sums.sum_rows(
             rows,
@@ -164,7 +167,8 @@ class Batch:
 
     def mean(self, x):
         """The mean over the elements that the mask keeps; 0 if there are none."""
-        return self.total(self.keep(x)) / self.divisor
+        (total,) = self.total(self.keep(x))
+        return total / self.divisor
 
     def maximum(self, x):
         """The maximum of a non-negative `x` over the elements that the mask keeps."""

@@ -188,9 +188,10 @@ def normalize(x, mean, gain, offset, request, compute=None):
         def gradient(dy):
             wide_dy, wide_x = upcast(dy), upcast(x)
             batch = Batch(wide_x, request)
+            terms = (wide_dy, wide_dy * (wide_x - mean))
             doffset, dgain = (
-                tf.reshape(batch.total(batch.view(t)), tf.shape(gain))
-                for t in (wide_dy, wide_dy * (wide_x - mean))
+                tf.reshape(total, tf.shape(gain))
+                for total in batch.total(*map(batch.view, terms))
             )
             return tf.cast(wide_dy * gain, x.dtype), -gain * doffset, dgain, doffset
 

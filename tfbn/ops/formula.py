@@ -107,8 +107,7 @@ def gradients(x, statistics, batch: Batch, dy, gain):
     """
     inverse = 1.0 / statistics.scale
     normalized = (x - statistics.mean - statistics.remainder) * inverse
-    dgain = batch.total(_product(normalized, dy, batch))
-    doffset = batch.total(dy)
+    dgain, doffset = batch.total(_product(normalized, dy, batch), dy)
     divisor = batch.divisor
     slope, level = (total / divisor for total in batch.totals(dgain, doffset))
     through_moments = batch.keep(normalized * slope + level)

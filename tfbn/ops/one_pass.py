@@ -9,7 +9,6 @@ variance needs the mean first, and so a fourth pass forward.
 import tensorflow as tf
 
 from tfbn.ops import formula
-from tfbn.ops import sums
 from tfbn.ops.batch import upcast
 from tfbn.ops.requests import Request
 from tfbn.ops.statistics import rounded_sum
@@ -45,19 +44,14 @@ class Normalizer(formula.Normalizer):
         super().__init__(upcast(x), request, epsilon, mask)
 
     def _statistics_of(self, x, batch, epsilon):
-        """The squares are taken of parts, each around its own mean.
+        """The moments of `x - shift`, which is small unless a sample misleads.
 
-        `x - shift` is small unless a sample of the data misleads, and a part's squares
-        lose digits only as far as its own mean is from the shift.
+        The variance is exact to `1 + ((mean - shift) / deviation)^2` roundings.
         """
         shift = formula.shift_of(batch.view(self._sampled), batch)
         moved = batch.keep(x - shift)
-        part_sum = sums.kept_apart(batch.first_sum(moved))
-        part_count = batch.first_count()
-        part_mean = part_sum / tf.maximum(part_count, 1.0)
-        inside = batch.first_sum(tf.square(moved)) - part_sum * part_mean
-        rest = batch.second_sum(part_sum) / batch.divisor
-        between = part_count * tf.square(part_mean - rest)
-        variance = batch.second_sum(tf.nn.relu(inside) + between) / batch.divisor
+        total, squares = batch.total(moved, tf.square(moved))
+        rest = total / batch.divisor
+        variance = tf.nn.relu(squares / batch.divisor - tf.square(rest))
         rounded, remainder = rounded_sum(shift, rest)
         return formula.statistics(batch, rounded, remainder, variance, epsilon)
