@@ -89,7 +89,10 @@ _CELLS = {"networks": _megabytes, "replicas": _all_reduces}
 
 
 def _grouped(rows, cell):
-    """A table with a column for each target, then temporary memory and kernels."""
+    """A table with a column for each target, then temporary memory and kernels.
+
+    The last column is left out where no program is one for a GPU.
+    """
     targets = list(dict.fromkeys(row["target"] for row in rows))
     programs = {}
     for row in rows:
@@ -98,6 +101,7 @@ def _grouped(rows, cell):
     for of_targets in programs.values():
         row = next(iter(of_targets.values()))
         temporary = [r["temporary"] for r in of_targets.values() if not r["error"]]
+        kernels = {r.get("kernels") for r in of_targets.values()} - {None}
         lines.append(
             [
                 row["what"],
@@ -109,17 +113,13 @@ def _grouped(rows, cell):
                     for target in targets
                 ),
                 f"{max(temporary) / 1e6:.1f}" if temporary else MISSING,
-                _kernels(of_targets.values()),
+                ", ".join(map(str, sorted(kernels))) or MISSING,
             ]
         )
     header = ["of", "what", "input", "dtype", *targets, "temporary MB, at most"]
+    if all(line[-1] == MISSING for line in lines):
+        return table(header, [line[:-1] for line in lines])
     return table([*header, "kernels of a GPU"], lines)
-
-
-def _kernels(rows):
-    """How many the GPUs run, of results that say so."""
-    numbers = {row["kernels"] for row in rows if row.get("kernels")}
-    return ", ".join(map(str, sorted(numbers))) or MISSING
 
 
 def _key(row):
