@@ -246,7 +246,7 @@ class ClaimsTest(tf.test.TestCase):
             sides = [
                 s._replace(label=s.label.replace(" again", "")) for s in claim.sides
             ]
-            first = dataclasses.replace(claim, sides=sides, seeds_from=0)
+            first = dataclasses.replace(claim, sides=sides, seeds_from={})
             judged = verdicts.judge(first, results)
             self.assertEqual(judged.num_seeds, 10)
             for number in re.findall(r"[\d.]+", phrases.contrast(judged)):

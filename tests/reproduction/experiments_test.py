@@ -61,7 +61,8 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
                         for side in claim.sides
                     )
                 )
-                self.assertEqual(min(seeds), claim.seeds_from, claim.text)
+                seeds = {s for s in seeds if s >= claim.first_seed(scale)}
+                self.assertNotEmpty(seeds, claim.text)
                 for values in judgement.values:
                     self.assertLen(values, len(seeds), claim.text)
                     # Some are about steps that a smoke test does not get to.

@@ -395,16 +395,19 @@ class AllExperimentsTest(tf.test.TestCase):
             for claim in c.study.experiment.claims
         ]
         self.assertEqual([row[0] for row in rows], expected)
-        seeds = [
-            c.study.experiment.seeds_of_runs("cpu", j.claim.sides[0].label)
-            for c in chapters
-            for j in c.judgements
-        ]
+        seeds = []
+        for c in chapters:
+            for claim in c.study.experiment.claims:
+                of = c.study.experiment.seeds_of_runs("cpu", claim.sides[0].label)
+                seeds.append(range(max(of.start, claim.first_seed("cpu")), of.stop))
         told = {
             range(3): "3, a screen",
             range(4): "4, a screen",
             range(5): "5",
+            range(8): "8",
             range(10): "10",
+            range(3, 8): "5 fresh, from 3 on",
+            range(3, 10): "7 fresh, from 3 on",
             range(10, 15): "5 fresh, from 10 on",
         }
         self.assertEqual([row[4] for row in rows], [told[s] for s in seeds])

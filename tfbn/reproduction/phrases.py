@@ -99,7 +99,7 @@ def verdict(judgement: Judgement) -> str:
 
 def seeds(judgement: Judgement) -> str:
     """Returns the number of seeds, and where they begin if not at the first."""
-    first = judgement.claim.seeds_from
+    first = judgement.first_seed
     told = f"{judgement.num_seeds} fresh, from {first} on" * bool(first)
     screen = ", a screen" * (judgement.num_seeds < verdicts.ENOUGH_SEEDS)
     return (told or str(judgement.num_seeds)) + screen

@@ -27,11 +27,11 @@ COLUMNS = (
 
 _OF_SCALE = {
     "smoke": "A few steps on the built-in images, to check that everything works.",
-    # The second sentence goes once other seeds have been run.
     "cpu": "CIFAR-10 and small networks, most of them on two cores. Some measures "
     "(windows that leave out the first steps, distances relative to |G|, drifts, "
-    "accuracies averaged over a grid) were chosen with records of the first three "
-    "seeds at hand: where there are no others, their verdicts await them.",
+    "accuracies averaged over a grid) were chosen with records of the seeds 0 to 2 at "
+    "hand: such claims are decided by others, or, where there are no others, await "
+    "them.",
     "paper": "As published, where the data are available.",
 }
 

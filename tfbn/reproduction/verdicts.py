@@ -37,6 +37,7 @@ class Judgement(NamedTuple):
         p: the p-values, before Holm's correction.
         adjusted: float, the p-value in the direction of the data after it.
         sign_flip: float, the same of the exact sign-flip test, before the correction.
+        first_seed: int, the first of the seeds that may decide it.
         verdict: str, one of `VERDICTS`.
         alone: str, the verdict if it were the only claim of its experiment.
     """
@@ -48,6 +49,7 @@ class Judgement(NamedTuple):
     p: PValues
     adjusted: float
     sign_flip: float
+    first_seed: int
     verdict: str
     alone: str
 
@@ -88,7 +90,16 @@ def _measured(claim, results):
         flips = inference.sign_flip(contrasts, claim.region)
         sign_flip = flips.true if p.true <= p.false else flips.false
     return Judgement(
-        claim, values, contrasts, estimate, p, p.least, sign_flip, OPEN, OPEN
+        claim=claim,
+        values=values,
+        contrasts=contrasts,
+        estimate=estimate,
+        p=p,
+        adjusted=p.least,
+        sign_flip=sign_flip,
+        first_seed=claim.first_seed(results.scale),
+        verdict=OPEN,
+        alone=OPEN,
     )
 
 

@@ -158,13 +158,15 @@ only.
         "linear": functools.partial(_shift, network="linear", name="linear layers"),
     },
     claims=(
-        *[
+        *claims.by_fresh_seeds(
             claim
             for rate in _RATES["VGG"]
             for share in _SHARES["VGG"]
             for claim in _about_vgg(share, rate)
-        ],
-        *[claim for rate in _RATES["VGG"] for claim in _about_halves(rate)],
+        ),
+        *claims.by_fresh_seeds(
+            claim for rate in _RATES["VGG"] for claim in _about_halves(rate)
+        ),
         *[claim for share in _SHARES["linear"] for claim in _about_linear(share)],
     ),
 )

@@ -226,7 +226,7 @@ anew ("linear again").
                 claims.OURS,
                 _to_rank(slow, rank),
                 _to_rank(fast, rank),
-                seeds_from=_FRESH,
+                seeds_from={"cpu": _FRESH},
             )
             for slow, fast, rank in (
                 ("none", "batch_norm", 4),
