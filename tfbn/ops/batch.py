@@ -231,14 +231,10 @@ class Batch:
 
     def _count(self):
         if self.mask is None:
-            count = self._count_along(self._axes)
-        else:
-            kept = tf.cast(self.mask, self._dtype)
-            count = tf.reduce_sum(kept, self._axes, keepdims=True)
-        return count
-
-    def _count_along(self, axes):
-        return _as_count(product([self._viewed[i] for i in axes]), self._dtype)
+            sizes = [self._viewed[axis] for axis in self._axes]
+            return _as_count(product(sizes), self._dtype)
+        kept = tf.cast(self.mask, self._dtype)
+        return tf.reduce_sum(kept, self._axes, keepdims=True)
 
 
 def sizes_of(x: tf.Tensor) -> list:

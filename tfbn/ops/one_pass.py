@@ -46,7 +46,7 @@ class Normalizer(formula.Normalizer):
     def _statistics_of(self, x, batch, epsilon):
         """The moments of `x - shift`, which is small unless a sample misleads.
 
-        The variance is exact to `1 + ((mean - shift) / deviation)^2` roundings.
+        Rounding errors of the variance grow as `1 + ((mean - shift) / deviation)^2`.
         """
         shift = formula.shift_of(batch.view(self._sampled), batch)
         moved = batch.keep(x - shift)
