@@ -97,7 +97,7 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
         }
         landscape = folders["santurkar_fig4_landscape"]
         few = SEEDS[scale]
-        many, again = (10, 5) if scale == "cpu" else (few, few)
+        many, again, of_lp = (10, 5, 8) if scale == "cpu" else (few, few, few)
         self.assertLen(landscape, 4 * many)
         linear = {f for f, label in landscape.items() if label.startswith("linear")}
         self.assertLen(linear, 2 * many)
@@ -106,7 +106,7 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
         for name, number, shared in (
             ("santurkar_fig2_noise", 8 * few + 4 * many, of_narrow),
             ("santurkar_fig3_covariate_shift", 8 * many, set(landscape)),
-            ("santurkar_fig5_lp_norms", 5 * few + 5 * many + 4 * again, of_narrow),
+            ("santurkar_fig5_lp_norms", 5 * of_lp + 5 * many + 4 * again, of_narrow),
         ):
             self.assertEqual(shared, set(landscape) & set(folders[name]))
             self.assertLen(folders[name], number)
