@@ -36,8 +36,8 @@ class SeedsTest(tf.test.TestCase):
         self.assertEqual(self._values(claim, b=[10, 11, 12]), [[], []])
 
     def test_those_that_suggested_a_claim_do_not_decide_it(self):
-        claim = claims.larger("", "", made_up.NUMBER, "a", "b")
-        (claim,) = claims.by_fresh_seeds([claim], {"cpu": 2})
+        first = {"cpu": 2}
+        claim = claims.larger("", "", made_up.NUMBER, "a", "b", seeds_from=first)
         self.assertEqual(self._values(claim), [[3], [30]])
         later = {"a": [1, 2, 3, 4], "b": [2, 3, 4]}
         self.assertEqual(self._values(claim, **later), [[2, 3, 4], [10, 20, 30]])
@@ -48,8 +48,8 @@ class SeedsTest(tf.test.TestCase):
         results = made_up.numbers(a=(5, 6.1, 7.2), b=(1, 2, 3))
         claim = claims.larger("", "", made_up.NUMBER, "a", "b")
         self.assertEqual(verdicts.judge(claim, results).verdict, verdicts.HOLDS)
-        (claim,) = claims.by_fresh_seeds([claim])
-        judged = verdicts.judge(claim, results)
+        fresh = dataclasses.replace(claim, seeds_from=claims.FRESH)
+        judged = verdicts.judge(fresh, results)
         self.assertEqual((judged.verdict, judged.num_seeds), (verdicts.OPEN, 0))
         told = sections.row(judged)
         self.assertEqual(told[4], "0 fresh, from 3 on, a screen")

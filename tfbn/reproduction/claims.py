@@ -10,7 +10,6 @@ their mean lies in.
 import dataclasses
 import math
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -153,13 +152,6 @@ class Claim:
         if not self.measure.log or math.isnan(value):
             return value
         return math.log(value) if value > 0.0 else -math.inf
-
-
-def by_fresh_seeds(
-    claims: Iterable[Claim], first: Mapping[str, int] = FRESH
-) -> list[Claim]:
-    """The claims, decided by the seeds from `first` on: see `Claim.seeds_from`."""
-    return [dataclasses.replace(claim, seeds_from=first) for claim in claims]
 
 
 def larger(

@@ -66,6 +66,7 @@ def _pair(rate):
     return {
         "label": _label("VGG", "batch_norm", rate),
         "than": _label("VGG", "none", rate),
+        "seeds_from": claims.FRESH,
     }
 
 
@@ -158,15 +159,13 @@ only.
         "linear": functools.partial(_shift, network="linear", name="linear layers"),
     },
     claims=(
-        *claims.by_fresh_seeds(
+        *[
             claim
             for rate in _RATES["VGG"]
             for share in _SHARES["VGG"]
             for claim in _about_vgg(share, rate)
-        ),
-        *claims.by_fresh_seeds(
-            claim for rate in _RATES["VGG"] for claim in _about_halves(rate)
-        ),
+        ],
+        *[claim for rate in _RATES["VGG"] for claim in _about_halves(rate)],
         *[claim for share in _SHARES["linear"] for claim in _about_linear(share)],
     ),
 )
