@@ -124,6 +124,15 @@ class TensorFlowTest(tf.test.TestCase, parameterized.TestCase):
         testing_utils.in_mode(traced, mode)()
         self.assertEqual(found, [True, False, False])
 
+    def test_stop_recording(self):
+        x = tf.constant(3.0)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            with _compat.stop_recording():
+                y = 2.0 * x
+            z = 5.0 * x + y
+        self.assertEqual(tape.gradient(z, x), 5.0)
+
     @parameterized.parameters(*testing_utils.MODES)
     def test_is_recorded(self, mode):
         found = []

@@ -74,6 +74,8 @@ class RequestTest(tf.test.TestCase, parameterized.TestCase):
         with tf.autodiff.ForwardAccumulator(x, x):
             forward = request(x)
             self.assertEqual(request().derivative, "none")
+            of_weight = request(weights=(None, x))
+            self.assertEqual(of_weight.derivative, "forward")
         self.assertEqual(forward.derivative, "forward")
         with tf.GradientTape() as tape:
             tape.watch(x)

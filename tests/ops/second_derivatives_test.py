@@ -143,6 +143,28 @@ class SecondDerivativesTest(tf.test.TestCase, parameterized.TestCase):
         problem = Problem((6, 5, 4), groups=3, masked=True)
         self.assert_products(problem, "eager", "float64", virtual_batch_size=2)
 
+    @parameterized.product(mode=("eager", "graph"), shape=((8, 4), LARGE))
+    def test_forward_mode_of_a_weight(self, mode, shape):
+        """No accumulator watches x then."""
+        problem = Problem(shape)
+        x, gamma, beta = (tf.constant(a, "float32") for a in problem.arguments)
+        direction = problem.directions[1]
+        problem.directions = [np.zeros_like(x), direction, np.zeros_like(beta)]
+
+        def products(gamma, direction):
+            with tf.autodiff.ForwardAccumulator(gamma, direction) as accumulator:
+                with tf.GradientTape() as tape:
+                    tape.watch([x, gamma])
+                    loss = problem.loss(x, gamma, beta)
+                gradients = tape.gradient(loss, [x, gamma])
+            return accumulator.jvp(gradients)
+
+        call = testing_utils.in_mode(products, mode)
+        both = call(gamma, tf.constant(direction, "float32"))
+        for actual, expected in zip(both, problem.products[:2], strict=True):
+            error = testing_utils.relative_error(actual, expected)
+            self.assertLess(error, TOLERANCE["float32"])
+
     @parameterized.parameters(((6, 5, 4), "graph"), (LARGE, "eager"))
     def test_plain_tapes_around_a_function(self, shape, mode):
         """The function's own gradient is traced when it is asked for."""

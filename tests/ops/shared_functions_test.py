@@ -1,4 +1,4 @@
-"""Tests of the functions that layers of one shape share in a graph."""
+"""Tests of the functions that layers of one shape share."""
 
 from unittest import mock
 
@@ -128,6 +128,130 @@ class SharedFunctionsTest(tf.test.TestCase, parameterized.TestCase):
             with mock.patch.object(shared_functions, "serve", serve):
                 weights.append(trained(*args, **options))
         self.assertAllEqual(*weights)
+
+
+class EagerTest(tf.test.TestCase, parameterized.TestCase):
+    """Calls that are made often enough are those of functions."""
+
+    def setUp(self):
+        super().setUp()
+        for cache in (shared_functions.forward, shared_functions.backward):
+            cache.cache_clear()
+        shared_functions._calls.cache_clear()
+
+    def number_of_functions(self):
+        caches = (shared_functions.forward, shared_functions.backward)
+        return [cache.cache_info().currsize for cache in caches]
+
+    def test_calls_are_counted_by_shape_and_dtype(self):
+        layer, number = tfbn.BatchNorm(), shared_functions.EAGER_CALLS_BEFORE_TRACING
+        for _ in range(number):
+            for x in (tf.ones([4, 3]), tf.ones([5, 3])):
+                layer(x, training=True)
+        half = tfbn.BatchNorm(dtype="mixed_bfloat16")
+        half(tf.ones([4, 3], tf.bfloat16), training=True)
+        layer(tf.ones([4, 3]), training=False)
+        self.assertEqual(self.number_of_functions(), [0, 0])
+        layer(tf.ones([4, 3]), training=True)
+        tfbn.BatchNorm()(tf.ones([4, 3]), training=True)
+        self.assertEqual(self.number_of_functions(), [1, 1])
+
+    @parameterized.named_parameters(
+        ("formula", (4, 3), {"axis": 0}),
+        ("virtual_batches", (4, 3), {"virtual_batch_size": 2}),
+        ("float64", (4, 3), {"dtype": "float64"}),
+    )
+    def test_operations_alone(self, shape, options):
+        """What TensorFlow itself derives twice, among others."""
+        with traced_from(0):
+            tfbn.BatchNorm(**options)(tf.ones(shape), training=True)
+        self.assertEqual(self.number_of_functions(), [0, 0])
+
+    def test_functions_run_eagerly(self):
+        tf.config.run_functions_eagerly(True)
+        self.addCleanup(tf.config.run_functions_eagerly, False)
+        with traced_from(0):
+            tfbn.BatchNorm()(tf.ones([4, 3]), training=True)
+        self.assertEqual(self.number_of_functions(), [0, 0])
+
+    @parameterized.product(kind=KINDS, shape=((32, 5), (32, 16, 16, 8)))
+    def test_training_is_that_of_operations(self, kind, shape):
+        """To the bit: with 32 samples no division can be rounded otherwise."""
+        both = []
+        for number in (1000, 2):  # the third call is the first of a function
+            with traced_from(number):
+                both.append(self.trained(kind(momentum=0.8), shape))
+        self.assertEqual(self.number_of_functions(), [1, 1])
+        for functions, operations in zip(*both, strict=True):
+            self.assertAllEqual(functions, operations)
+
+    def trained(self, layer, shape):
+        """Outputs, gradients and averages of some steps."""
+        rng, found = np.random.default_rng(0), []
+        for _ in range(4):
+            x = tf.constant(rng.normal(3.0, 2.0, shape), tf.float32)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=True)
+                loss = tf.reduce_sum(tf.sin(y))
+            found += [y, *tape.gradient(loss, [x, *layer.trainable_variables])]
+        return [*found, *layer.get_weights()]
+
+    @parameterized.parameters(*SHAPES)
+    def test_derivatives_of_other_kinds(self, *shape):
+        """As without functions: second ones, in forward mode, of a persistent tape."""
+        x = tf.random.stateless_normal(shape, [0, 1])
+        found = []
+        for number in (1000, 0):
+            with traced_from(number):
+                layer = tfbn.BatchNorm()
+                layer.build(shape)
+                found.append(other_derivatives(layer, x))
+        self.assertAllEqual(self.number_of_functions(), [1, 1])
+        for operations, functions in zip(*found, strict=True):
+            largest = np.max(np.abs(operations))
+            self.assertAllClose(operations, functions, rtol=0.0, atol=1e-6 * largest)
+
+    def test_jacobian(self):
+        x = tf.random.stateless_normal([6, 3], [0, 1])
+        with traced_from(0), tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tfbn.BatchNorm(epsilon=1e-3)(x, training=True)
+        jacobian = tape.jacobian(y, x)
+        scale = np.sqrt(np.var(x, 0) + 1e-3)
+        eye = np.eye(6)[:, :, None]
+        # dy_i/dx_j = (delta_ij - (1 + y_i y_j) / m) / scale, channel by channel.
+        expected = (eye - (1.0 + y[:, None] * y[None]) / 6) / scale
+        self.assertAllClose(
+            np.einsum("icjc->ijc", jacobian), expected, rtol=0.0, atol=1e-6
+        )
+
+
+def traced_from(number):
+    """Eager calls are those of functions after so many."""
+    return mock.patch.object(shared_functions, "EAGER_CALLS_BEFORE_TRACING", number)
+
+
+def other_derivatives(layer, x):
+    gamma = layer.gamma.value
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(tf.sin(layer(x, training=True)))
+        product = tf.reduce_sum(tape.gradient(loss, x) * tf.cos(x))
+    found = [outer.gradient(product, x)]
+    with tf.autodiff.ForwardAccumulator(gamma, tf.ones_like(gamma)) as accumulator:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(tf.sin(layer(x, training=True)))
+        gradient = tape.gradient(loss, x)
+    found += [accumulator.jvp(loss), accumulator.jvp(gradient)]
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        loss = tf.reduce_sum(tf.sin(layer(x, training=True)))
+        first = tape.gradient(loss, x)
+    return [*found, first, tape.gradient(loss, gamma), tape.gradient(loss, x)]
 
 
 def trained(kind, batch, **options):

@@ -30,5 +30,6 @@ from tfbn._compat.tensorflow_names import is_recorded
 from tfbn._compat.tensorflow_names import onednn_enabled
 from tfbn._compat.tensorflow_names import parts_of_graph
 from tfbn._compat.tensorflow_names import recomputation
+from tfbn._compat.tensorflow_names import stop_recording
 from tfbn._compat.tensorflow_names import summary_metadata
 from tfbn._compat.tensorflow_names import twice_differentiable_moments

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import tensorflow as tf
@@ -120,6 +121,11 @@ def is_recorded(tensors: Sequence[tf.Tensor]) -> bool:
         "tensorflow.python.eager.record", "should_record_backprop"
     )
     return bool(should_record(tensors))
+
+
+def stop_recording() -> AbstractContextManager[None]:
+    """While open, no `tf.GradientTape` or `ForwardAccumulator` records operations."""
+    return of_tensorflow("tensorflow.python.eager.record", "stop_recording")()
 
 
 @contextlib.contextmanager

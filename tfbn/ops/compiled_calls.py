@@ -69,7 +69,7 @@ def call(
     The function is given the request that it then is.
 
     Args:
-        *arguments: tensors, dicts of tensors, or None.
+        *arguments: structures of tensors and None.
         shared: bool, whether calls with the same options, which must be hashable, are
             one function. Layers of one shape are then traced and compiled once.
     """
@@ -78,11 +78,11 @@ def call(
     request = dataclasses.replace(request, compiled=True)
     make = _shared if shared else _compiled
     compiled = make(function, request, tuple(options.items()))
-    return compiled(*(None if a is None else _tensors(a) for a in arguments))
+    return compiled(*tf.nest.map_structure(_tensor_or_none, arguments))
 
 
-def _tensors(argument):
-    return tf.nest.map_structure(tf.convert_to_tensor, argument)
+def _tensor_or_none(argument):
+    return None if argument is None else tf.convert_to_tensor(argument)
 
 
 def _compiled(function, request, options):

@@ -69,10 +69,12 @@ def batch_norm(
         Statistics are `[channels]`, means over the virtual batches if there are any;
         no gradient flows through them. With `update`, None takes their place.
     """
+    weights = Weights(_tensor_or_none(gamma), _tensor_or_none(beta))
     request = requests.request(
         "batch_norm",
         x,
         axis,
+        weights,
         mask=mask,
         synchronized=synchronized,
         virtual_batch_size=virtual_batch_size,
@@ -80,12 +82,18 @@ def batch_norm(
     )
     averages = {} if averages is None else averages
     options = {"epsilon": epsilon, "correction": correction, "update": update}
-    shared = _may_share(correction, update, averages)
+    may_share = _may_share(correction, update, averages)
+    by_functions = (
+        may_share
+        and not compiled_calls.applies(request)
+        and shared_functions.serve(request)
+    )
+    options["by_functions"] = by_functions
     # Reading them takes time, which eager calls can save.
-    reads = correction is not None or shared_functions.serve(request)
-    tensors = x, gamma, beta, mask, dict(averages) if reads else {}
+    reads = correction is not None or by_functions
+    tensors = x, weights, mask, dict(averages) if reads else {}
     y, statistics, updated = compiled_calls.call(
-        _batch_norm, options, request, *tensors, shared=shared
+        _batch_norm, options, request, *tensors, shared=may_share
     )
     if update is None:
         return y, statistics
@@ -98,14 +106,13 @@ def batch_norm(
 
 
 def _batch_norm(
-    request, x, gamma, beta, mask, averages, *, epsilon, correction, update
+    request, x, weights, mask, averages, *, epsilon, correction, update, by_functions
 ):
     """`(y, statistics or None, updated averages or None)`: one of the last two."""
     implementation: Any = choose(request)
     wide = tf.cast(x, implementation.compute_dtype(x.dtype))
-    weights = Weights(*(_tensor_or_none(weight) for weight in (gamma, beta)))
     step = TrainingStep(implementation, request, epsilon, correction)
-    if _may_share(correction, update, averages) and shared_functions.serve(request):
+    if by_functions:
         forward = shared_functions.forward(step, update)
         y, statistics, updated, *saved = forward(wide, weights, averages)
         backward = shared_functions.backward(step)
@@ -168,7 +175,8 @@ def normalize(
         mean, scale, gamma, beta: `[channels]`; the last two may be None (1 and 0).
         axis: int >= 0, the channel axis.
     """
-    request = requests.request("normalize", x, axis)
+    mean, scale, gamma, beta = map(_tensor_or_none, (mean, scale, gamma, beta))
+    request = requests.request("normalize", x, axis, (mean, scale, gamma, beta))
     implementation: Any = choose(request)
     dtype = tf.float64 if x.dtype == tf.float64 else tf.float32
     mean, scale = (tf.cast(s, dtype) for s in (mean, scale))

@@ -3,6 +3,7 @@
 import contextvars
 import dataclasses
 import math
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import cast
 
@@ -35,8 +36,8 @@ class Request:
         exported: bool, whether the graph is made for a converter, which has to fold or
             to know its operations.
         derivative: str, what TensorFlow itself differentiates: "none", "forward" (a
-            `tf.autodiff.ForwardAccumulator` watches the input) or "recorded" (a tape
-            records the gradient, for a second derivative).
+            `tf.autodiff.ForwardAccumulator` watches the input or a weight) or
+            "recorded" (a tape records the gradient, for a second derivative).
     """
 
     operation: str
@@ -79,6 +80,7 @@ def request(
     operation: str,
     x: tf.Tensor,
     axis: int,
+    weights: Iterable[tf.Tensor | None] = (),
     *,
     mask: tf.Tensor | None = None,
     synchronized: bool = False,
@@ -86,6 +88,7 @@ def request(
     virtual_batch_order: str = "consecutive",
 ) -> Request:
     """The request of a call that is being made or traced."""
+    inputs = [x, *(weight for weight in weights if weight is not None)]
     return Request(
         operation=operation,
         dtype=x.dtype,
@@ -99,7 +102,7 @@ def request(
         virtual_batch_size=virtual_batch_size,
         virtual_batch_order=virtual_batch_order,
         exported=is_exporting(),
-        derivative="forward" if _compat.has_tangent([x]) else "none",
+        derivative="forward" if _compat.has_tangent(inputs) else "none",
     )
 
 

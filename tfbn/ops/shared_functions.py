@@ -1,36 +1,64 @@
-"""Functions in a graph that layers of one shape share: traced once, not once a layer.
+"""Functions that layers of one shape share: traced once, not once a layer.
 
 A normalisation is some hundred operations, and tracing them takes most of the time of
 a first training step. What has no sums over the batch is even shared by layers of all
 shapes. Before it runs a graph, TensorFlow puts the operations of a function in the
-place of each call.
+place of each call. Eagerly, calling a function is faster than calling its operations.
 """
 
 import contextlib
 import contextvars
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 from collections.abc import Iterator
 
 import tensorflow as tf
 
+from tfbn import _compat
 from tfbn.ops import requests
+from tfbn.ops.implementations import choose
 from tfbn.ops.requests import Request
 from tfbn.ops.training_step import TrainingStep
 
+# Tracing both directions takes about as long as so many eager calls of operations take
+# longer than those of functions. So inputs of ever new sizes are never traced.
+EAGER_CALLS_BEFORE_TRACING = 100
+
 
 def serve(request: Request) -> bool:
-    """Whether a training call is made of shared functions."""
+    """Whether a training call is made of shared functions.
+
+    Of eager calls it counts those with an equal request.
+    """
     return _sharing.get() and not (
-        tf.executing_eagerly()  # each new size would be traced
-        or request.compiled  # XLA sees through them, and gains nothing
+        request.compiled  # XLA sees through them, and gains nothing
         or request.exported  # converters want operations
         or request.masked
         or request.virtual_batch_size is not None
         or request.derivative != "none"
         or requests.replica_context() is not None  # each replica has a graph of its own
+        or (tf.executing_eagerly() and not _is_worth_tracing(request))
     )
+
+
+def _is_worth_tracing(request):
+    """Whether an eager call is, counting those with an equal request."""
+    if tf.config.functions_run_eagerly():
+        return False
+    recorded = dataclasses.replace(request, derivative="recorded")
+    return (
+        next(_calls(request)) >= EAGER_CALLS_BEFORE_TRACING
+        # The tape of a second derivative would have to look inside the function.
+        and not choose(request).supports(recorded)
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _calls(request):
+    del request  # the key of the cache
+    return itertools.count()
 
 
 @contextlib.contextmanager
@@ -63,7 +91,7 @@ def forward(step: TrainingStep, update: Callable | None) -> Callable:
             return y, statistics, None, *saved
         return y, None, updated(averages, statistics), *saved
 
-    return tf.function(run, autograph=False)
+    return _Function(run)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +115,32 @@ def backward(step: TrainingStep) -> Callable:
         normalizer = kind.of_saved(saved, dy, step.request, step.epsilon)
         return step.backward(dy, weights, normalizer, r_and_d)
 
-    return tf.function(run, autograph=False)
+    return _Function(run)
+
+
+class _Function:
+    """A function of tensors, traced for the sizes that its request has.
+
+    Eagerly it is called as a concrete function, which takes half the time. No tape sees
+    that: one that watches an argument would have TensorFlow derive the function.
+    """
+
+    def __init__(self, function: Callable):
+        self._traced = tf.function(function, autograph=False)
+        self._concrete: dict[tuple, Callable] = {}
+
+    def __call__(self, *tensors):
+        if not tf.executing_eagerly():
+            return self._traced(*tensors)
+        with _compat.stop_recording():
+            return self._of_dtypes(tensors)(*tensors)
+
+    def _of_dtypes(self, tensors):
+        flat = tf.nest.flatten(tensors)
+        dtypes = tuple(None if tensor is None else tensor.dtype for tensor in flat)
+        if dtypes not in self._concrete:
+            self._concrete[dtypes] = self._traced.get_concrete_function(*tensors)
+        return self._concrete[dtypes]
 
 
 @functools.lru_cache(maxsize=256)
