@@ -6,14 +6,20 @@ from _benchmark import candidates
 from _benchmark import layers
 from _benchmark import timing
 
+from tfbn import ops
 from tfbn.commands.list_flags import shape_text
 
 SHAPES = ((32, 64), (8, 8, 8, 16), (256, 64))
 # Calls a sample: one is too short for a clock.
 REPEATS = 20
+# More eager calls than are those of operations.
+WARMUPS = 6
+OF_OPERATIONS = ", of operations"
 MODES = (
     "eager, forward",
     "eager, with gradients",
+    f"eager, forward{OF_OPERATIONS}",
+    f"eager, with gradients{OF_OPERATIONS}",
     "eager, inference",
     "tf.function, with gradients",
     "tf.function of any batch size",
@@ -28,7 +34,9 @@ def measure(*, rounds, seed, progress):
             progress(f"small: {shape_text(shape)}, {mode}")
             keras.utils.set_random_seed(seed)
             calls = calls_of(shape, mode)
-            seconds = timing.interleaved(calls, rounds=rounds, seed=seed)
+            seconds = timing.interleaved(
+                calls, rounds=rounds, warmups=WARMUPS, seed=seed
+            )
             rows.append({"shape": list(shape), "mode": mode, **summary(seconds)})
     return rows
 
@@ -57,6 +65,8 @@ def calls_of(shape, mode):
 
 
 def _call(layer, x, mode):
+    if mode.endswith(OF_OPERATIONS):
+        return _of_operations(_call(layer, x, mode.removesuffix(OF_OPERATIONS)))
     if mode == "eager, inference":
         return lambda x: layer(x, training=False)
     if mode == "eager, forward":
@@ -73,6 +83,16 @@ def _call(layer, x, mode):
     size = None if mode.endswith("any batch size") else x.shape[0]
     spec = tf.TensorSpec([size, *x.shape[1:]])
     return tf.function(step, input_signature=[spec], autograph=False)
+
+
+def _of_operations(function):
+    """As the first eager calls of a shape are, all of them."""
+
+    def call(x):
+        with ops.no_sharing():
+            return function(x)
+
+    return call
 
 
 def _repeated(function, x):

@@ -75,8 +75,8 @@ SWEEPS = (
     Sweep("sums.MAX_RUNNING_SUM", (32, 128, 512), (512, 64), _FORMULA),
     Sweep("sums.MAX_WIDE_SUM", (256, 1024), (1024, 256), _FORMULA),
     Sweep("sums.RUN", (16, 64, 256), _LARGE, _FORMULA),
-    Sweep("sums.XLA_RUN", (4, 16, 64), _LARGE, _FORMULA, jit_compile=True),
-    Sweep("sums.XLA_SECOND_RUN", (64, 256, 1024), _LARGE, _FORMULA, jit_compile=True),
+    Sweep("sums.XLA_RUN", (4, 8, 16), _LARGE, _FORMULA, jit_compile=True),
+    Sweep("sums.XLA_SECOND_RUN", (64, 128, 256), _LARGE, _FORMULA, jit_compile=True),
     Sweep(
         "batch.SAMPLE_SIZE",
         (4, 16, 64, 256, 1024),

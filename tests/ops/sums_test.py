@@ -49,7 +49,7 @@ class SumRowsTest(tf.test.TestCase, parameterized.TestCase):
         rows = np.random.default_rng(0).uniform(0.9, 1.1, size=(1, count, 1))
         self.assert_sum(rows.astype("float32"), count, mode)
 
-    @parameterized.product(count=(128, 500, 997, 1024), mode=("eager", "graph"))
+    @parameterized.product(count=(128, 500, 997, 1024), mode=testing_utils.MODES)
     def test_where_each_step_rounds_the_same_way(self, count, mode):
         """As with data of two values: a running sum of 1000 may be off by 3e-6."""
         rng = np.random.default_rng(0)

@@ -137,11 +137,9 @@ class Batch:
         return [self._total(x) for x in tensors]
 
     def _total(self, x):
-        rows = tf.squeeze(x, 3) if self._rows_only else tf.reduce_sum(x, 3)
         total = sums.sum_rows(
-            rows,
+            tf.squeeze(x, 3) if self._rows_only else self._sum_after(x),
             self._before_factor,
-            are_sums=not self._rows_only,
             compiled=self.compiled,
             exported=self._exported,
         )
@@ -149,6 +147,10 @@ class Batch:
         if groups is None or channels is None:
             return total[:, tf.newaxis, :, tf.newaxis]
         return tf.reshape(total, [groups, 1, channels, 1])  # fewer operations
+
+    def _sum_after(self, x):
+        total = tf.reduce_sum(x, 3)
+        return sums.kept_apart(total) if self.compiled else total
 
     def totals(self, *sums):
         """The sums over the elements of all replicas that share statistics."""

@@ -15,21 +15,20 @@ import tensorflow as tf
 # Up to so many rows, a running float32 sum is exact to 1e-6 even if each step rounds
 # the same way, as it does with data of two values.
 MAX_RUNNING_SUM = 128
-# Up to so many rows, a float64 sum is faster than sums of runs. Under XLA, which fuses
-# the second level of runs with the first, sums of longer runs are not needed either.
+# Up to so many rows, a float64 sum is faster than sums of runs.
 MAX_WIDE_SUM = 1024
 # Rows in a run: of a product with ones, of a sum that XLA fuses with what makes its
-# rows, and of the product with ones that sums XLA's runs.
+# rows, and of the sums of its runs. XLA is several times as slow with sums that are
+# much longer.
 RUN = 64
 XLA_RUN = 8
-XLA_SECOND_RUN = 256
+XLA_SECOND_RUN = 128
 
 
 def sum_rows(
     rows: tf.Tensor,
     factor: int,
     *,
-    are_sums: bool = False,
     compiled: bool = False,
     exported: bool = False,
 ) -> tf.Tensor:
@@ -37,27 +36,34 @@ def sum_rows(
 
     Args:
         factor: int, a divisor of n known when the graph is made, or n.
-        are_sums: bool, whether the rows are sums themselves.
         compiled: bool, whether XLA compiles the sum.
         exported: bool, whether it must be float32, the only one TensorFlow Lite has.
     """
-    few = rows.shape[1] is not None and rows.shape[1] <= MAX_WIDE_SUM
     if compiled:
-        # XLA fuses a short sum with what makes its rows, but merges a sum of sums into
-        # one long sum: only a product with ones keeps the runs apart.
-        rows, factor = _sum_runs(rows, XLA_RUN, factor, _sum_interleaved)
-        if are_sums or not few:
-            rows, _ = _sum_runs(rows, XLA_SECOND_RUN, factor, _multiply_by_ones)
-    elif few and rows.shape[1] <= MAX_RUNNING_SUM:
+        return _sum_rows_with_xla(rows, factor)
+    few = rows.shape[1] is not None and rows.shape[1] <= MAX_WIDE_SUM
+    if few and rows.shape[1] <= MAX_RUNNING_SUM:
         pass
     elif few and not exported:
         wide = tf.reduce_sum(tf.cast(rows, tf.float64), axis=1)
         return tf.cast(wide, rows.dtype)
     else:
-        rows, factor = _sum_runs(rows, RUN, factor, _multiply_by_one_row)
+        rows, factor = _sum_runs(rows, RUN, factor, _multiply_by_ones)
         if factor > 1:
-            rows, _ = _sum_runs(rows, RUN, factor, _multiply_by_one_row)
+            rows, _ = _sum_runs(rows, RUN, factor, _multiply_by_ones)
     return tf.reduce_sum(rows, axis=1)
+
+
+def _sum_rows_with_xla(rows, factor):
+    # XLA fuses a short sum with what makes its rows. Sums of sums are kept apart, or it
+    # would merge them into one long sum.
+    rows, factor = _sum_runs(rows, XLA_RUN, factor, _sum_interleaved)
+    for _ in range(2):
+        if rows.shape[1] is not None and rows.shape[1] <= MAX_RUNNING_SUM:
+            break
+        rows = kept_apart(rows)
+        rows, factor = _sum_runs(rows, XLA_SECOND_RUN, factor, _sum_interleaved)
+    return tf.reduce_sum(kept_apart(rows), axis=1)
 
 
 def divisor(
@@ -95,7 +101,8 @@ def _sum_runs(rows, size, factor, total):
         size, factor = fitting, factor // fitting
     else:
         factor = 1
-        whole = tf.shape(rows)[1] // size * size
+        number = tf.shape(rows)[1] if rows.shape[1] is None else rows.shape[1]
+        whole = number // size * size
         rows, rest = tf.split(rows, [whole, -1], axis=1)
         rest = tf.reduce_sum(rest, axis=1, keepdims=True)
     if groups is None:
@@ -117,16 +124,10 @@ def _sum_interleaved(rows, size, groups, number):
     return tf.reduce_sum(runs, axis=1)
 
 
-def _multiply_by_one_row(rows, size, *_):
+def _multiply_by_ones(rows, size, *_):
     """The fastest sum over rows of a CPU: by a matrix product."""
     runs = tf.reshape(rows, [-1, size, rows.shape[2]])
     return tf.ones([1, 1, size], runs.dtype) @ runs
-
-
-def _multiply_by_ones(rows, size, *_):
-    # XLA would turn the product with a broadcast row back into a slow sum.
-    runs = tf.reshape(rows, [-1, size, rows.shape[2]])
-    return tf.ones([tf.shape(runs)[0], 1, size], runs.dtype) @ runs
 
 
 @tf.custom_gradient
