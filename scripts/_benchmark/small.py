@@ -12,8 +12,6 @@ from tfbn.commands.list_flags import shape_text
 SHAPES = ((32, 64), (8, 8, 8, 16), (256, 64))
 # Calls a sample: one is too short for a clock.
 REPEATS = 20
-# More eager calls than are those of operations.
-WARMUPS = 6
 OF_OPERATIONS = ", of operations"
 MODES = (
     "eager, forward",
@@ -34,9 +32,7 @@ def measure(*, rounds, seed, progress):
             progress(f"small: {shape_text(shape)}, {mode}")
             keras.utils.set_random_seed(seed)
             calls = calls_of(shape, mode)
-            seconds = timing.interleaved(
-                calls, rounds=rounds, warmups=WARMUPS, seed=seed
-            )
+            seconds = timing.interleaved(calls, rounds=rounds, seed=seed)
             rows.append({"shape": list(shape), "mode": mode, **summary(seconds)})
     return rows
 

@@ -108,7 +108,7 @@ def _small(rows):
     note = (
         "Milliseconds of a call in training, float32, or in inference, and ratios of "
         "the times: median and quartiles of the rounds. Nothing is subtracted. The "
-        "first 100 eager calls of a shape are of operations, later ones of functions."
+        "first 40 eager calls of a shape are of operations, later ones of functions."
     )
     header = ["shape", "mode", *candidates.NAMES.values(), *ratios.values()]
     return f"## Small inputs\n\n{note}\n\n{table(header, cells)}"

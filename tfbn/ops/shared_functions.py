@@ -22,9 +22,9 @@ from tfbn.ops.implementations import choose
 from tfbn.ops.requests import Request
 from tfbn.ops.training_step import TrainingStep
 
-# Tracing both directions takes about as long as so many eager calls of operations take
-# longer than those of functions. So inputs of ever new sizes are never traced.
-EAGER_CALLS_BEFORE_TRACING = 100
+# To trace them takes as long as some 20 to 50 eager calls of operations take longer than
+# those of functions. So inputs of ever new sizes are never traced.
+EAGER_CALLS_BEFORE_TRACING = 40
 
 
 def serve(request: Request) -> bool:
