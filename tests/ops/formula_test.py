@@ -90,7 +90,8 @@ class AffineTest(tf.test.TestCase):
     def test_mean_has_a_remainder(self):
         x = tf.constant([[1e8], [1e8 + 8.0], [1e8 + 16.0], [1e8 + 16.0]])
         batch = Batch(x, requests.request("batch_norm", x, 1))
-        mean, remainder = formula.mean(batch.view(x), batch)
+        viewed = batch.view(x)
+        mean, remainder = formula.mean(viewed, viewed, batch)
         total = np.float64(np.squeeze(mean)) + np.float64(np.squeeze(remainder))
         self.assertEqual(total, 1e8 + 10.0)
 

@@ -105,6 +105,11 @@ class SecondDerivativesTest(tf.test.TestCase, parameterized.TestCase):
     def test_formula(self, mode, dtype):
         self.assert_products(Problem((6, 5, 4)), mode, dtype)
 
+    @parameterized.parameters("gpu", "tpu")
+    def test_one_pass(self, target):
+        with ops.compiling_for(target):
+            self.assert_products(Problem((64, 16, 8)), "xla", "float32")
+
     def test_kernels(self):
         self.assert_products(Problem(LARGE), "graph", "float32")
 

@@ -46,20 +46,22 @@ class AcceleratorBatch(Batch):
     """A batch whose sums have two levels."""
 
     def total(self, *tensors):
-        first = [self.first_sum(x) for x in tensors]
-        whole = all(first[0].shape[axis] == 1 for axis in self._axes)
-        return first if whole else self.second_sum(*first)
+        first = self._of_each(self.first_sum, tensors)
+        if all(first[0].shape[axis] == 1 for axis in self._axes):
+            return first
+        return self._of_each(self.second_sum, first)
 
     def first_sum(self, x):
         """The sums of parts of each group, with the rank of the view."""
         raise NotImplementedError
 
-    def second_sum(self, *first_sums):
+    def second_sum(self, x):
         """The sums of what `first_sum` leaves."""
-        return [self._sum(sums.kept_apart(x)) for x in first_sums]
+        return tf.reduce_sum(sums.kept_apart(x), self._axes, keepdims=True)
 
-    def _sum(self, x):
-        return tf.reduce_sum(x, self._axes, keepdims=True)
+    def _of_each(self, total, tensors):
+        """`total` of each of the tensors."""
+        return [total(x) for x in tensors]
 
     def _mean_of_sample(self, x):
         # Outliers in one of the blocks do not move the median of three means.
@@ -110,13 +112,21 @@ class GpuBatch(AcceleratorBatch):
         total = tf.reduce_sum(parts, 1, keepdims=True)
         return tf.reshape(total, [groups, num_parts, channels, 1])
 
-    def second_sum(self, *first_sums):
-        if len(first_sums) != 2:
-            return super().second_sum(*first_sums)
-        # The two parts of complex numbers take one kernel, and so does what is made of
-        # them: of small tensors, the time is that of the number of kernels.
-        total = self._sum(tf.complex(*map(sums.kept_apart, first_sums)))
-        return [tf.math.real(total), tf.math.imag(total)]
+    def second_sum(self, x):
+        if x.dtype.is_complex:
+            # To keep one part apart is enough, and takes no kernel of its own.
+            parts = sums.kept_apart(tf.math.real(x)), tf.math.imag(x)
+            return tf.reduce_sum(tf.complex(*parts), self._axes, keepdims=True)
+        return super().second_sum(x)
+
+    def _of_each(self, total, tensors):
+        if len(tensors) != 2:
+            return super()._of_each(total, tensors)
+        # As the two parts of complex numbers they are one sum: the compiler takes what
+        # makes them into its kernel, instead of storing what two sums would share, and
+        # what is made of both is one kernel again.
+        both = total(tf.complex(*tensors))
+        return [tf.math.real(both), tf.math.imag(both)]
 
     def _length(self):
         """The number of rows in a part, or None for one part."""

@@ -15,7 +15,12 @@ from tfbn.ops.virtual_batches import VirtualBatches
 def upcast(inputs: tf.Tensor) -> tf.Tensor:
     """`inputs` in the dtype of the computation: float32 for half precision."""
     inputs = tf.convert_to_tensor(inputs)
-    return tf.cast(inputs, tf.float32) if inputs.dtype.size < 4 else inputs
+    return tf.cast(inputs, wide_dtype(inputs.dtype))
+
+
+def wide_dtype(dtype: tf.DType) -> tf.DType:
+    """The dtype of the computation with an input's."""
+    return tf.float64 if dtype == tf.float64 else tf.float32
 
 
 def along_axis(vector: tf.Tensor, x: tf.Tensor, axis: int) -> tf.Tensor:
@@ -40,7 +45,7 @@ class Batch:
     in runs. For accelerators there is `AcceleratorBatch`.
 
     Args:
-        x: float tensor of the computation's dtype.
+        x: float tensor, of the dtype of the computation or in half precision.
         request: the `Request` of the call.
         mask: boolean tensor, broadcastable to `x`, or None.
 
@@ -62,7 +67,7 @@ class Batch:
         if self._virtual is not None:
             groups, before[0] = self._virtual.number, request.virtual_batch_size
             sizes[0] = groups * before[0]
-        self._shape, self._dtype = shape_to(sizes), x.dtype
+        self._shape, self._dtype = shape_to(sizes), wide_dtype(x.dtype)
         self._viewed, self._grouped, self._channel_axis = self._layout(
             request, groups, before, channels, after
         )
@@ -192,11 +197,11 @@ class Batch:
         sizes = self._viewed[1], self._viewed[3]
         steps = [_step(size, along) for size in sizes]
         whole = all(isinstance(step, int) and step == 1 for step in steps)
-        sample = x if whole else x[:, :: steps[0], :, :: steps[1]]
+        sample = upcast(x if whole else x[:, :: steps[0], :, :: steps[1]])
         lengths = [
             (size + step - 1) // step for size, step in zip(sizes, steps, strict=True)
         ]
-        count = _as_count(product(lengths), x.dtype)
+        count = _as_count(product(lengths), sample.dtype)
         return self.statistic(tf.reduce_sum(sample, [1, 3]) / _at_least_one(count))
 
     def keep(self, x):

@@ -9,6 +9,8 @@ from tfbn.ops import sums
 from tfbn.ops.accelerator_batch import make_batch
 from tfbn.ops.batch import Batch
 from tfbn.ops.batch import along_axis
+from tfbn.ops.batch import upcast
+from tfbn.ops.batch import wide_dtype
 from tfbn.ops.requests import Request
 from tfbn.ops.statistics import Statistics
 from tfbn.ops.statistics import is_valid
@@ -30,7 +32,7 @@ def is_faster(request: Request) -> bool:
 
 def compute_dtype(dtype: tf.DType) -> tf.DType:
     """The dtype of the inputs that it takes for calls with `dtype`."""
-    return tf.float64 if dtype == tf.float64 else tf.float32
+    return wide_dtype(dtype)
 
 
 def normalize(x, mean, gain, offset, request):
@@ -52,8 +54,9 @@ class Normalizer:
 
     def __init__(self, x, request, epsilon, mask=None):
         self._batch = batch = make_batch(x, request, mask)
-        self._x = batch.view(x)
-        self._moments = self._statistics_of(self._x, batch, epsilon)
+        viewed = batch.view(x)
+        self._x = upcast(viewed)
+        self._moments = self._moments_of(self._x, viewed, batch, epsilon)
         self.statistics = Statistics(*map(batch.vector, self._moments))
 
     @property
@@ -74,7 +77,9 @@ class Normalizer:
         normalizer.statistics = Statistics(*map(batch.vector, normalizer._moments))
         return normalizer
 
-    def _statistics_of(self, x, batch, epsilon):
+    def _moments_of(self, x, sampled, batch, epsilon):
+        """The `Statistics` of `x`; `sampled` is the same in the dtype of the input."""
+        del sampled
         return moments(x, batch, epsilon)
 
     def averaged_statistics(self):
@@ -114,20 +119,20 @@ def gradients(x, statistics, batch: Batch, dy, gain):
     return gain * inverse * (dy - through_moments), dgain, doffset
 
 
-def mean(x, batch: Batch, sampled=None):
+def mean(x, sampled, batch: Batch):
     """The `(mean, remainder)` of `Statistics` for a viewed `x`, on this replica.
 
     Args:
-        sampled: `x` in another precision, to take the shift from, or None.
+        sampled: `x`, or the same in half precision, to take the shift from.
     """
     # A float32 sum of data with a large offset has only its first digits right.
-    shift = shift_of(x if sampled is None else sampled, batch)
+    shift = shift_of(sampled, batch)
     return rounded_sum(shift, batch.mean(x - shift))
 
 
 def moments(x, batch: Batch, epsilon):
     """The `Statistics` of a viewed `x`, in two passes."""
-    rounded, remainder = mean(x, batch)
+    rounded, remainder = mean(x, x, batch)
     variance = batch.mean(tf.square(x - rounded - remainder))
     return statistics(batch, rounded, remainder, variance, epsilon)
 

@@ -27,11 +27,9 @@ def lp_batch_norm(
     x, gamma, beta, request, *, epsilon, order, centered, literal, mask=None
 ):
     """As `tfbn.ops.lp_batch_norm`; y is in the dtype of the computation."""
-    wide = upcast(x)
-    batch = make_batch(wide, request, mask)
-    viewed, sampled = batch.view(wide), None
-    if request.on_accelerator and mask is None:
-        sampled = batch.view(x)
+    batch = make_batch(x, request, mask)
+    sampled = batch.view(x)
+    viewed = upcast(sampled)
     if batch.mask is not None:
         # Masked elements may be non-finite; the gradients of the others must not be.
         viewed = tf.where(batch.mask | tf.math.is_finite(viewed), viewed, 0.0)
@@ -44,7 +42,7 @@ def lp_batch_norm(
 
 def _moments(x, sampled, batch, epsilon, order, centered, literal):
     replicas = batch.replicas
-    mean, remainder = formula.mean(x, batch, sampled)
+    mean, remainder = formula.mean(x, sampled, batch)
     part = Moments(mean, remainder, tf.zeros_like(mean), batch.count)
     if centered:
         # Of all replicas: distances are measured before they can be joined.

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfbn.ops import compiled_calls
 from tfbn.ops import requests
 from tfbn.ops import shared_functions
+from tfbn.ops.batch import wide_dtype
 from tfbn.ops.implementations import choose
 from tfbn.ops.statistics import Statistics
 from tfbn.ops.training_step import TrainingStep
@@ -178,7 +179,7 @@ def normalize(
     mean, scale, gamma, beta = map(_tensor_or_none, (mean, scale, gamma, beta))
     request = requests.request("normalize", x, axis, (mean, scale, gamma, beta))
     implementation: Any = choose(request)
-    dtype = tf.float64 if x.dtype == tf.float64 else tf.float32
+    dtype = wide_dtype(x.dtype)
     mean, scale = (tf.cast(s, dtype) for s in (mean, scale))
     gain = 1.0 / scale if gamma is None else tf.cast(gamma, dtype) / scale
     offset = tf.zeros_like(mean) if beta is None else tf.cast(beta, dtype)

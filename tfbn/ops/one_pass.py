@@ -9,7 +9,6 @@ variance needs the mean first, and so a fourth pass forward.
 import tensorflow as tf
 
 from tfbn.ops import formula
-from tfbn.ops.batch import upcast
 from tfbn.ops.requests import Request
 from tfbn.ops.statistics import rounded_sum
 
@@ -39,16 +38,12 @@ def compute_dtype(dtype: tf.DType) -> tf.DType:
 class Normalizer(formula.Normalizer):
     """The normalisation of one batch. Differentiable in `x`."""
 
-    def __init__(self, x, request, epsilon, mask=None):
-        self._sampled = x
-        super().__init__(upcast(x), request, epsilon, mask)
-
-    def _statistics_of(self, x, batch, epsilon):
+    def _moments_of(self, x, sampled, batch, epsilon):
         """The moments of `x - shift`, which is small unless a sample misleads.
 
         Rounding errors of the variance grow as `1 + ((mean - shift) / deviation)^2`.
         """
-        shift = formula.shift_of(batch.view(self._sampled), batch)
+        shift = formula.shift_of(sampled, batch)
         moved = batch.keep(x - shift)
         total, squares = batch.total(moved, tf.square(moved))
         rest = total / batch.divisor

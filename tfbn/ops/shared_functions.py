@@ -22,8 +22,8 @@ from tfbn.ops.implementations import choose
 from tfbn.ops.requests import Request
 from tfbn.ops.training_step import TrainingStep
 
-# To trace them takes as long as some 20 to 50 eager calls of operations take longer than
-# those of functions. So inputs of ever new sizes are never traced.
+# To trace them takes as long as 20 to 50 eager calls of operations take longer than
+# calls of functions. So inputs of ever new sizes are never traced.
 EAGER_CALLS_BEFORE_TRACING = 40
 
 

@@ -5,10 +5,11 @@ rows are summed in runs, and the sums of the runs in runs again.
 """
 
 import functools
-from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+
+from tfbn import _compat
 
 # The measurements behind these numbers: docs/numerics.md.
 #
@@ -130,14 +131,24 @@ def _multiply_by_ones(rows, size, *_):
     return tf.ones([1, 1, size], runs.dtype) @ runs
 
 
-@tf.custom_gradient
-def kept_apart(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+def kept_apart(x: tf.Tensor) -> tf.Tensor:
     """`x` less the last bit of each element, as a number that XLA does not see through.
 
     XLA merges a sum of sums into one long sum. It also recomputes a value wherever it
     is needed, with more digits in some of the places: without its last bit it is the
-    same number in all of them.
+    same number in all of them. For derivatives it is `x`.
     """
+    if _compat.has_tangent([x]):  # forward mode does not go by custom gradients
+        return x + tf.stop_gradient(_without_last_bit(x) - x)  # exactly
+    return _kept_apart(x)
+
+
+@tf.custom_gradient
+def _kept_apart(x):
+    return _without_last_bit(x), lambda dy: dy
+
+
+def _without_last_bit(x):
     integer = {tf.float32: tf.int32, tf.float64: tf.int64}[x.dtype]
     bits = tf.bitwise.bitwise_and(tf.bitcast(x, integer), tf.constant(-2, integer))
-    return tf.bitcast(bits, x.dtype), lambda dy: dy
+    return tf.bitcast(bits, x.dtype)
