@@ -97,21 +97,21 @@ class ExperimentsTest(tf.test.TestCase, parameterized.TestCase):
         }
         landscape = folders["santurkar_fig4_landscape"]
         few = SEEDS[scale]
-        many, again, of_lp = (10, 5, 8) if scale == "cpu" else (few, few, few)
+        many, again, of_vgg = (10, 5, 8) if scale == "cpu" else (few, few, few)
         self.assertLen(landscape, 4 * many)
         linear = {f for f, label in landscape.items() if label.startswith("linear")}
         self.assertLen(linear, 2 * many)
         # At the cpu scale their VGG is narrower.
         of_narrow = linear if scale == "cpu" else set(landscape)
         for name, number, shared in (
-            ("santurkar_fig2_noise", 8 * few + 4 * many, of_narrow),
+            ("santurkar_fig2_noise", 8 * of_vgg + 4 * many, of_narrow),
             ("santurkar_fig3_covariate_shift", 8 * many, set(landscape)),
-            ("santurkar_fig5_lp_norms", 5 * of_lp + 5 * many + 4 * again, of_narrow),
+            ("santurkar_fig5_lp_norms", 5 * of_vgg + 5 * many + 4 * again, of_narrow),
         ):
             self.assertEqual(shared, set(landscape) & set(folders[name]))
             self.assertLen(folders[name], number)
         noise, lp = folders["santurkar_fig2_noise"], folders["santurkar_fig5_lp_norms"]
-        self.assertLen(set(noise) & set(lp), 2 * few + 2 * many)
+        self.assertLen(set(noise) & set(lp), 2 * of_vgg + 2 * many)
 
     @parameterized.parameters("smoke", "cpu", "paper")
     def test_domains_are_scored_from_their_first_change_on(self, scale):
