@@ -120,7 +120,8 @@ class GpuBatch(AcceleratorBatch):
         return super().second_sum(x)
 
     def _of_each(self, total, tensors):
-        if len(tensors) != 2:
+        one_level = self._rows_only and self._length() is None
+        if len(tensors) != 2 or one_level:
             return super()._of_each(total, tensors)
         # As the two parts of complex numbers they are one sum: the compiler takes what
         # makes them into its kernel, instead of storing what two sums would share, and
