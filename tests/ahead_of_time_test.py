@@ -21,6 +21,8 @@ from _ahead_of_time import hlo  # noqa: E402
 from _ahead_of_time import programs  # noqa: E402
 from _ahead_of_time import tables  # noqa: E402
 
+from tfbn import ops  # noqa: E402
+
 # A kernel that reads 2 of 4 rows of x, and all of y; and a sum over replicas.
 _HLO = """HloModule step
 
@@ -108,21 +110,43 @@ class CompilationTest(tf.test.TestCase):
 
     def test_compiles(self):
         """The forward pass for both kinds of device, and at the least possible."""
-        if not all(map(importlib.util.find_spec, ("jax", "libtpu"))):
-            self.skipTest("needs tfbn[aot]")
         (program,) = (
             program
             for program in programs.all_programs(["passes"])
             if program.name == "passes_batch_norm_forward_256x56x56x64_float32"
         )
         for target in ("h100", "v5e"):
-            path = os.path.join(self.get_temp_dir(), f"{target}.stablehlo")
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(program.text(compilation.TARGETS[target]))
-            (result,) = compilation.measure(sys.executable, target, [path])
-            self.assertIsNone(result["error"])
+            result = self.compiled(program, target)
             self.assertBetween(result["bytes"] / result["argument"], 3.0, 3.05)
             self.assertLess(result["temporary"], 1e6)
+
+    def test_a_relu_is_part_of_the_kernels(self):
+        """Forward and backward are 7 passes over the input, as without a ReLU."""
+        shape, dtype = (256, 32, 32, 64), "bfloat16"
+
+        def step(x, dy, gamma, beta):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y, _ = ops.batch_norm(x, gamma, beta, axis=3, epsilon=1e-3)
+                y = tf.nn.relu(y)
+            return y, tape.gradient(y, x, dy)
+
+        specs = [tf.TensorSpec(shape, dtype)] * 2 + [tf.TensorSpec([64])] * 2
+        program = programs.Program(
+            "layers", "batch_norm", "relu", shape, dtype, lambda: (step, specs)
+        )
+        result = self.compiled(program, "h100")
+        self.assertBetween(result["bytes"] / result["argument"], 7.0, 7.1)
+
+    def compiled(self, program, target):
+        if not all(map(importlib.util.find_spec, ("jax", "libtpu"))):
+            self.skipTest("needs tfbn[aot]")
+        path = os.path.join(self.get_temp_dir(), f"{target}.stablehlo")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(program.text(compilation.TARGETS[target]))
+        (result,) = compilation.measure(sys.executable, target, [path])
+        self.assertIsNone(result["error"])
+        return result
 
 
 class TablesTest(tf.test.TestCase):

@@ -38,6 +38,22 @@ class MakeBatchTest(tf.test.TestCase):
         self.assertIs(type(accelerator_batch.make_batch(x, request)), batches.Batch)
 
 
+class ViewTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters("float32", "bfloat16")
+    def test_one_view_of_the_input(self, dtype):
+        """With two, XLA moves one behind a ReLU that follows, and stores its zeros."""
+
+        def call(x):
+            return ops.batch_norm(x, None, None, axis=3, epsilon=1e-3)[0]
+
+        with ops.compiling_for("gpu"):
+            spec = tf.TensorSpec([64, 32, 32, 8], dtype)
+            graph = tf.function(call).get_concrete_function(spec).graph
+        (x,) = graph.inputs
+        views = [op for op in graph.get_operations() if op.type == "Reshape"]
+        self.assertLen([op for op in views if op.inputs[0] is x], 1)
+
+
 class SumsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(
         case=(
