@@ -80,9 +80,7 @@ def _rate_claim(text, paper, activation, over, least=0.0):
         _rates(activation, norm, measures.TRAINING_ACCURACY, _accuracy(over), least)
         for norm in ("batch_norm", "none")
     ]
-    return claims.exceeds(
-        text, paper, sides[0], than=sides[1], seeds_from=claims.FRESH
-    )
+    return claims.exceeds(text, paper, sides[0], than=sides[1], seeds_from=claims.FRESH)
 
 
 def _fewest_steps(norm):
