@@ -124,7 +124,7 @@ def is_recorded(tensors: Sequence[tf.Tensor]) -> bool:
 
 
 def stop_recording() -> AbstractContextManager[None]:
-    """While open, no `tf.GradientTape` or `ForwardAccumulator` records operations."""
+    """While open, no `tf.GradientTape` records operations."""
     return of_tensorflow("tensorflow.python.eager.record", "stop_recording")()
 
 

@@ -19,7 +19,7 @@ def upcast(inputs: tf.Tensor) -> tf.Tensor:
 
 
 def wide_dtype(dtype: tf.DType) -> tf.DType:
-    """The dtype of the computation with an input's."""
+    """The dtype of the computation with an input of `dtype`."""
     return tf.float64 if dtype == tf.float64 else tf.float32
 
 
