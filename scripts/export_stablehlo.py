@@ -6,8 +6,8 @@ XLA compiles StableHLO for any device, and JAX runs it. A machine with a GPU or 
 has JAX but no TensorFlow can therefore time what TensorFlow hands to XLA. For each
 layer, shape and dtype this writes
 
-  NAME.stablehlo  the function (x, dy, gamma, beta, moving averages)
-                  -> (y, dx, dgamma, dbeta, new moving averages)
+  NAME.stablehlo  the function (x, dy, gamma, beta, moving averages; BatchRenorm's
+                  step as int32) -> (y, dx, dgamma, dbeta, new moving averages)
   NAME.npz        its inputs in000, in001, ... and, at --check_shape, its results
                   out000, ... as TensorFlow computes them
 

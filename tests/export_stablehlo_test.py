@@ -40,6 +40,8 @@ _AVERAGES = {
     ],
     "tfbn_renorm": ["moving_mean", "moving_variance", "moving_stddev"],
 }
+# After them come those that are no floats.
+_INTEGERS = {"tfbn_renorm": ["step"]}
 _TOLERANCE = {"float32": 1e-5, "bfloat16": 2.0**-7}
 
 
@@ -52,8 +54,9 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_module_computes_the_formula(self, name, dtype):
         text, inputs, outputs = self._export(name, dtype, check=True)
-        x, dy, gamma, beta, *averages = inputs
-        averages = dict(zip(_AVERAGES[name], averages, strict=True))
+        x, dy, gamma, beta, *state = inputs
+        names = [*_AVERAGES[name], *_INTEGERS.get(name, ())]
+        averages = dict(zip(names, state, strict=True))
         expected = _expected(name, x, dy, gamma, beta, averages)
         names = ["y", "dx", "dgamma", "dbeta", *_AVERAGES[name]]
         ran = _run_module(text, inputs, outputs, dtype)
@@ -70,13 +73,15 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         data, channels = "6x3x5x4xf16", "4xf32"
         weights = [channels] * (2 + len(_AVERAGES[name]))
         arguments, results = _signature(text)
-        self.assertEqual(arguments, [data, data, *weights])
+        integers = ["i32"] * len(_INTEGERS.get(name, ()))
+        self.assertEqual(arguments, [data, data, *weights, *integers])
         self.assertEqual(results, [data, data, *weights])
         self.assertEqual(
             [str(recipe) for recipe in inputs[:2]],
             ["normal:7:6,3,5,4:float16", "normal:8:6,3,5,4:float16"],
         )
-        self.assertEqual([w.shape for w in inputs[2:]], [(4,)] * len(weights))
+        shapes = [(4,)] * len(weights) + [()] * len(integers)
+        self.assertEqual([w.shape for w in inputs[2:]], shapes)
         self.assertEmpty(outputs)
         self.assertNotIn("loc", text)
         self.assertNotIn(os.sep + "site-packages", text)
@@ -197,8 +202,10 @@ def _numbered(data, prefix):
 
 
 def _value(array):
-    """The float32 values of a stored array or recipe."""
+    """The values of a stored array or recipe: float32, or integers."""
     values = stablehlo.draw(str(array)) if array.dtype.kind == "U" else array
+    if array.dtype.kind == "i":
+        return array
     return np.asarray(values).astype(np.float32)
 
 

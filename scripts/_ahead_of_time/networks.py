@@ -45,13 +45,11 @@ def training_step(build, norm, shape, dtype, combine=lambda gradients: gradients
     def make():
         with dtype_policies.default(candidates.policy(dtype)):
             model = build(norm)
-        trainable, state = model.trainable_variables, model.non_trainable_variables
-        constants = [None if stablehlo.is_float(v) else v.numpy() for v in state]
+        num_trainable = len(model.trainable_variables)
 
         def step(x, labels, *weights):
-            kernels = [*weights[: len(trainable)]]
-            floats = iter(weights[len(trainable) :])
-            before = [next(floats) if c is None else c for c in constants]
+            kernels = [*weights[:num_trainable]]
+            before = stablehlo.state_of(model, weights[num_trainable:])
             with tf.GradientTape() as tape:
                 tape.watch(kernels)
                 logits, after = model.stateless_call(kernels, before, x, training=True)
@@ -65,6 +63,6 @@ def training_step(build, norm, shape, dtype, combine=lambda gradients: gradients
             return [loss, *updated, *(v for v in after if stablehlo.is_float(v))]
 
         specs = [tf.TensorSpec(shape), tf.TensorSpec(shape[:1], tf.int32)]
-        return step, [*specs, *stablehlo.float_specs(model)]
+        return step, [*specs, *stablehlo.weight_specs(model)]
 
     return make

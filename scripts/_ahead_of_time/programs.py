@@ -160,7 +160,7 @@ def _step(name, shape, dtype, *, masked=False, **options):
             )
         function = stablehlo.training_step(layer, **call_options)
         specs = [tf.TensorSpec(shape, dtype)] * 2
-        return function, [*specs, *stablehlo.float_specs(layer)]
+        return function, [*specs, *stablehlo.weight_specs(layer)]
 
     return make
 
@@ -168,19 +168,15 @@ def _step(name, shape, dtype, *, masked=False, **options):
 def _inference(name, dtype):
     def make():
         layer = _built_layer(name, VARIANT_SHAPE, dtype)
-        constants = [w.numpy() for w in layer.non_trainable_variables]
         num_affine = len(layer.trainable_variables)
 
         def call(x, *weights):
-            affine, averages = weights[:num_affine], iter(weights[num_affine:])
-            state = [
-                next(averages) if stablehlo.is_float(constant) else constant
-                for constant in constants
-            ]
-            return layer.stateless_call(list(affine), state, x, training=False)[0]
+            affine = list(weights[:num_affine])
+            state = stablehlo.state_of(layer, weights[num_affine:])
+            return layer.stateless_call(affine, state, x, training=False)[0]
 
         images = tf.TensorSpec(VARIANT_SHAPE, dtype)
-        return call, [images, *stablehlo.float_specs(layer)]
+        return call, [images, *stablehlo.weight_specs(layer)]
 
     return make
 

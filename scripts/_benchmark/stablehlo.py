@@ -90,16 +90,14 @@ def training_step(layer, **options):
 
     Returns:
         A function `(x, dy, *weights)` -> `[y, dx, dgamma, dbeta, *averages]`: weights
-        are gamma, beta and the moving averages; averages, the new ones. A weight that
-        is no float is held constant, for JAX takes no int64 by default.
+        are gamma, beta and the state, as `weight_specs` has them; averages, the new
+        values of the state that are floats.
     """
     num_affine = len(layer.trainable_variables)
-    state = layer.non_trainable_variables
-    constants = [None if is_float(weight) else weight.numpy() for weight in state]
 
     def step(x, dy, *weights):
-        affine, averages = list(weights[:num_affine]), iter(weights[num_affine:])
-        before = [next(averages) if c is None else c for c in constants]
+        affine = list(weights[:num_affine])
+        before = state_of(layer, weights[num_affine:])
         with tf.GradientTape() as tape:
             tape.watch([x, *affine])
             y, after = layer.stateless_call(affine, before, x, training=True, **options)
@@ -109,10 +107,21 @@ def training_step(layer, **options):
     return step
 
 
-def float_specs(layer):
-    """The specs of the weights that a step takes: those that are floats."""
+def weight_specs(layer):
+    """The specs of the weights that a step takes.
+
+    Steps and seeds are int32, for JAX takes no int64 by default.
+    """
     weights = [*layer.trainable_variables, *layer.non_trainable_variables]
-    return [tf.TensorSpec(w.shape, w.dtype) for w in weights if is_float(w)]
+    return [
+        tf.TensorSpec(w.shape, w.dtype if is_float(w) else "int32") for w in weights
+    ]
+
+
+def state_of(layer, values):
+    """The values of the weights that are not trained, in the layer's dtypes."""
+    state = layer.non_trainable_variables
+    return [tf.cast(v, w.dtype) for v, w in zip(values, state, strict=True)]
 
 
 def draw(recipe):
@@ -129,11 +138,13 @@ def _recipe(seed, shape, dtype, scale=1.0):
 
 
 def _random_weights(layer, seed):
-    """Positive values, unequal between channels, for each weight that is a float."""
+    """Positive values, unequal between channels; 0 for steps and seeds."""
     rng = np.random.default_rng(seed)
     return [
         tf.constant(rng.uniform(0.5, 2.0, spec.shape), spec.dtype)
-        for spec in float_specs(layer)
+        if spec.dtype.is_floating
+        else tf.zeros(spec.shape, spec.dtype)
+        for spec in weight_specs(layer)
     ]
 
 

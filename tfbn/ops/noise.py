@@ -1,5 +1,7 @@
 """Noise on activations, the same in every mode."""
 
+import functools
+
 import tensorflow as tf
 
 from tfbn.ops import batch
@@ -22,14 +24,14 @@ def perturb(x, seed, *, axis, mean_range, stddev_max, mean_jitter, stddev_jitter
         axis: int >= 0, the channel axis.
     """
     x = tf.convert_to_tensor(x)
-    seeds = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 4, alg=_PHILOX))
-    seeds[2:] = map(_of_replica, seeds[2:])  # of what is drawn for each element
-    channels = [tf.shape(x)[axis]]
-    mean = mean_range * _uniform(_random_bits(channels, seeds[0]))
+    draw, shape = _generator(x, axis)
+    (seeds,) = draw((4, 2), [tf.cast(seed, tf.int32)])
+    of_channels, of_elements = tf.unstack(seeds[:2]), tf.unstack(seeds[2:])
+    mean, stddev = map(_uniform, draw((shape[axis],), of_channels))
+    shift, scale = draw(shape, [*map(_of_replica, of_elements)])
     half_range = 0.5 * (stddev_max - 1.0)
-    stddev = 1.0 + half_range + half_range * _uniform(_random_bits(channels, seeds[1]))
-    shift = mean_jitter * _uniform(_bits_of_elements(x, axis, seeds[2]))
-    scale = stddev_jitter * _normal(_bits_of_elements(x, axis, seeds[3]))
+    mean, stddev = mean_range * mean, 1.0 + half_range + half_range * stddev
+    shift, scale = mean_jitter * _uniform(shift), stddev_jitter * _normal(scale)
     scale = tf.cast(batch.along_axis(stddev, x, axis) + scale, x.dtype)
     shift = tf.cast(batch.along_axis(mean, x, axis) + shift, x.dtype)
     return scale * x + shift
@@ -44,20 +46,27 @@ def _of_replica(seed):
     return tf.random.experimental.stateless_fold_in(seed, replica, alg=_PHILOX)
 
 
-def _bits_of_elements(x, axis, seed):
-    """`_random_bits` for as many elements as x has, as it suits the device."""
+def _generator(x, axis):
+    """What draws random integers for x, and the shape of x.
+
+    The first is a function `(shape, seeds)` that returns a tensor for each seed.
+    """
     request = requests.request("perturb", x, axis)
     known = x.shape.is_fully_defined() and x.shape.num_elements() < 2**32
-    # Elsewhere generators are fast, and it would compute four integers for one.
-    if request.compiled and request.target == "tpu" and known:
-        return philox.random_bits(tuple(x.shape), seed)
-    return _random_bits(tf.shape(x), seed)
+    # On a CPU generators are fast, and it would compute four integers for one.
+    if request.on_accelerator and known:
+        draw = functools.partial(philox.random_bits, target=request.target)
+        return draw, tuple(x.shape)
+    return _random_bits, tf.shape(x)
 
 
-def _random_bits(shape, seed):
-    return tf.random.stateless_uniform(
-        shape, seed, minval=None, maxval=None, dtype=tf.int32, alg=_PHILOX
-    )
+def _random_bits(shape, seeds):
+    return [
+        tf.random.stateless_uniform(
+            shape, seed, minval=None, maxval=None, dtype=tf.int32, alg=_PHILOX
+        )
+        for seed in seeds
+    ]
 
 
 def _normal(bits):
