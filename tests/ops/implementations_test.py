@@ -14,6 +14,7 @@ from tfbn.ops import cpu_sums
 from tfbn.ops import formula
 from tfbn.ops import implementations
 from tfbn.ops import lp_formula
+from tfbn.ops import one_pass
 from tfbn.ops import wide_sums
 from tfbn.ops.requests import Request
 
@@ -64,7 +65,6 @@ class ChooseTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         {"dtype": tf.float64},
         {"axis": 0},
-        {"masked": True},
         {"replicated": True},
         {"virtual_batch_size": 64},
         {"compiled": True},
@@ -90,6 +90,15 @@ class ChooseTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_without_onednn(self, changes, expected):
         self.assertIs(choose(onednn=False, **changes), expected)
+
+    @parameterized.parameters(
+        {"masked": True},
+        {"masked": True, "axis": 0, "dtype": tf.float64},
+        {"compiled": True, "target": "gpu"},
+        {"compiled": True, "target": "tpu", "shape": (None, 9)},
+    )
+    def test_one_pass(self, **changes):
+        self.assertIs(choose(**changes), one_pass)
 
     def test_lp_formula(self):
         self.assertIs(choose(operation="lp_batch_norm"), lp_formula)

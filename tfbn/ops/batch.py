@@ -208,7 +208,7 @@ class Batch:
         """`x` where the mask keeps it, 0 elsewhere."""
         # A product would keep masked elements that are not finite.
         return self._if_masked(
-            lambda: tf.where(self.mask, x, tf.zeros_like(x)), lambda: x
+            lambda: tf.where(self.mask, x, tf.zeros([], x.dtype)), lambda: x
         )
 
     def _if_masked(self, masked, unmasked):

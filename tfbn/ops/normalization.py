@@ -266,8 +266,8 @@ def serving_path(
     For float32 and half precision with the channels last, computed on a CPU and not
     compiled by XLA, if there is neither a mask nor virtual batches nor statistics
     shared by replicas: "cpu_kernels", or without oneDNN "cpu_sums", from 2^16 elements
-    on; "wide_sums" of fewer; "by_size" if only the running graph knows. "one_pass" if
-    XLA compiles the call for an accelerator. "formula" for all others.
+    on; "wide_sums" of fewer; "by_size" if only the running graph knows. "one_pass" with
+    a mask, and if XLA compiles the call for an accelerator. "formula" for all others.
     docs/numerics.md has the exact rules.
 
     Args:
