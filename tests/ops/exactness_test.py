@@ -428,27 +428,33 @@ class InferenceTest(ExactTestCase):
                     # Sums of 9 numbers of either sign.
                     self.assert_exact(actual, expected, tolerance=5 * EXACT)
 
-    @parameterized.parameters("eager", "graph", "unknown_size")
-    def test_long_sums(self, mode):
-        """Of the gradients of gamma and beta."""
+    @parameterized.product(axis=(1, 3), mode=MODES)
+    def test_long_sums(self, axis, mode):
+        """Of the gradients of gamma and beta.
+
+        Of two values: a running sum rounds the same way at each step.
+        """
 
         def call(x, *weights):
             if mode == "unknown_size":
                 x = testing_utils.of_unknown_size(x)
-            return (ops.normalize(x, *weights, axis=3),)
+            return (ops.normalize(x, *weights, axis=axis),)
 
         rng = np.random.default_rng(3)
-        x, upstream = rng.normal(size=(2, 64, 32, 32, 4)).astype("float32")
-        upstream += np.float32(0.3)
+        shape = [64, 32, 32]
+        shape.insert(axis, 4)
+        x = rng.normal(size=shape).astype("float32")
+        upstream = np.where(x > 0.0, 0.1, 0.3).astype("float32")
         mean, scale, gamma, beta = rng.uniform(0.5, 2.0, (4, 4)).astype("float32")
         traced = testing_utils.value_and_gradients(
             call, "graph" if mode == "unknown_size" else mode
         )
         arguments = [tf.constant(a) for a in (x, mean, scale, gamma, beta)]
         *_, gradients = traced(arguments, tf.constant(upstream))
-        normalized = (x - mean.astype("float64")) / scale
-        wide = upstream.astype("float64")
-        expected = [np.sum(wide * f, axis=(0, 1, 2)) for f in (normalized, 1.0)]
+        wide = testing_utils.channels_last(x, axis).astype("float64")
+        normalized = (wide - mean) / scale
+        wide = testing_utils.channels_last(upstream, axis).astype("float64")
+        expected = [np.sum(wide * f, axis=0) for f in (normalized, 1.0)]
         for actual, wanted in zip(gradients[-2:], expected, strict=True):
             self.assertLess(testing_utils.relative_error(actual, wanted), EXACT)
 

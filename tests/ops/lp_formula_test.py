@@ -29,6 +29,37 @@ class LpBatchNormTest(tf.test.TestCase, parameterized.TestCase):
     def test_any_offset_compiled(self):
         self.check("xla", order=2, centered=True)
 
+    @parameterized.product(order=KINDS["order"], mode=("eager", "graph", "xla"))
+    def test_long_sums(self, order, mode):
+        """Of the gradients of gamma and beta.
+
+        Of two values: a running sum rounds the same way at each step.
+        """
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(2**16, 3)).astype("float32")
+        upstream = np.where(x > 0.0, 0.1, 0.3).astype("float32")
+
+        def call(x, gamma, beta):
+            return ops.lp_batch_norm(
+                x, gamma, beta, axis=1, epsilon=EPSILON, order=order
+            )[:1]
+
+        arguments = [tf.constant(a) for a in (x, *np.ones([2, 3], "float32"))]
+        *_, gradients = testing_utils.value_and_gradients(call, mode)(
+            arguments, tf.constant(upstream)
+        )
+        wide = upstream.astype("float64")
+        output = testing_utils.lp_output(
+            x.astype("float64"),
+            epsilon=EPSILON,
+            order=order,
+            centered=False,
+            literal=False,
+        )
+        expected = np.sum(wide * output, axis=0), np.sum(wide, axis=0)
+        for actual, wanted in zip(gradients[1:], expected, strict=True):
+            self.assertLess(testing_utils.relative_error(actual, wanted), EXACT)
+
     def check(self, mode, **kind):
         call = testing_utils.in_mode(
             lambda x: ops.lp_batch_norm(x, None, None, axis=1, epsilon=EPSILON, **kind),

@@ -30,6 +30,7 @@ class Problem:
     """
 
     def __init__(self, shape, groups=1, masked=False):
+        self.epsilon = EPSILON
         rng = np.random.default_rng(0)
         channels = shape[-1]
         x = testing_utils.random_batch(rng, shape, dtype="float64")
@@ -56,7 +57,7 @@ class Problem:
             gamma,
             beta,
             axis=len(x.shape) - 1,
-            epsilon=EPSILON,
+            epsilon=self.epsilon,
             correction=correction,
             mask=self.mask,
             **options,
@@ -69,7 +70,7 @@ class Problem:
             keep = np.broadcast_to(keep, (*x.shape[:-1], 1)).reshape(-1)
         groups = len(self.r)
         reference = testing_utils.VirtualBatches(
-            testing_utils.channels_last(x), groups, EPSILON, gamma, beta, keep
+            testing_utils.channels_last(x), groups, self.epsilon, gamma, beta, keep
         )
         for group, r, d in zip(reference.groups, self.r, self.d, strict=True):
             group.r, group.d = r, d
@@ -109,6 +110,21 @@ class SecondDerivativesTest(tf.test.TestCase, parameterized.TestCase):
     def test_one_pass(self, target):
         with ops.compiling_for(target):
             self.assert_products(Problem((64, 16, 8)), "xla", "float32")
+
+    @parameterized.parameters(("eager", "float64"), ("xla", "float32"))
+    def test_centered_l2_norm(self, mode, dtype):
+        """It is the standard deviation."""
+        problem = Problem((6, 5, 4))
+        problem.epsilon = 1e-12
+        problem.r, problem.d = np.ones([1, 4]), np.zeros([1, 4])
+
+        def loss(x, gamma, beta):
+            y, _ = ops.lp_batch_norm(
+                x, gamma, beta, axis=2, epsilon=1e-12, order=2, centered=True
+            )
+            return tf.reduce_sum(tf.constant(problem.weight, x.dtype) * tf.sin(y))
+
+        self.assert_products(problem, mode, dtype, loss)
 
     def test_kernels(self):
         self.assert_products(Problem(LARGE), "graph", "float32")

@@ -116,13 +116,13 @@ def normalize(x, mean, gain, offset, request):
 
     def affine(x, mean, gain, offset):
         def plain():
-            y = formula.normalize(upcast(x), mean, gain, offset, request)
+            y = formula.affine_of(upcast(x), mean, gain, offset, request)
             return tf.cast(y, x.dtype)
 
         kernel = functools.partial(cpu_kernels.affine_of, x, mean, gain, offset)
         return tf.cond(is_large(x), kernel, plain)
 
-    return cpu_kernels.normalize(x, mean, gain, offset, request, affine)
+    return formula.normalize(x, mean, gain, offset, request, affine)
 
 
 def is_large(x):

@@ -13,8 +13,7 @@ import math
 import tensorflow as tf
 
 from tfbn.ops import cpu_moments
-from tfbn.ops.batch import Batch
-from tfbn.ops.batch import upcast
+from tfbn.ops import formula
 from tfbn.ops.requests import Request
 
 NAME = "cpu_kernels"
@@ -175,29 +174,9 @@ class Normalizer:
         return tf.reshape(dx, tf.shape(self._x)), dgain, doffset
 
 
-def normalize(x, mean, gain, offset, request, compute=None):
-    """`gain * (x - mean) + offset` on the last axis; the others are `[channels]`.
-
-    Args:
-        compute: a function of the first four that returns it, or None: the kernel.
-    """
-    compute = compute or affine_of
-
-    @tf.custom_gradient
-    def normalized(x, mean, gain, offset):
-        def gradient(dy):
-            wide_dy, wide_x = upcast(dy), upcast(x)
-            batch = Batch(wide_x, request)
-            terms = (wide_dy, wide_dy * (wide_x - mean))
-            doffset, dgain = (
-                tf.reshape(total, tf.shape(gain))
-                for total in batch.total(*map(batch.view, terms))
-            )
-            return tf.cast(wide_dy * gain, x.dtype), -gain * doffset, dgain, doffset
-
-        return compute(x, mean, gain, offset), gradient
-
-    return normalized(x, mean, gain, offset)
+def normalize(x, mean, gain, offset, request):
+    """`gain * (x - mean) + offset` on the last axis; the others are `[channels]`."""
+    return formula.normalize(x, mean, gain, offset, request, affine_of)
 
 
 def affine_of(x, mean, gain, offset):

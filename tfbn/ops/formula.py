@@ -3,8 +3,11 @@
 Compiled by XLA it is also the fastest: each pass over the data becomes one loop.
 """
 
+import functools
+
 import tensorflow as tf
 
+from tfbn import _compat
 from tfbn.ops import sums
 from tfbn.ops.accelerator_batch import make_batch
 from tfbn.ops.batch import Batch
@@ -35,8 +38,46 @@ def compute_dtype(dtype: tf.DType) -> tf.DType:
     return wide_dtype(dtype)
 
 
-def normalize(x, mean, gain, offset, request):
-    """`gain * (x - mean) + offset`; the last three are `[channels]`."""
+def normalize(x, mean, gain, offset, request, compute=None):
+    """`gain * (x - mean) + offset`; the last three are `[channels]`.
+
+    The sums of its gradient are those of `Batch`: TensorFlow's own would be long ones.
+
+    Args:
+        compute: a function of the first four that returns it, or None: the formula.
+    """
+    tensors = x, mean, gain, offset
+    compute = compute or functools.partial(affine_of, request=request)
+    if _needs_no_gradient(tensors, request):
+        return compute(*tensors)
+
+    @tf.custom_gradient
+    def normalized(x, mean, gain, offset):
+        def gradients(dy):
+            batch = make_batch(dy, request)
+            wide_dy = upcast(dy)
+            viewed = batch.view(wide_dy)
+            deviations = batch.view(upcast(x)) - batch.statistic(mean)
+            totals = batch.total(viewed * deviations, viewed)
+            dgain, doffset = (tf.squeeze(batch.vector(total), 0) for total in totals)
+            dx = wide_dy * along_axis(gain, x, request.axis)
+            return tf.cast(dx, x.dtype), -gain * doffset, dgain, doffset
+
+        return compute(x, mean, gain, offset), gradients
+
+    return normalized(*tensors)
+
+
+def _needs_no_gradient(tensors, request):
+    """Whether nobody derives it, or converters have to know its operations."""
+    if request.exported:
+        return True
+    # Eagerly, a gradient of its own takes time even where there is no tape.
+    return tf.executing_eagerly() and not _compat.is_recorded(tensors)
+
+
+def affine_of(x, mean, gain, offset, request):
+    """`gain * (x - mean) + offset`, for TensorFlow to differentiate."""
     if request.exported:
         offset = offset - mean * gain
         gain, offset = (along_axis(s, x, request.axis) for s in (gain, offset))
@@ -112,7 +153,7 @@ def gradients(x, statistics, batch: Batch, dy, gain):
     """
     inverse = 1.0 / statistics.scale
     normalized = (x - statistics.mean - statistics.remainder) * inverse
-    dgain, doffset = batch.total(_product(normalized, dy, batch), dy)
+    dgain, doffset = batch.total(masked_product(normalized, dy, batch), dy)
     divisor = batch.divisor
     slope, level = (total / divisor for total in batch.totals(dgain, doffset))
     through_moments = batch.keep(normalized * slope + level)
@@ -151,7 +192,8 @@ def shift_of(x, batch: Batch):
     return sums.kept_apart(shift) if batch.compiled else shift
 
 
-def _product(normalized, dy, batch):
+def masked_product(normalized, dy, batch: Batch):
+    """`normalized * dy`, and 0 where dy is 0."""
     if batch.mask is None:
         return normalized * dy
     # Masked elements may be non-finite. They count 0 where no gradient arrives.

@@ -1,4 +1,8 @@
-"""Normalisation by an l_p norm, by its formulas; TensorFlow differentiates them."""
+"""Normalisation by an l_p norm, by its formulas.
+
+TensorFlow differentiates the statistics. The sums of the gradient are those of `Batch`,
+for TensorFlow's own would be long ones.
+"""
 
 import tensorflow as tf
 
@@ -36,8 +40,30 @@ def lp_batch_norm(
     statistics = _moments(viewed, sampled, batch, epsilon, order, centered, literal)
     gain = batch.statistic(1.0 if gamma is None else gamma)
     offset = batch.statistic(0.0 if beta is None else beta)
-    y = batch.restore(formula.affine(viewed, statistics, gain, offset))
+    y = batch.restore(_affine(viewed, statistics, batch, gain, offset))
     return y, batch.averaged(Statistics(*map(batch.vector, statistics)))
+
+
+def _affine(x, statistics, batch, gain, offset):
+    """`formula.affine`; its gradient has no sums but two of the batch."""
+    mean, remainder, _, scale, _ = statistics
+    gain, offset = (tf.broadcast_to(v, tf.shape(scale)) for v in (gain, offset))
+    y = formula.affine(x, statistics, gain, offset)
+
+    def gradients(dy):
+        normalized = (x - mean - remainder) / scale
+        product = formula.masked_product(normalized, dy, batch)
+        dgain, doffset = batch.total(product, dy)
+        slope = gain / scale
+        dmean, dscale = -slope * doffset, -slope * dgain
+        return slope * dy, dmean, dmean, dscale, dgain, doffset
+
+    @tf.custom_gradient
+    def differentiable(*inputs):
+        del inputs  # only for the gradients to arrive at
+        return y, gradients
+
+    return differentiable(x, mean, remainder, scale, gain, offset)
 
 
 def _moments(x, sampled, batch, epsilon, order, centered, literal):
