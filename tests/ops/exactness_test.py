@@ -441,7 +441,7 @@ class InferenceTest(ExactTestCase):
             return (ops.normalize(x, *weights, axis=axis),)
 
         rng = np.random.default_rng(3)
-        shape = [64, 32, 32]
+        shape = [16, 128, 128] if axis == 1 else [64, 32, 32]
         shape.insert(axis, 4)
         x = rng.normal(size=shape).astype("float32")
         upstream = np.where(x > 0.0, 0.1, 0.3).astype("float32")
