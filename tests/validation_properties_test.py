@@ -29,7 +29,7 @@ def others():
 
 
 class ValidationTest(tf.test.TestCase):
-    def refused(self, name, value, check):
+    def assert_refused(self, name, value, check):
         """The message, which names the argument and shows the value in one line."""
         with self.assertRaises(ValueError) as raised:
             check()
@@ -49,7 +49,7 @@ class ValidationTest(tf.test.TestCase):
             self.assertEqual(check(), value)
             self.assertIs(type(check()), int)
         else:
-            self.refused(name, value, check)
+            self.assert_refused(name, value, check)
 
     @strategies.examples(10)
     @hypothesis.given(
@@ -67,7 +67,7 @@ class ValidationTest(tf.test.TestCase):
             self.assertEqual(check(), number)
             self.assertIs(type(check()), float)
         else:
-            self.refused(name, value, check)
+            self.assert_refused(name, value, check)
 
     @strategies.examples(10)
     @hypothesis.given(st.floats(-10.0, 10.0), st.floats(-10.0, 10.0), st.data())
@@ -81,13 +81,15 @@ class ValidationTest(tf.test.TestCase):
         if low < value < high:
             self.assertEqual(check(), value)
         else:
-            self.refused("n", value, check)
+            self.assert_refused("n", value, check)
 
     @strategies.examples(10)
     @hypothesis.given(NAMES, others())
     def test_other_kinds_are_refused(self, name, value):
-        self.refused(name, value, lambda: validation.number(name, value))
-        self.refused(name, value, lambda: validation.integer(name, value, minimum=0))
+        self.assert_refused(name, value, lambda: validation.number(name, value))
+        self.assert_refused(
+            name, value, lambda: validation.integer(name, value, minimum=0)
+        )
 
     @strategies.examples(10)
     @hypothesis.given(NAMES, st.lists(st.text(), min_size=1, unique=True), st.data())
@@ -108,7 +110,7 @@ class ValidationTest(tf.test.TestCase):
         if isinstance(value, (bool, np.bool_)):
             self.assertIs(validation.boolean(name, value), bool(value))
         else:
-            self.refused(name, value, lambda: validation.boolean(name, value))
+            self.assert_refused(name, value, lambda: validation.boolean(name, value))
 
     @strategies.examples(10)
     @hypothesis.given(others() | st.text(min_size=200) | st.integers(10**90))
