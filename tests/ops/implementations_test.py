@@ -58,6 +58,8 @@ class ChooseTest(tf.test.TestCase, parameterized.TestCase):
         {"shape": (7, 9)},
         {"shape": (None, 9)},  # the kernels are not exact, if it is large
         {"shape": (2, 3, 4), "axis": 2, "dtype": tf.float16},
+        {"masked": True, "shape": (511, 512)},
+        {"masked": True, "shape": (None, None, 255), "axis": 2},
     )
     def test_wide_sums(self, **changes):
         self.assertIs(choose(**changes), wide_sums)
@@ -92,7 +94,8 @@ class ChooseTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIs(choose(onednn=False, **changes), expected)
 
     @parameterized.parameters(
-        {"masked": True},
+        {"masked": True, "shape": (512, 512)},
+        {"masked": True, "shape": (None, None, 256), "axis": 2},
         {"masked": True, "axis": 0, "dtype": tf.float64},
         {"compiled": True, "target": "gpu"},
         {"compiled": True, "target": "tpu", "shape": (None, 9)},

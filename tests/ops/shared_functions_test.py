@@ -28,8 +28,8 @@ class UnhashableSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return {}
 
 
-def graph_of(layers, shape):
-    """The graph of a training step through layers."""
+def graph_of(layers, shape, **arguments):
+    """The graph of a training step through layers, called with the arguments."""
 
     @tf.function(autograph=False)
     def step(x):
@@ -37,7 +37,7 @@ def graph_of(layers, shape):
             tape.watch(x)
             y = x
             for layer in layers:
-                y = layer(y, training=True)
+                y = layer(y, training=True, **arguments)
         return tape.gradient(y, x)
 
     return step.get_concrete_function(tf.TensorSpec(shape)).graph
@@ -53,9 +53,10 @@ def calls(graph):
 
 
 class SharedFunctionsTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.product(kind=KINDS, shape=SHAPES)
-    def test_layers_of_one_shape_share_both_directions(self, kind, shape):
-        called = calls(graph_of([kind(), kind(), kind()], shape))
+    @parameterized.product(kind=KINDS, shape=SHAPES, masked=(False, True))
+    def test_layers_of_one_shape_share_both_directions(self, kind, shape, masked):
+        arguments = {"mask": tf.ones(shape[:-1], tf.bool)} if masked else {}
+        called = calls(graph_of([kind(), kind(), kind()], shape, **arguments))
         self.assertLen(called, 6)
         self.assertLen(set(called), 2)
 
@@ -184,6 +185,26 @@ class EagerTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(self.number_of_functions(), [1, 1])
         for functions, operations in zip(*both, strict=True):
             self.assertAllEqual(functions, operations)
+
+    def test_masks_of_any_shape(self):
+        """Of one batch there may be masks of several shapes, which broadcast."""
+        rng = np.random.default_rng(0)
+        x = tf.constant(rng.normal(size=(5, 4, 3)), tf.float32)
+        masks = [rng.uniform(size=size) < 0.6 for size in ((5, 4), (1, 4))]
+        both = []
+        for number in (1000, 0):
+            with traced_from(number):
+                layer = tfbn.BatchNorm(momentum=0.8)
+                found = []
+                for mask in masks:
+                    with tf.GradientTape() as tape:
+                        y = layer(x, training=True, mask=mask)
+                        loss = tf.reduce_sum(tf.sin(y))
+                    found += [y, *tape.gradient(loss, layer.trainable_variables)]
+                both.append([*found, *layer.get_weights()])
+        self.assertEqual(self.number_of_functions(), [1, 1])
+        for functions, operations in zip(*both, strict=True):
+            self.assertAllClose(functions, operations, rtol=1e-6, atol=1e-5)
 
     def trained(self, layer, shape):
         """Outputs, gradients and averages of some steps."""

@@ -69,8 +69,9 @@ class Normalizer:
         )
 
     @classmethod
-    def of_saved(cls, saved, dy, request, epsilon):
+    def of_saved(cls, saved, dy, request, epsilon, mask=None):
         """The normalizer of the tensors in `saved`, for the gradients of `dy` alone."""
+        del mask
         normalizer = cls.__new__(cls)
         normalizer._like, normalizer._request = dy, request
         normalizer._epsilon = epsilon

@@ -47,13 +47,18 @@ def supports(request: Request) -> bool:
 
 def runs(request: Request) -> bool:
     """Whether TensorFlow can serve the request with the kernels."""
+    return runs_rows(request) and not request.masked
+
+
+def runs_rows(request: Request) -> bool:
+    """Whether a CPU computes the request operation by operation, on whole rows."""
     return (
         # A GPU's kernels hand other things from forward to backward than a CPU's.
         request.target == "cpu"
         and not (request.compiled or request.exported)
         and request.dtype != tf.float64
         and request.axis == len(request.shape) - 1
-        and not (request.masked or request.replicated)
+        and not request.replicated
         and request.virtual_batch_size is None
         # The kernels have no derivative in forward mode. Derivatives of their
         # conditional are optimized into graphs that TensorFlow cannot run where memory
@@ -79,8 +84,12 @@ def _has_few_rows(request):
 
 def is_faster(request: Request) -> bool:
     """Whether the input is large enough, or likely to be, for them to be faster."""
-    sizes = (USUAL_SIZE if size is None else size for size in request.shape)
-    return math.prod(sizes) >= MIN_ELEMENTS
+    return usual_size(request) >= MIN_ELEMENTS
+
+
+def usual_size(request: Request) -> int:
+    """The number of elements of the input, or what is likely if it is not known."""
+    return math.prod(USUAL_SIZE if size is None else size for size in request.shape)
 
 
 def compute_dtype(dtype: tf.DType) -> tf.DType:
@@ -132,9 +141,9 @@ class Normalizer:
         return self._rows, self._moments
 
     @classmethod
-    def of_saved(cls, saved, dy, request, epsilon):
+    def of_saved(cls, saved, dy, request, epsilon, mask=None):
         """The normalizer of the tensors in `saved`, for the gradients of `dy` alone."""
-        del request
+        del request, mask
         normalizer = cls.__new__(cls)
         normalizer._measure(dy, epsilon)
         normalizer._rows, normalizer._moments = saved

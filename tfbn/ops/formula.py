@@ -106,14 +106,14 @@ class Normalizer:
         return self._x, self._moments
 
     @classmethod
-    def of_saved(cls, saved, dy, request, epsilon):
+    def of_saved(cls, saved, dy, request, epsilon, mask=None):
         """The normalizer of the tensors in `saved`, for the gradients of `dy` alone.
 
-        Without masks and replicas, whose counts are not among them.
+        Without replicas, whose counts are not among them.
         """
         del epsilon
         normalizer = cls.__new__(cls)
-        normalizer._batch = batch = make_batch(dy, request)
+        normalizer._batch = batch = make_batch(dy, request, mask)
         normalizer._x, normalizer._moments = saved
         normalizer.statistics = Statistics(*map(batch.vector, normalizer._moments))
         return normalizer

@@ -1,6 +1,7 @@
 """The operations of the layers, each by the implementation that serves the call."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from collections.abc import MutableMapping
 from typing import Any
@@ -113,10 +114,11 @@ def _batch_norm(
     implementation: Any = choose(request)
     wide = tf.cast(x, implementation.compute_dtype(x.dtype))
     step = TrainingStep(implementation, request, epsilon, correction)
+    backward: Callable
     if by_functions:
         forward = shared_functions.forward(step, update)
-        y, statistics, updated, *saved = forward(wide, weights, averages)
-        backward = shared_functions.backward(step)
+        y, statistics, updated, *saved = forward(wide, weights, averages, mask)
+        backward = functools.partial(shared_functions.backward(step), mask)
     else:
         y, statistics, *saved = step.forward(wide, weights, averages, mask)
         updated, backward = None, step.backward
@@ -264,11 +266,11 @@ def serving_path(
     """The name of the implementation of `batch_norm` that serves such a call.
 
     For float32 and half precision with the channels last, computed on a CPU and not
-    compiled by XLA, if there is neither a mask nor virtual batches nor statistics
-    shared by replicas: "cpu_kernels", or without oneDNN "cpu_sums", from 2^16 elements
-    on; "wide_sums" of fewer; "by_size" if only the running graph knows. "one_pass" with
-    a mask, and if XLA compiles the call for an accelerator. "formula" for all others.
-    docs/numerics.md has the exact rules.
+    compiled by XLA, if there are neither virtual batches nor statistics shared by
+    replicas: "cpu_kernels", or without oneDNN "cpu_sums", from 2^16 elements on;
+    "wide_sums" of fewer, and with a mask of fewer than 2^18; "by_size" if only the
+    running graph knows. "one_pass" with a mask otherwise, and if XLA compiles the call
+    for an accelerator. "formula" for all others. docs/numerics.md has the exact rules.
 
     Args:
         x, axis, mask, synchronized, virtual_batch_size: as in `batch_norm`.

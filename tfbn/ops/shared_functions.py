@@ -35,7 +35,6 @@ def serve(request: Request) -> bool:
     return _sharing.get() and not (
         request.compiled  # XLA sees through them, and gains nothing
         or request.exported  # converters want operations
-        or request.masked
         or request.virtual_batch_size is not None
         or request.derivative != "none"
         or requests.replica_context() is not None  # each replica has a graph of its own
@@ -84,8 +83,8 @@ def forward(step: TrainingStep, update: Callable | None) -> Callable:
     step = dataclasses.replace(step, correction=_of_vectors(step.correction))
     updated = _of_vectors(update and _Updated(update))
 
-    def run(x, weights, averages):
-        y, statistics, normalizer, r_and_d = step.forward(x, weights, averages)
+    def run(x, weights, averages, mask):
+        y, statistics, normalizer, r_and_d = step.forward(x, weights, averages, mask)
         saved = normalizer.saved, r_and_d
         if updated is None:
             return y, statistics, None, *saved
@@ -108,11 +107,11 @@ class _Updated:
 
 @functools.lru_cache(maxsize=256)
 def backward(step: TrainingStep) -> Callable:
-    """`step.backward`, of the tensors that `forward` returns."""
+    """`step.backward`, after the mask, of the tensors that `forward` returns."""
     kind = step.implementation.Normalizer
 
-    def run(dy, weights, saved, r_and_d):
-        normalizer = kind.of_saved(saved, dy, step.request, step.epsilon)
+    def run(mask, dy, weights, saved, r_and_d):
+        normalizer = kind.of_saved(saved, dy, step.request, step.epsilon, mask)
         return step.backward(dy, weights, normalizer, r_and_d)
 
     return _Function(run)
@@ -133,14 +132,20 @@ class _Function:
         if not tf.executing_eagerly():
             return self._traced(*tensors)
         with _compat.stop_recording():
-            return self._of_dtypes(tensors)(*tensors)
+            return self._of_kinds(tensors)(*tensors)
 
-    def _of_dtypes(self, tensors):
-        flat = tf.nest.flatten(tensors)
-        dtypes = tuple(None if tensor is None else tensor.dtype for tensor in flat)
-        if dtypes not in self._concrete:
-            self._concrete[dtypes] = self._traced.get_concrete_function(*tensors)
-        return self._concrete[dtypes]
+    def _of_kinds(self, tensors):
+        kinds = tuple(_kind(tensor) for tensor in tf.nest.flatten(tensors))
+        if kinds not in self._concrete:
+            self._concrete[kinds] = self._traced.get_concrete_function(*tensors)
+        return self._concrete[kinds]
+
+
+def _kind(tensor):
+    """What the request does not tell: the shape of a mask, the dtype of others."""
+    if tensor is None:
+        return None
+    return tuple(tensor.shape) if tensor.dtype == tf.bool else tensor.dtype
 
 
 @functools.lru_cache(maxsize=256)
