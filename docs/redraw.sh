@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 runs=docs/runs
 
-"$python" scripts/plot.py "$runs"/cifar10/vgg_{bn,renorm} --out=docs/figures \
+"$python" scripts/plot.py "$runs"/cifar10/vgg_{none,bn,renorm} --out=docs/figures \
   --figures=learning_curves
 "$python" scripts/plot.py "$runs"/vgg_{none,bn,renorm} --out=docs/figures \
   --figures=covariate_shift
