@@ -206,6 +206,12 @@ class EagerTest(tf.test.TestCase, parameterized.TestCase):
         for functions, operations in zip(*both, strict=True):
             self.assertAllClose(functions, operations, rtol=1e-6, atol=1e-5)
 
+    def test_a_mask_may_be_an_array(self):
+        x, mask = np.float32([[1.0], [3.0], [9.0]]), np.array([[True], [True], [False]])
+        with traced_from(0):
+            y, _ = ops.batch_norm(x, None, None, axis=1, epsilon=3.0, mask=mask)
+        self.assertAllClose(y, [[-0.5], [0.5], [3.5]])
+
     def trained(self, layer, shape):
         """Outputs, gradients and averages of some steps."""
         rng, found = np.random.default_rng(0), []

@@ -71,7 +71,7 @@ class Normalizer:
     @classmethod
     def of_saved(cls, saved, dy, request, epsilon, mask=None):
         """The normalizer of the tensors in `saved`, for the gradients of `dy` alone."""
-        del mask
+        del mask  # none is supported
         normalizer = cls.__new__(cls)
         normalizer._like, normalizer._request = dy, request
         normalizer._epsilon = epsilon

@@ -143,7 +143,7 @@ class Normalizer:
     @classmethod
     def of_saved(cls, saved, dy, request, epsilon, mask=None):
         """The normalizer of the tensors in `saved`, for the gradients of `dy` alone."""
-        del request, mask
+        del request, mask  # no mask is supported
         normalizer = cls.__new__(cls)
         normalizer._measure(dy, epsilon)
         normalizer._rows, normalizer._moments = saved

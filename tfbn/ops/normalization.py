@@ -72,6 +72,7 @@ def batch_norm(
         no gradient flows through them. With `update`, None takes their place.
     """
     weights = Weights(_tensor_or_none(gamma), _tensor_or_none(beta))
+    mask = _tensor_or_none(mask)
     request = requests.request(
         "batch_norm",
         x,
