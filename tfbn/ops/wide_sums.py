@@ -24,8 +24,11 @@ def supports(request: Request) -> bool:
 
 def is_faster(request: Request) -> bool:
     """Whether it is as fast as others, of inputs that may be small."""
-    limit = MAX_MASKED if request.masked else cpu_kernels.MIN_ELEMENTS
-    return cpu_kernels.usual_size(request) < limit
+    size = cpu_kernels.usual_size(request)
+    if not request.masked:
+        return size < cpu_kernels.MIN_ELEMENTS
+    # Sequences of unknown length may be long.
+    return size < MAX_MASKED and None not in request.shape[1:]
 
 
 def compute_dtype(dtype: tf.DType) -> tf.DType:
